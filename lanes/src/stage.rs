@@ -1,0 +1,133 @@
+//! What a stage hands to the lane loop.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use schemas::{Event, InputPosition, Lane, Outcome, Record, Time, subject::EventChannel};
+use store::lane::{LaneConnection, LaneTransaction};
+
+/// What a stage reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The input log: its own lane and `all`.
+    Records,
+    /// Derived events of its own lane.
+    Events(&'static [EventChannel]),
+}
+
+/// One record or one event, still as bytes.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Input position: of the record, or of the batch the event belongs to (`through`).
+    pub at: InputPosition,
+    /// Exactly one CBOR item.
+    pub bytes: Bytes,
+    /// When the server stored the frame it came in.
+    pub stored_at: Time,
+    /// The record stands in the lane `all`, which every lane reads.
+    pub of_all: bool,
+    /// The channel an event came on; none for records.
+    pub channel: Option<EventChannel>,
+}
+
+/// Why a lane may not go on in this process, however often it is tried: a newer format, a fault in
+/// our own events. The lane is released and the reason is loud.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct Halt {
+    pub reason: String,
+}
+
+/// What a batch makes besides the stage's own rows. The loop turns it into ledger counts, parked
+/// rows, `unpublished` messages and the new cursor, all in the batch's transaction.
+#[derive(Debug, Default)]
+pub struct Out {
+    /// Events in fold order; the loop sorts them onto their channels.
+    pub events: Vec<Event>,
+    /// I2: every record adds exactly one.
+    pub outcomes: BTreeMap<Outcome, u64>,
+    /// Records given up, with the reason; each also counts as [`Outcome::Parked`].
+    pub parked: Vec<(InputPosition, String)>,
+    /// Control records this batch causes (incident numbers); put into the lane's own `c` subject.
+    pub controls: Vec<Record>,
+    /// Lane time after the batch; kept in the cursor row.
+    pub lane_time: Time,
+}
+
+impl Out {
+    /// Counts one record's outcome.
+    pub fn count(&mut self, outcome: Outcome) {
+        *self.outcomes.entry(outcome).or_default() += 1;
+    }
+
+    /// Gives a record up, by name and with the reason.
+    pub fn park(&mut self, at: InputPosition, reason: impl Into<String>) {
+        self.count(Outcome::Parked);
+        self.parked.push((at, reason.into()));
+    }
+}
+
+/// One ordered stage: what is done with each item, in the order of the log.
+///
+/// The loop calls, per lane it owns: `load` once, then for each batch `prepare` for every item (in
+/// parallel, on threads that may block), `gather` once, `fold` for every item in order, and `write`
+/// once inside the batch's transaction. After any error it drops the state and loads anew, so
+/// `fold` may change the state freely before the commit is known.
+pub trait Stage: Send + Sync + 'static {
+    /// What `prepare` makes of an item.
+    type Prepared: Send + 'static;
+    /// What a lane's owner keeps in memory.
+    type State: Send + 'static;
+
+    /// `observe`, `notify` or `project`: the name in tables, subjects, metrics and logs.
+    fn name(&self) -> &'static str;
+
+    /// What it reads.
+    fn input(&self) -> Input;
+
+    /// Version of its fold: stored with the cursor; an older binary releases a lane stamped newer.
+    fn fold_version(&self) -> u32;
+
+    /// How many alerts an item weighs against a batch's limit; called before `prepare`, so cheap.
+    fn prepare(&self, item: &Item) -> Result<Self::Prepared, Halt>;
+
+    /// True for an item that must be the last of its batch, because what follows is prepared by
+    /// what it says (a rules record).
+    fn ends_batch(&self, _prepared: &Self::Prepared) -> bool {
+        false
+    }
+
+    /// What the owner of `lane` needs in memory, read at take-over.
+    fn load<'a>(
+        &'a self,
+        connection: &'a mut LaneConnection,
+        lane: Lane,
+    ) -> BoxFuture<'a, Result<Self::State, store::Error>>;
+
+    /// Reads the facts a batch needs and the state does not hold.
+    fn gather<'a>(
+        &'a self,
+        connection: &'a mut LaneConnection,
+        state: &'a mut Self::State,
+        batch: &'a [(Item, Self::Prepared)],
+    ) -> BoxFuture<'a, Result<(), store::Error>>;
+
+    /// Applies one item, strictly in log order.
+    fn fold(&self, state: &mut Self::State, item: Item, prepared: Self::Prepared, out: &mut Out);
+
+    /// Writes what the folds of this batch changed; job rows get their state from
+    /// [`LaneTransaction::job_state`].
+    fn write<'a>(
+        &'a self,
+        transaction: &'a mut LaneTransaction<'_>,
+        state: &'a mut Self::State,
+        out: &'a mut Out,
+    ) -> BoxFuture<'a, Result<(), store::Error>>;
+
+    /// Called for each owned lane every few seconds with Postgres's `now()`; observe appends its
+    /// tick here.
+    fn beat<'a>(&'a self, _lane: Lane, _now: Time) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}

@@ -1,0 +1,481 @@
+//! Derived facts of one generation, and the message they travel in.
+
+use minicbor::{Decode, Decoder, Encode};
+
+use crate::{
+    Alert, CodecError, EventId, Facts, Fingerprint, IncidentId, InputPosition, JobId, Outcome,
+    Position, ProjectId, RecordId, Time,
+    alert::Risk,
+    job::{AnswerResult, SendKind},
+    subject::EventChannel,
+};
+
+/// The newest event format this binary writes and reads.
+pub const EVENT_VERSION: u32 = 1;
+
+/// A derived fact.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Event {
+    #[n(0)]
+    pub version: u32,
+    /// Derived from the position of what caused it.
+    #[n(1)]
+    pub id: EventId,
+    /// The record, or the alert inside it, that caused this.
+    #[n(2)]
+    pub at: Position,
+    #[n(3)]
+    pub lane_time: Time,
+    /// Absent when it concerns every project of the lane.
+    #[n(4)]
+    pub project: Option<ProjectId>,
+    /// Hash of the rules in force.
+    #[n(5)]
+    pub rules: String,
+    #[n(6)]
+    pub kind: Kind,
+}
+
+/// The kinds of event. There are no `_` arms over it: the compiler lists every reader to visit.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub enum Kind {
+    // channel decision
+    /// A problem began to fire: an incident is opened.
+    #[n(0)]
+    Opened(#[n(0)] Box<Opened>),
+    /// It still fires.
+    #[n(1)]
+    Repeated(#[n(0)] Repeated),
+    /// Its episode is over.
+    #[n(2)]
+    Resolved(#[n(0)] Box<Resolved>),
+    /// The sender ignores it until it reappears.
+    #[n(3)]
+    Suppressed(#[n(0)] Box<Resolved>),
+    /// A status change that was overtaken by a later one.
+    #[n(4)]
+    Stale(#[n(0)] Stale),
+    /// An analyst's answer took effect.
+    #[n(5)]
+    Answered(#[n(0)] Box<Answered>),
+    /// Lane time moved.
+    #[n(6)]
+    Ticked,
+    /// Another rules document is in force.
+    #[n(7)]
+    RulesChanged,
+
+    // channel alert
+    /// An alert, normalised, and what the fold made of it.
+    #[n(20)]
+    Observed(#[n(0)] Box<Observed>),
+    /// The outcome of a record that came from outside.
+    #[n(21)]
+    Settled(#[n(0)] Box<Settled>),
+    /// What became of a send.
+    #[n(22)]
+    Sent(#[n(0)] Box<crate::record::SendOutcome>),
+
+    // channel notice
+    /// A message was planned.
+    #[n(40)]
+    Planned(#[n(0)] Planned),
+    /// A message was not planned, and why.
+    #[n(41)]
+    Withheld(#[n(0)] Withheld),
+}
+
+impl Kind {
+    /// The channel this kind is published on.
+    pub const fn channel(&self) -> EventChannel {
+        match self {
+            Self::Opened(_)
+            | Self::Repeated(_)
+            | Self::Resolved(_)
+            | Self::Suppressed(_)
+            | Self::Stale(_)
+            | Self::Answered(_)
+            | Self::Ticked
+            | Self::RulesChanged => EventChannel::Decision,
+            Self::Observed(_) | Self::Settled(_) | Self::Sent(_) => EventChannel::Alert,
+            Self::Planned(_) | Self::Withheld(_) => EventChannel::Notice,
+        }
+    }
+
+    /// The word in metrics and pages.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Opened(_) => "opened",
+            Self::Repeated(_) => "repeated",
+            Self::Resolved(_) => "resolved",
+            Self::Suppressed(_) => "suppressed",
+            Self::Stale(_) => "stale",
+            Self::Answered(_) => "answered",
+            Self::Ticked => "ticked",
+            Self::RulesChanged => "rules_changed",
+            Self::Observed(_) => "observed",
+            Self::Settled(_) => "settled",
+            Self::Sent(_) => "sent",
+            Self::Planned(_) => "planned",
+            Self::Withheld(_) => "withheld",
+        }
+    }
+}
+
+/// Why an incident was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Cause {
+    /// Never seen before.
+    #[n(0)]
+    New,
+    /// Fires again after it was resolved.
+    #[n(1)]
+    Regression,
+    /// Fires again after the sender ignored it.
+    #[n(2)]
+    Reappearance,
+}
+
+impl Cause {
+    /// The word in tables and messages.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Regression => "regression",
+            Self::Reappearance => "reappearance",
+        }
+    }
+}
+
+/// A problem began to fire. The event's position is the opening position.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Opened {
+    #[n(0)]
+    pub incident: IncidentId,
+    #[n(1)]
+    pub fingerprint: Fingerprint,
+    #[n(2)]
+    pub cause: Cause,
+    /// Running number of the problem's episodes, from 1.
+    #[n(3)]
+    pub episode: u32,
+    #[n(4)]
+    pub risk: Risk,
+    #[n(5)]
+    pub facts: Facts,
+}
+
+/// The problem still fires.
+#[derive(Clone, Copy, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Repeated {
+    #[n(0)]
+    pub incident: IncidentId,
+    #[n(1)]
+    pub fingerprint: Fingerprint,
+    #[n(2)]
+    pub opening: Position,
+    /// Occurrences in this episode, this one included.
+    #[n(3)]
+    pub occurrences: u64,
+}
+
+/// The episode ended, or was suppressed at the sender.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Resolved {
+    #[n(0)]
+    pub incident: IncidentId,
+    #[n(1)]
+    pub fingerprint: Fingerprint,
+    #[n(2)]
+    pub opening: Position,
+    /// Occurrences in the episode.
+    #[n(3)]
+    pub occurrences: u64,
+    #[n(4)]
+    pub facts: Facts,
+}
+
+/// A status change that was overtaken.
+#[derive(Clone, Copy, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Stale {
+    #[n(0)]
+    pub fingerprint: Fingerprint,
+    /// When the alert says its status changed.
+    #[n(1)]
+    pub status_at: Time,
+    /// The problem's last status change, which is not earlier.
+    #[n(2)]
+    pub last_change: Time,
+}
+
+/// An analyst's answer took effect.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Answered {
+    #[n(0)]
+    pub incident: IncidentId,
+    #[n(1)]
+    pub opening: Position,
+    #[n(2)]
+    pub job: JobId,
+    #[n(3)]
+    pub reason: String,
+    #[n(4)]
+    pub prompt: String,
+    #[n(5)]
+    pub result: AnswerResult,
+}
+
+/// What the fold made of an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Effect {
+    #[n(0)]
+    Opened,
+    #[n(1)]
+    Repeated,
+    #[n(2)]
+    Resolved,
+    #[n(3)]
+    Suppressed,
+    /// Overtaken by a later status change.
+    #[n(4)]
+    Stale,
+    /// The same occurrence, reported another way.
+    #[n(5)]
+    SameOccurrence,
+    /// The sender sent the delivery again.
+    #[n(6)]
+    Redelivered,
+    /// Resolved or ignored though nothing fired.
+    #[n(7)]
+    NothingToClose,
+    /// Test or heartbeat: recorded, never an incident.
+    #[n(8)]
+    RecordedOnly,
+}
+
+impl Effect {
+    /// R-is_duplicate: a redelivery, or a fold within the window that opened and advanced nothing.
+    pub const fn is_duplicate(self) -> bool {
+        match self {
+            Self::Repeated | Self::SameOccurrence | Self::Redelivered | Self::Stale => true,
+            Self::Opened
+            | Self::Resolved
+            | Self::Suppressed
+            | Self::NothingToClose
+            | Self::RecordedOnly => false,
+        }
+    }
+
+    /// The word in tables and metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Repeated => "repeated",
+            Self::Resolved => "resolved",
+            Self::Suppressed => "suppressed",
+            Self::Stale => "stale",
+            Self::SameOccurrence => "same_occurrence",
+            Self::Redelivered => "redelivered",
+            Self::NothingToClose => "nothing_to_close",
+            Self::RecordedOnly => "recorded_only",
+        }
+    }
+}
+
+/// An alert, normalised, and what the fold made of it: one dossier row.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Observed {
+    #[n(0)]
+    pub alert: Alert,
+    #[n(1)]
+    pub record: RecordId,
+    #[n(2)]
+    pub received_at: Time,
+    #[n(3)]
+    pub fingerprint: Fingerprint,
+    #[n(4)]
+    pub fingerprint_version: u32,
+    #[n(5)]
+    pub recurrence_key: Fingerprint,
+    #[n(6)]
+    pub effect: Effect,
+    /// The incident it belongs to.
+    #[n(7)]
+    pub incident: Option<IncidentId>,
+    #[n(8)]
+    pub opening: Option<Position>,
+    /// SHA-256 of the raw body of the delivery.
+    #[cbor(n(9), with = "minicbor::bytes")]
+    pub raw_sha256: [u8; 32],
+    /// Length of the raw body of the delivery in bytes.
+    #[n(10)]
+    pub raw_length: u64,
+    /// `webhook`, `chat` or `console`.
+    #[n(11)]
+    pub channel_type: String,
+}
+
+/// The outcome of a record that came from outside.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Settled {
+    #[n(0)]
+    pub record: RecordId,
+    #[n(1)]
+    pub outcome: Outcome,
+    /// Why, for every outcome but `observed`.
+    #[n(2)]
+    pub reason: Option<String>,
+    /// How many alerts were in it.
+    #[n(3)]
+    pub alerts: u32,
+    #[n(4)]
+    pub provider: String,
+    #[n(5)]
+    pub source: crate::SourceId,
+    #[n(6)]
+    pub received_at: Time,
+}
+
+/// A message was planned for a receiver.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Planned {
+    #[n(0)]
+    pub incident: IncidentId,
+    #[n(1)]
+    pub opening: Position,
+    #[n(2)]
+    pub kind: SendKind,
+    /// The receiver the route names.
+    #[n(3)]
+    pub receiver: String,
+    /// The rule that decided.
+    #[n(4)]
+    pub rule: String,
+}
+
+/// A message was not planned.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Withheld {
+    #[n(0)]
+    pub incident: IncidentId,
+    #[n(1)]
+    pub opening: Position,
+    /// Why: `repeat`, `resolve_without_fire`, ...
+    #[n(2)]
+    pub reason: String,
+    /// The rule that decided.
+    #[n(3)]
+    pub rule: String,
+}
+
+impl Event {
+    /// Appends the CBOR form to `out`.
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
+        crate::codec::append(self, out);
+    }
+}
+
+/// Which part of which batch a message of events is. Travels as message headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartHeader {
+    /// Running number of the writing stage's batches in this lane.
+    pub batch: u64,
+    /// Running number of the message in its batch, from 0; decision parts come first.
+    pub part: u32,
+    /// Messages in the batch.
+    pub parts: u32,
+    /// Messages of the batch on the stage's first channel (observe: decision; notify: notice).
+    pub leading: u32,
+    /// Input position the batch goes through.
+    pub through: InputPosition,
+}
+
+/// Header names of [`PartHeader`].
+pub mod header {
+    pub const BATCH: &str = "Bw-Batch";
+    pub const PART: &str = "Bw-Part";
+    pub const PARTS: &str = "Bw-Parts";
+    pub const LEADING: &str = "Bw-Leading";
+    pub const THROUGH: &str = "Bw-Through";
+}
+
+impl PartHeader {
+    /// As message headers.
+    pub fn to_headers(&self) -> Vec<(&'static str, String)> {
+        vec![
+            (header::BATCH, self.batch.to_string()),
+            (header::PART, self.part.to_string()),
+            (header::PARTS, self.parts.to_string()),
+            (header::LEADING, self.leading.to_string()),
+            (header::THROUGH, self.through.to_string()),
+        ]
+    }
+
+    /// From message headers; `get` looks one up.
+    pub fn from_headers<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<Self, CodecError> {
+        fn field<T: std::str::FromStr>(name: &str, value: Option<&str>) -> Result<T, CodecError> {
+            value.and_then(|v| v.parse().ok()).ok_or_else(|| CodecError::Decode {
+                what: "event headers",
+                detail: format!("{name} is {value:?}"),
+            })
+        }
+        Ok(Self {
+            batch: field(header::BATCH, get(header::BATCH))?,
+            part: field(header::PART, get(header::PART))?,
+            parts: field(header::PARTS, get(header::PARTS))?,
+            leading: field(header::LEADING, get(header::LEADING))?,
+            through: field(header::THROUGH, get(header::THROUGH))?,
+        })
+    }
+
+    /// The id one part is published under, so that a repeat within the server's window is dropped.
+    pub fn message_id(
+        &self,
+        stage: &str,
+        generation: crate::Generation,
+        lane: crate::Lane,
+        channel: EventChannel,
+    ) -> String {
+        format!("{stage}:{generation}:{lane}:{}:{}:{}", self.batch, channel.token(), self.part)
+    }
+}
+
+/// The events of one message.
+#[derive(Debug)]
+pub struct EventBatch {
+    pub events: Vec<Event>,
+}
+
+impl EventBatch {
+    /// Reads a message's payload: a CBOR sequence of events, possibly empty.
+    pub fn parse(bytes: &[u8]) -> Result<Self, CodecError> {
+        let mut d = Decoder::new(bytes);
+        let mut events = Vec::new();
+        while d.position() < bytes.len() {
+            let event: Event = d
+                .decode()
+                .map_err(|e| CodecError::Decode { what: "event", detail: e.to_string() })?;
+            if event.version > EVENT_VERSION {
+                return Err(CodecError::Newer {
+                    what: "event",
+                    found: event.version,
+                    known: EVENT_VERSION,
+                });
+            }
+            events.push(event);
+        }
+        Ok(Self { events })
+    }
+}

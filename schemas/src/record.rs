@@ -1,0 +1,291 @@
+//! What stands in the input log: one entry is a record.
+
+use minicbor::{Decode, Encode};
+
+use crate::{
+    CodecError, IncidentId, JobId, Position, ProjectId, RecordId, SourceId, Time,
+    job::{AnswerResult, SendResult},
+};
+
+/// The newest record format this binary writes and reads.
+pub const RECORD_VERSION: u32 = 1;
+
+/// One entry of the input log.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Record {
+    #[n(0)]
+    pub version: u32,
+    #[n(1)]
+    pub id: RecordId,
+    /// When the appending process received or made it, by its own clock.
+    #[n(2)]
+    pub received_at: Time,
+    /// The tenant it belongs to; absent when it concerns every project.
+    #[n(3)]
+    pub project: Option<ProjectId>,
+    /// Reserved for encryption at rest: the key the body is encrypted under; absent means clear.
+    #[n(4)]
+    pub key: Option<u32>,
+    /// W3C `traceparent` of the request or job that made it.
+    #[n(5)]
+    pub trace: Option<String>,
+    #[n(6)]
+    pub body: Body,
+}
+
+/// The kinds of record (DESIGN: delivery, command, answer, outcome, tick, redrive, control).
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub enum Body {
+    /// One authenticated inbound request.
+    #[n(0)]
+    Delivery(#[n(0)] Box<Delivery>),
+    /// What an operator asked for.
+    #[n(1)]
+    Command(#[n(0)] Box<Command>),
+    /// What an analyst said.
+    #[n(2)]
+    Answer(#[n(0)] Box<Answer>),
+    /// What became of a send.
+    #[n(3)]
+    Outcome(#[n(0)] Box<SendOutcome>),
+    /// The clock of the folds.
+    #[n(4)]
+    Tick(#[n(0)] Tick),
+    /// "Apply that record again, here."
+    #[n(5)]
+    Redrive(#[n(0)] Redrive),
+    /// What is in force from here on: rules, incident numbers, promotions.
+    #[n(6)]
+    Control(#[n(0)] Box<Control>),
+}
+
+/// One authenticated inbound request: kept headers and the raw bytes (invariant I8: they exist
+/// here and nowhere else).
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Delivery {
+    /// Registry name of the provider.
+    #[n(0)]
+    pub provider: String,
+    #[n(1)]
+    pub source: SourceId,
+    /// The route it came in by, without query or credentials.
+    #[n(2)]
+    pub route: String,
+    /// Kept headers: lower-case name and value, only those on the provider's list.
+    #[n(3)]
+    pub headers: Vec<(String, String)>,
+    /// The client's address as far as it can be trusted.
+    #[n(4)]
+    pub remote: Option<String>,
+    #[n(5)]
+    pub auth: Auth,
+    /// The body as received; all signatures hold for exactly these bytes.
+    #[cbor(n(6), with = "minicbor::bytes")]
+    pub raw: Vec<u8>,
+    /// SHA-256 of `raw`.
+    #[cbor(n(7), with = "minicbor::bytes")]
+    pub sha256: [u8; 32],
+    /// Content type as the sender stated it.
+    #[n(8)]
+    pub content_type: Option<String>,
+}
+
+impl Delivery {
+    /// The kept header `name` (lower-case).
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+}
+
+/// How the request proved where it comes from.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Auth {
+    /// `hmac_sha256`, `basic`, `bearer`, `skipped_dev`, ...
+    #[n(0)]
+    pub method: String,
+    /// Which of the source's credentials matched: `current`, `previous`, or a key's id.
+    #[n(1)]
+    pub credential: Option<String>,
+}
+
+/// What an operator asked for, authorised or not; the fold decides and says so.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Command {
+    #[n(0)]
+    pub operator: String,
+    #[n(1)]
+    pub auth_method: String,
+    /// `ack`, `resolve`, `silence`, ...
+    #[n(2)]
+    pub verb: String,
+    /// The opening position of the incident it is about.
+    #[n(3)]
+    pub opening: Option<Position>,
+    /// Further arguments as JSON text.
+    #[n(4)]
+    pub arguments: String,
+}
+
+/// What an analyst said, with all it was told (invariant I7: recorded once, replay asks nobody).
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Answer {
+    #[n(0)]
+    pub job: JobId,
+    #[n(1)]
+    pub incident: IncidentId,
+    #[n(2)]
+    pub opening: Position,
+    /// `open`, `escalate`, `request n`, `reject n`.
+    #[n(3)]
+    pub reason: String,
+    /// Hash that names the prompt version.
+    #[n(4)]
+    pub prompt: String,
+    /// The whole input, redacted, as JSON text.
+    #[n(5)]
+    pub input: String,
+    #[n(6)]
+    pub result: AnswerResult,
+}
+
+/// What became of a send.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct SendOutcome {
+    #[n(0)]
+    pub job: JobId,
+    #[n(1)]
+    pub incident: Option<IncidentId>,
+    #[n(2)]
+    pub target: String,
+    #[n(3)]
+    pub channel: String,
+    /// `fire` or `resolve`.
+    #[n(4)]
+    pub kind: String,
+    /// Opening position or digest key, as text.
+    #[n(5)]
+    pub subject: String,
+    #[n(6)]
+    pub trigger: Position,
+    #[n(7)]
+    pub attempts: u32,
+    #[n(8)]
+    pub result: SendResult,
+}
+
+/// The clock of the folds: appended every few seconds by the live owner of observe.
+#[derive(Clone, Copy, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Tick {
+    /// Postgres's `now()` when the tick was made.
+    #[n(0)]
+    pub now: Time,
+}
+
+/// "Apply that record again, here." Its trigger is its own position.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Redrive {
+    #[n(0)]
+    pub original: Position,
+    #[n(1)]
+    pub operator: String,
+}
+
+/// What is in force from its position on.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub enum Control {
+    /// A rules document (TOML text), named by its hash.
+    #[n(0)]
+    Rules(#[n(0)] RulesDocument),
+    /// The number an incident was given; in no fold, loaded by a rebuild from nothing.
+    #[n(1)]
+    IncidentNumber(#[n(0)] IncidentNumber),
+    /// The switch of the active generation.
+    #[n(2)]
+    Promote(#[n(0)] Promote),
+}
+
+/// A rules document.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct RulesDocument {
+    #[n(0)]
+    pub hash: String,
+    #[n(1)]
+    pub text: String,
+    #[n(2)]
+    pub operator: String,
+}
+
+/// INC-YYYYMMDD-NNN: unique per project and day, in the order of opening.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct IncidentNumber {
+    #[n(0)]
+    pub incident: IncidentId,
+    #[n(1)]
+    pub opening: Position,
+    /// `YYYYMMDD` in the configured zone.
+    #[n(2)]
+    pub day: String,
+    #[n(3)]
+    pub number: u32,
+}
+
+/// The switch of the active generation.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Promote {
+    #[n(0)]
+    pub from: crate::Generation,
+    #[n(1)]
+    pub to: crate::Generation,
+    #[n(2)]
+    pub operator: String,
+}
+
+impl Record {
+    /// A record in the current format.
+    pub fn new(id: RecordId, received_at: Time, project: Option<ProjectId>, body: Body) -> Self {
+        Self { version: RECORD_VERSION, id, received_at, project, key: None, trace: None, body }
+    }
+
+    /// Appends the CBOR form to `out`.
+    pub fn encode_into(&self, out: &mut Vec<u8>) {
+        crate::codec::append(self, out);
+    }
+
+    /// Reads one record; `bytes` is exactly one CBOR item.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let record: Self = minicbor::decode(bytes)
+            .map_err(|e| CodecError::Decode { what: "record", detail: e.to_string() })?;
+        if record.version > RECORD_VERSION {
+            return Err(CodecError::Newer {
+                what: "record",
+                found: record.version,
+                known: RECORD_VERSION,
+            });
+        }
+        Ok(record)
+    }
+
+    /// The word the ledger counts records of this kind under when they are not alerts.
+    pub const fn kind(&self) -> &'static str {
+        match self.body {
+            Body::Delivery(_) => "delivery",
+            Body::Command(_) => "command",
+            Body::Answer(_) => "answer",
+            Body::Outcome(_) => "outcome",
+            Body::Tick(_) => "tick",
+            Body::Redrive(_) => "redrive",
+            Body::Control(_) => "control",
+        }
+    }
+}
