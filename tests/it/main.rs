@@ -1,1 +1,10 @@
+//! The one integration test binary: one module a stage, and what concerns several.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "tests fail by panicking, and make their own clocks and tasks"
+)]
+
+mod layering;

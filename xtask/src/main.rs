@@ -1,1 +1,99 @@
-fn main() {}
+//! Developer tasks: set-up, test, check. Never shipped.
+
+mod check;
+mod setup;
+
+use std::{path::Path, process::Command};
+
+use anyhow::{Context, bail};
+use clap::{Parser, Subcommand};
+
+/// Tasks around bellwether's source tree.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what is missing, build, and run `bellwether up` with the arguments given.
+    Up { args: Vec<String> },
+    /// Install what is missing and run every test; further arguments go to the test runner.
+    Test {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Everything a change must pass besides the tests: format, lints, boundaries, docs, generated
+    /// files, dependencies.
+    Check,
+    /// Write the generated files anew (console/openapi.json).
+    Gen,
+    /// Run the benches in release and print each figure (bounded, loopback only).
+    Bench { args: Vec<String> },
+    /// Only find or install nats-server and Postgres, and say where they are.
+    Setup,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent")?;
+    match args.task {
+        Task::Setup => setup::ensure(root).map(drop),
+        Task::Up { args } => {
+            setup::ensure(root)?;
+            let mut up = cargo(root, &["run", "--quiet", "--package", "bellwether", "--", "up"]);
+            run(up.args(args))
+        }
+        Task::Test { args } => {
+            let programs = setup::ensure(root)?;
+            // One build for both, then nextest when it is there: it runs each test in a process
+            // of its own, so that one test's servers and kills cannot touch another's.
+            let nextest = cargo(root, &["nextest", "--version"]).output()?.status.success();
+            let words: &[&str] =
+                if nextest { &["nextest", "run", "--workspace"] } else { &["test", "--workspace"] };
+            let mut test = cargo(root, words);
+            test.env("BELLWETHER_NATS_SERVER", &programs.nats_server);
+            test.env("BELLWETHER_POSTGRES_BIN", &programs.postgres_bin);
+            run(cargo(root, &["build", "--workspace", "--bins"]).env("BELLWETHER_BUILD", "1"))?;
+            run(test.args(args))?;
+            if nextest { run(&mut cargo(root, &["test", "--workspace", "--doc"])) } else { Ok(()) }
+        }
+        Task::Check => check::all(root),
+        Task::Gen => generate(root),
+        Task::Bench { args } => {
+            let programs = setup::ensure(root)?;
+            let mut bench = cargo(root, &["run", "--release", "--package", "tests", "--bin", "bench"]);
+            bench.env("BELLWETHER_NATS_SERVER", &programs.nats_server);
+            bench.env("BELLWETHER_POSTGRES_BIN", &programs.postgres_bin);
+            run(bench.arg("--").args(args))
+        }
+    }
+}
+
+/// Writes the generated files; the tests that compare them say to run this.
+fn generate(root: &Path) -> anyhow::Result<()> {
+    let mut openapi = cargo(root, &["run", "--quiet", "--package", "bellwether", "--", "openapi"]);
+    let output = openapi.output().context("run bellwether openapi")?;
+    if !output.status.success() {
+        bail!("bellwether openapi failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let file = root.join("console/openapi.json");
+    std::fs::write(&file, &output.stdout).with_context(|| format!("write {}", file.display()))?;
+    println!("wrote {}", file.display());
+    Ok(())
+}
+
+/// `cargo` with the arguments, run from the project's root.
+fn cargo(root: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(option_env!("CARGO").unwrap_or("cargo"));
+    command.current_dir(root).args(args);
+    command
+}
+
+/// Runs a command with our output and fails with its name when it fails.
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let status = command.status().with_context(|| format!("run {command:?}"))?;
+    if status.success() { Ok(()) } else { bail!("{command:?} failed: {status}") }
+}
