@@ -15,7 +15,7 @@ use futures_util::{future::BoxFuture, stream::BoxStream};
 use schemas::{Namespace, Time};
 
 pub use append::{AppendError, Appender, AppenderConfig};
-pub use jetstream::{JetStream, JetStreamConfig};
+pub use jetstream::{Credentials, JetStream, JetStreamConfig};
 pub use memory::MemoryLog;
 
 /// One message to be stored.
@@ -83,6 +83,7 @@ pub struct Message {
     pub sequence: u64,
     /// When the server stored it.
     pub time: Time,
+    /// The publisher's own headers and `Nats-Msg-Id`, by name.
     pub headers: Vec<(String, String)>,
     pub payload: Bytes,
 }
@@ -94,13 +95,19 @@ impl Message {
     }
 }
 
+/// Whether readers see a header: `Nats-*` is transport, the message id excepted.
+fn is_kept_header(name: &str) -> bool {
+    !name.starts_with("Nats-") || name == "Nats-Msg-Id"
+}
+
 /// An ordered read that follows the stream for ever.
 #[derive(Clone, Debug)]
 pub struct Read {
     pub stream: String,
-    /// Subject filters; messages come in stream order over all of them.
+    /// Subject filters that do not overlap; messages come in stream order over all of them.
     pub filters: Vec<String>,
-    /// The first sequence wanted.
+    /// The first sequence wanted; one that was purged is passed over, one more than one beyond the
+    /// stream's end is an error.
     pub from: u64,
 }
 
@@ -152,3 +159,7 @@ pub trait Log: Send + Sync + 'static {
         topology: &'a [topology::StreamSpec],
     ) -> BoxFuture<'a, Result<(), Error>>;
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests own their tasks and servers")]
+mod tests;
