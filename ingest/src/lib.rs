@@ -1,1 +1,94 @@
+//! Stage accept: from an HTTP request to a durable record.
+//!
+//! One job: verify, bound, append. A sender gets 202 only after its record is durable (invariant
+//! I1), and nothing is appended on a refusal. This crate knows HTTP and the provider registry; it
+//! must not know what a delivery means, nor any table, nor any vendor: which headers are kept and
+//! how a request proves its origin is [`domain::providers`]' business, so a new provider changes
+//! nothing here.
 
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod config;
+pub mod reply;
+pub mod sources;
+
+mod accept;
+mod body;
+
+use std::sync::Arc;
+
+use axum::{Router, routing::post};
+use eventlog::{AppendError, Appender};
+use runtime::{Clock, Health, MetricsHandle, Shutdown, http_server};
+use schemas::{LaneKey, Record, subject::Class};
+use tokio::net::TcpListener;
+
+pub use config::{BasicConfig, BearerConfig, Config, SourceConfig};
+pub use sources::Sources;
+
+/// Where accepted records go.
+///
+/// Two implementations: [`Appender`] (the log), and [`Discard`] for benches.
+pub trait Sink: Clone + Send + Sync + 'static {
+    /// Returns once the record is durable, or says that this cannot be promised.
+    fn append(
+        &self,
+        lane: LaneKey,
+        record: Record,
+    ) -> impl Future<Output = Result<(), AppendError>> + Send;
+}
+
+impl Sink for Appender {
+    async fn append(&self, lane: LaneKey, record: Record) -> Result<(), AppendError> {
+        Appender::append(self, lane, Class::Data, record).await.map(|_position| ())
+    }
+}
+
+/// Acknowledges at once and keeps nothing: the same handler with nothing behind it, which is the
+/// limit the durable figures are compared with. For benches only; never wired to a role.
+#[derive(Clone, Copy, Debug)]
+pub struct Discard;
+
+impl Sink for Discard {
+    async fn append(&self, _lane: LaneKey, _record: Record) -> Result<(), AppendError> {
+        Ok(())
+    }
+}
+
+/// What [`run`] needs from the process.
+pub struct Deps {
+    pub appender: Appender,
+    /// Validated before any socket opens ([`Sources::build`]).
+    pub sources: Arc<Sources>,
+    pub clock: Clock,
+    pub health: Health,
+    pub metrics: MetricsHandle,
+    /// Bound already, so that a taken address stops the start.
+    pub listener: TcpListener,
+}
+
+/// Listens and accepts until told to stop; then finishes the requests in hand.
+pub async fn run(config: Config, deps: Deps, shutdown: Shutdown) {
+    let Deps { appender, sources, clock, health, metrics, listener } = deps;
+    sources.announce(&health);
+    let app = router(&config, sources, appender, clock)
+        .merge(runtime::admin::router(health.clone(), metrics))
+        .fallback(reply::no_such_route);
+    health.ready("ingest");
+    http_server::serve(listener, app, config.limits(), shutdown).await;
+}
+
+/// The ingest routes alone, for whoever answers them on a further listener.
+///
+/// Each call has its own budget of bytes in flight; clone the router to share one.
+pub fn router<S: Sink>(config: &Config, sources: Arc<Sources>, sink: S, clock: Clock) -> Router {
+    let edge = Arc::new(accept::Edge::new(config, sources, sink, clock));
+    let route = || post(accept::receive::<S>).fallback(reply::method_not_allowed);
+    Router::new()
+        .route("/webhook/{provider}", route())
+        .route("/webhook/{provider}/{source}", route())
+        .with_state(edge)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+use super::*;
+
+fn production() -> Environment {
+    Environment::Production
+}
+
+fn development() -> Environment {
+    Environment::from("development".to_owned())
+}
+
+fn build(
+    configured: &[(&str, SourceConfig)],
+    environment: &Environment,
+) -> Result<Sources, ConfigError> {
+    let configured = configured.iter().map(|(id, c)| ((*id).to_owned(), c.clone())).collect();
+    Sources::build(&configured, environment, NonZeroU16::new(4).unwrap())
+}
+
+fn check_error(id: &str, config: SourceConfig, expect: &str) {
+    let Err(error) = build(&[(id, config)], &production()) else {
+        panic!("source {id} is accepted, expected {expect}");
+    };
+    assert_eq!(error.to_string(), expect);
+}
+
+fn secret(text: &str) -> SourceConfig {
+    SourceConfig { secret: Some(text.into()), ..SourceConfig::default() }
+}
+
+fn of(provider: &str) -> SourceConfig {
+    SourceConfig { provider: Some(provider.to_owned()), ..SourceConfig::default() }
+}
+
+fn ids(source: &Source) -> Vec<&str> {
+    match &source.gate {
+        Gate::Verify(credentials) => credentials.iter().map(Credential::id).collect(),
+        Gate::Closed(_) => vec!["closed"],
+        Gate::Open => vec!["open"],
+    }
+}
+
+#[test]
+fn a_source_is_found_by_provider_and_id_and_by_provider_alone_when_that_is_unambiguous() {
+    let named = build(
+        &[
+            ("sentry", secret("a")),
+            ("web", SourceConfig { secret: Some("b".into()), ..of("sentry") }),
+        ],
+        &production(),
+    )
+    .unwrap();
+    let id = |sources: &Sources, path: &str| sources.at(path).map(|s| s.id.to_string());
+    assert_eq!(id(&named, "/webhook/sentry"), Some("sentry".to_owned()));
+    assert_eq!(id(&named, "/webhook/sentry/web"), Some("web".to_owned()));
+    for nowhere in ["/webhook/web", "/webhook/sentry/", "/webhook/sentry/x", "/webhook/", "/"] {
+        assert_eq!(id(&named, nowhere), None, "{nowhere}");
+    }
+    let only = build(&[("prometheus", of("alertmanager"))], &production()).unwrap();
+    assert_eq!(id(&only, "/webhook/alertmanager"), Some("prometheus".to_owned()));
+    assert_eq!(id(&only, "/webhook/sentry"), None);
+    let two = build(&[("a", of("sentry")), ("b", of("sentry"))], &production()).unwrap();
+    assert_eq!(id(&two, "/webhook/sentry"), None);
+}
+
+#[test]
+fn r3_without_any_configuration_the_environments_source_exists_and_fails_closed() {
+    let sources = build(&[], &production()).unwrap();
+    let source = sources.at("/webhook/sentry").unwrap();
+    let Gate::Closed(detail) = source.gate else { panic!("the source is not closed") };
+    assert_eq!(detail, "SENTRY_WEBHOOK_SECRET missing in production environment");
+}
+
+#[test]
+fn r3_an_empty_secret_is_a_missing_one() {
+    for config in [
+        secret(""),
+        SourceConfig { secret: Some("".into()), previous_secret: Some("x".into()), ..of("sentry") },
+    ] {
+        let closed = build(&[("sentry", config.clone())], &production()).unwrap();
+        assert_eq!(ids(closed.at("/webhook/sentry").unwrap()), ["closed"]);
+        let open = build(&[("sentry", config)], &development()).unwrap();
+        assert_eq!(ids(open.at("/webhook/sentry").unwrap()), ["open"]);
+    }
+}
+
+#[test]
+fn r3_a_closed_source_makes_the_process_not_ready_and_an_open_one_is_degraded() {
+    let health = Health::default();
+    build(&[], &production()).unwrap().announce(&health);
+    assert!(!health.report().ready);
+    let health = Health::default();
+    build(&[], &development()).unwrap().announce(&health);
+    let report = health.report();
+    assert!(report.ready);
+    assert_eq!(report.degraded[0].part, "source sentry");
+}
+
+#[test]
+fn r11_two_credentials_are_valid_during_a_rotation() {
+    let rotating = SourceConfig { previous_secret: Some("old".into()), ..secret("new") };
+    let sources = build(&[("sentry", rotating)], &production()).unwrap();
+    assert_eq!(ids(sources.at("/webhook/sentry").unwrap()), ["current", "previous"]);
+    let key = |id: Option<&str>, key: &str| BearerConfig {
+        id: id.map(str::to_owned),
+        key: Some(key.into()),
+        sha256: None,
+    };
+    let hashed = BearerConfig { sha256: Some("ab".repeat(32)), ..BearerConfig::default() };
+    let config = SourceConfig {
+        basic: Some(BasicConfig {
+            user: "am".to_owned(),
+            password: "new".into(),
+            previous_password: Some("old".into()),
+        }),
+        bearer: vec![key(Some("a"), "x"), key(None, "y"), key(None, ""), hashed],
+        ..SourceConfig::default()
+    };
+    let sources = build(&[("alertmanager", config)], &production()).unwrap();
+    let source = sources.at("/webhook/alertmanager").unwrap();
+    assert_eq!(ids(source), ["current", "previous", "a", "1", "3"]);
+    assert_eq!(source.challenge.as_ref().unwrap(), r#"Basic realm="bellwether", Bearer"#);
+}
+
+#[test]
+fn a_disabled_source_is_checked_and_absent() {
+    let off = SourceConfig { enabled: false, ..SourceConfig::default() };
+    let sources = build(&[("sentry", off)], &production()).unwrap();
+    assert!(sources.at("/webhook/sentry").is_none());
+    let off = SourceConfig { enabled: false, ..of("nobody") };
+    assert!(build(&[("x", off)], &production()).is_err());
+}
+
+#[test]
+fn unusable_sources_name_key_problem_and_remedy() {
+    check_error(
+        "Bad_Id",
+        of("sentry"),
+        "file: configuration\nkey: sources.Bad_Id\nproblem: \"Bad_Id\" is not an id: use 1 to 64 \
+         of a-z, 0-9 and -\nremedy: rename the source",
+    );
+    check_error(
+        "sentry",
+        SourceConfig { project: "A B".to_owned(), ..SourceConfig::default() },
+        "file: configuration\nkey: sources.sentry.project\nproblem: \"A B\" is not an id: use 1 \
+         to 64 of a-z, 0-9 and -\nremedy: correct the project's id",
+    );
+    check_error(
+        "pager",
+        SourceConfig::default(),
+        "file: configuration\nkey: sources.pager.provider\nproblem: there is no provider \
+         \"pager\"\nremedy: set it to one of: alertmanager, sentry",
+    );
+    check_error(
+        "sentry",
+        SourceConfig {
+            bearer: vec![BearerConfig { key: Some("k".into()), ..BearerConfig::default() }],
+            ..SourceConfig::default()
+        },
+        "file: configuration\nkey: sources.sentry.bearer\nproblem: provider sentry cannot use \
+         it\nremedy: remove it and set secret",
+    );
+    check_error(
+        "alertmanager",
+        secret("s"),
+        "file: configuration\nkey: sources.alertmanager.secret\nproblem: provider alertmanager \
+         cannot use it\nremedy: remove it and set basic or bearer",
+    );
+    check_error(
+        "alertmanager",
+        SourceConfig {
+            bearer: vec![BearerConfig { sha256: Some("zz".into()), ..BearerConfig::default() }],
+            ..SourceConfig::default()
+        },
+        "file: configuration\nkey: sources.alertmanager.bearer[0]\nproblem: sha256 is not 64 hex \
+         digits\nremedy: set either key, or sha256 to the 64 hex digits of the key's SHA-256",
+    );
+    check_error(
+        "alertmanager",
+        SourceConfig {
+            basic: Some(BasicConfig {
+                user: "a:b".to_owned(),
+                password: "p".into(),
+                previous_password: None,
+            }),
+            ..SourceConfig::default()
+        },
+        "file: configuration\nkey: sources.alertmanager.basic.user\nproblem: is empty or holds a \
+         colon\nremedy: use the user name the sender sends",
+    );
+}
+
+#[test]
+fn secrets_do_not_show_in_debug_output() {
+    assert!(!format!("{:?}", secret("hush-hush")).contains("hush-hush"));
+}
