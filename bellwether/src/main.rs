@@ -1,1 +1,71 @@
-fn main() {}
+//! The command line.
+
+use std::process::ExitCode;
+
+use bellwether::commands::{check_config, demo, migrate, openapi, probe, run, up};
+use clap::{Parser, Subcommand};
+use runtime::{ConfigError, config::EXIT_CODE};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Alerts in, one log, everything else a fold of it.
+#[derive(Parser)]
+#[command(name = "bellwether", version)]
+struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Start everything in one process, on a nats-server and a Postgres of its own.
+    Up(up::Args),
+    /// Send a realistic stream of signed deliveries to a running `up`.
+    Demo(demo::Args),
+    /// Play roles against servers named in the configuration.
+    Run(run::Args),
+    /// Bring the database up to this binary's schema.
+    Migrate(migrate::Args),
+    /// Read a configuration and say what is wrong with it, or what it means.
+    CheckConfig(check_config::Args),
+    /// Print the API's OpenAPI document.
+    Openapi,
+    /// Try one record, read from standard input (used by the workers).
+    #[command(hide = true)]
+    Probe(probe::Args),
+}
+
+fn main() -> ExitCode {
+    match Args::parse().verb {
+        Verb::Openapi => {
+            openapi::run();
+            ExitCode::SUCCESS
+        }
+        Verb::CheckConfig(args) => ended(check_config::run(args)),
+        Verb::Probe(args) => ended(probe::run(&args)),
+        Verb::Up(args) => block_on(up::run(args)),
+        Verb::Demo(args) => block_on(demo::run(args)),
+        Verb::Run(args) => block_on(run::run(args)),
+        Verb::Migrate(args) => block_on(migrate::run(args)),
+    }
+}
+
+fn block_on(verb: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => ended(runtime.block_on(verb)),
+        Err(error) => ended(Err(error.into())),
+    }
+}
+
+/// Errors are for people: what was attempted, then why. A configuration that cannot be used has an
+/// exit code of its own.
+fn ended(result: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    if let Some(problem) = error.downcast_ref::<ConfigError>() {
+        eprintln!("{problem}");
+        return ExitCode::from(EXIT_CODE);
+    }
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}

@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -119,9 +120,10 @@ fn spawn(
     let config = dir.join("nats.conf");
     let log = dir.join("nats.log");
     let sync = if options.sync_always { "always" } else { "2m" };
-    let authorization = options.credentials.as_ref().map_or_else(String::new, |(user, password)| {
-        format!("authorization {{ user: {user:?}, password: {password:?} }}\n")
-    });
+    let authorization =
+        options.credentials.as_ref().map_or_else(String::new, |(user, password)| {
+            format!("authorization {{ user: {user:?}, password: {password:?} }}\n")
+        });
     let number = |p: Option<u16>| p.map_or_else(|| "-1".to_owned(), |p| p.to_string());
     let text = format!(
         "listen: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\nmax_payload: 8388608\n\
@@ -139,6 +141,8 @@ fn spawn(
     let mut child = Command::new(program)
         .arg("-c")
         .arg(&config)
+        // A terminal's Ctrl-C must reach us alone, so that the order of stopping is ours.
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(out)
         .stderr(err)

@@ -10,6 +10,7 @@
     reason = "a harness that cannot set its test up has to fail it"
 )]
 
+pub mod load;
 pub mod receiver;
 
 use std::{num::NonZeroU16, path::PathBuf, sync::Arc, time::Duration};

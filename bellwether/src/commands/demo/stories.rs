@@ -110,7 +110,12 @@ fn crash_loop(run: u32, round: u32, now: Time) -> Told {
         .map(|pod| {
             alert(
                 "KubePodCrashLooping",
-                &[("namespace", "payments"), ("pod", pod), ("severity", "critical"), ("run", &run.to_string())],
+                &[
+                    ("namespace", "payments"),
+                    ("pod", pod),
+                    ("severity", "critical"),
+                    ("run", &run.to_string()),
+                ],
                 &format!("Pod {pod} is crash looping"),
                 "The container restarted 6 times in 10 minutes.",
                 since,
@@ -126,7 +131,12 @@ fn postgres(run: u32, round: u32, now: Time) -> Told {
     let resolved = round % 4 == 3;
     let one = alert(
         "PostgresTooManyConnections",
-        &[("instance", "pg-main-0:5432"), ("job", "postgres"), ("severity", "warning"), ("run", &run.to_string())],
+        &[
+            ("instance", "pg-main-0:5432"),
+            ("job", "postgres"),
+            ("severity", "warning"),
+            ("run", &run.to_string()),
+        ],
         "Postgres pg-main-0 uses 95% of its connections",
         "189 of 200 connections are in use; new sessions will be refused soon.",
         now.plus_seconds(-240),
@@ -140,7 +150,12 @@ fn latency(run: u32, round: u32, now: Time) -> Told {
     let instance = format!("api-{}:8080", round % 4);
     let one = alert(
         "HighRequestLatency",
-        &[("instance", &instance), ("service", "api"), ("severity", "page"), ("run", &run.to_string())],
+        &[
+            ("instance", &instance),
+            ("service", "api"),
+            ("severity", "page"),
+            ("run", &run.to_string()),
+        ],
         &format!("p99 of {instance} is above 2 s"),
         "99th percentile over 5 minutes is 2.4 s, the objective is 800 ms.",
         now.plus_seconds(-300),

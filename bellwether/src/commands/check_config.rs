@@ -1,0 +1,41 @@
+//! `bellwether check-config`: reads a configuration and says what is wrong with it, or what it means.
+
+use std::path::PathBuf;
+
+use runtime::ConfigError;
+
+/// What to check.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The file; `bellwether.toml` in this folder when absent.
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+/// Prints what the configuration sets up; the first problem is the error.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let file = super::config_file(args.config);
+    let checked = super::read_config(file.as_deref())?;
+    // Endpoints and keys of analysts are checked with a client that asks nobody.
+    let client = runtime::http_client::build(&runtime::http_client::ClientConfig::default())?;
+    let triage = triage_worker::TriageWork::new(&checked.config.triage, &client).map_err(|e| {
+        let key = "triage.analysts";
+        ConfigError::new(key, e.to_string(), "correct the analyst").in_file(file.as_deref())
+    })?;
+    let name = file.map_or_else(|| "defaults and environment".into(), |f| f.display().to_string());
+    println!("{name}: usable");
+    println!("environment   {}", checked.config.environment);
+    for source in checked.sources.iter() {
+        println!(
+            "source        {} ({}, project {})",
+            source.id,
+            source.provider.name(),
+            source.project
+        );
+    }
+    for target in checked.channels.all() {
+        println!("channel       {} (receivers {})", target.id, target.receivers.join(", "));
+    }
+    println!("analysts      {}", triage.analysts().join(", "));
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! The whole configuration: one section per part, each defined where it is used.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+use eventlog::JetStreamConfig;
+use notifier_worker::{ChannelConfig, Channels};
+use runtime::{ConfigError, Environment, config, telemetry::LogFormat};
+use secrecy::SecretString;
+use serde::Deserialize;
+
+/// `bellwether.toml`. `config/example.toml` has every key.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `dev`, `development`, `local`, `test` or `testing`; anything else counts as production, where
+    /// a source without a secret refuses everything. Default: production.
+    pub environment: Environment,
+    pub log: LogConfig,
+    pub nats: JetStreamConfig,
+    pub postgres: PostgresConfig,
+    pub ingest: ingest::Config,
+    /// One endpoint each, by id.
+    pub sources: BTreeMap<String, ingest::SourceConfig>,
+    pub observe: triage_worker::observe::Config,
+    pub triage: triage_worker::triage::Config,
+    pub deliver: notifier_worker::Config,
+    /// One target of messages each, by id.
+    pub channels: BTreeMap<String, ChannelConfig>,
+    pub console: console::Config,
+    pub worker: WorkerConfig,
+}
+
+/// Section `[log]`: this process's own log lines.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// `text` or `json`.
+    pub format: LogFormat,
+    /// In `tracing` syntax, such as `info,ingest=debug`. Default `info`.
+    pub filter: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info".into() }
+    }
+}
+
+/// Section `[postgres]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PostgresConfig {
+    /// `postgres://user:password@host:port/database`. A pooler in transaction mode does not do.
+    pub url: SecretString,
+    /// Shared connections of this process; each owned lane has one more of its own. Default 16.
+    pub connections: u32,
+    /// How long a start waits for a server that is not there yet. Default 30 s.
+    #[serde(with = "runtime::config::duration")]
+    pub connect_patience: Duration,
+}
+
+impl Default for PostgresConfig {
+    fn default() -> Self {
+        Self {
+            url: SecretString::from("postgres://bellwether@127.0.0.1:5432/bellwether"),
+            connections: 16,
+            connect_patience: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Section `[worker]`: processes without ingest and console.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkerConfig {
+    /// Address for `/health`, `/ready` and `/metrics`; absent: none.
+    pub listen: Option<std::net::SocketAddr>,
+}
+
+/// What can be built from the configuration before any socket opens.
+#[derive(Clone)]
+pub struct Checked {
+    pub config: Config,
+    pub sources: Arc<ingest::Sources>,
+    pub channels: Arc<Channels>,
+}
+
+impl Config {
+    /// Reads the layers and checks everything that needs no connection.
+    ///
+    /// # Errors
+    /// The first problem: file, key, problem, remedy.
+    pub fn read(file: Option<&Path>, env: &[(String, String)]) -> Result<Checked, ConfigError> {
+        let config: Self = config::load(file, env)?;
+        config.check().map_err(|e| e.in_file(file))
+    }
+
+    /// Checks everything that needs no connection.
+    ///
+    /// # Errors
+    /// The first problem.
+    pub fn check(self) -> Result<Checked, ConfigError> {
+        // Sources hold their meters, and a meter belongs to the recorder there is when it is made.
+        runtime::telemetry::metrics();
+        self.ingest.validate()?;
+        let sources = ingest::Sources::build(&self.sources, &self.environment, self.nats.lanes)?;
+        let told = |e: notifier_worker::Error| ConfigError::new(e.key, e.problem, e.remedy);
+        let channels = Channels::new(&self.channels).map_err(told)?;
+        self.deliver.check(&channels).map_err(told)?;
+        let (sources, channels) = (Arc::new(sources), Arc::new(channels));
+        Ok(Checked { config: self, sources, channels })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Checked, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("bellwether.toml");
+        std::fs::write(&file, text).unwrap();
+        Config::read(Some(&file), &[])
+    }
+
+    #[test]
+    fn the_example_has_every_section_and_is_valid() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/example.toml");
+        Config::read(Some(&example), &[]).map(drop).unwrap();
+        let text = std::fs::read_to_string(example).unwrap();
+        for section in [
+            "log", "nats", "postgres", "ingest", "sources", "triage", "deliver", "channels",
+            "console", "worker",
+        ] {
+            assert!(text.contains(&format!("[{section}")), "[{section}] is missing");
+        }
+    }
+
+    #[test]
+    fn problems_name_file_key_and_remedy() {
+        let check = |text: &str, key: &str| {
+            let error = read(text).map(drop).unwrap_err();
+            assert_eq!(error.key, key, "{error}");
+            let shown = error.to_string();
+            assert!(shown.contains("bellwether.toml") && shown.contains("remedy"), "{shown}");
+        };
+        check("[observe]\nzone = \"nowhere\"", "observe.zone");
+        check("[ingest]\nmax_body_bytes = 0", "ingest.max_body_bytes");
+        check("[nats]\nlane = 4", "nats.lane");
+        check("[sources.x]\nprovider = \"nobody\"", "sources.x.provider");
+        check("[channels.x]\nkind = \"pigeon\"", "channels.x.kind");
+    }
+}

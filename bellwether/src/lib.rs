@@ -1,0 +1,12 @@
+//! The composition root: what `bellwether` is made of, for its binary and for tests that run roles in
+//! processes of their own.
+//!
+//! It may know every crate and decides nothing; one file per verb in [`commands`].
+
+pub mod commands;
+pub mod config;
+pub mod local;
+pub mod roles;
+
+pub use config::Config;
+pub use roles::{Hooks, Role};
