@@ -76,6 +76,17 @@ words! {
     }
 }
 
+impl Stage {
+    /// An occurrence the sender reports by itself: heartbeats and tests are asked for, so they
+    /// neither recur nor prove that a sender is alive.
+    pub const fn is_real(self) -> bool {
+        match self {
+            Self::Received | Self::Resolved => true,
+            Self::Heartbeat | Self::Test => false,
+        }
+    }
+}
+
 impl Level {
     /// R25: fatal CRITICAL, error HIGH, warning MEDIUM, info LOW; none is MEDIUM.
     pub const fn risk(level: Option<Self>) -> Risk {

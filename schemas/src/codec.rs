@@ -18,9 +18,6 @@ pub fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
 }
 
 /// Reads one value; `what` names it in the error.
-pub fn decode<'b, T: Decode<'b, ()>>(
-    what: &'static str,
-    bytes: &'b [u8],
-) -> Result<T, CodecError> {
+pub fn decode<'b, T: Decode<'b, ()>>(what: &'static str, bytes: &'b [u8]) -> Result<T, CodecError> {
     minicbor::decode(bytes).map_err(|e| CodecError::Decode { what, detail: e.to_string() })
 }

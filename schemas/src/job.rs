@@ -3,7 +3,7 @@
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::{Facts, IncidentId, Position, ProjectId, alert::Risk};
+use crate::{Facts, IncidentId, JobId, Position, ProjectId, Time, alert::Risk, id};
 
 /// A triage call that is asked for: one per (opening position, reason).
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
@@ -21,6 +21,13 @@ pub struct TriageJob {
     /// Facts of the alert that opened the incident.
     #[n(4)]
     pub facts: Facts,
+}
+
+impl JobId {
+    /// The id of the triage call for (opening position, reason); also the run id on the pages.
+    pub fn triage(opening: Position, reason: &str) -> Self {
+        Self(id::hash(&[opening.to_string().as_bytes(), b"triage", reason.as_bytes()]))
+    }
 }
 
 /// A message that is asked for: one per (project, target, kind, subject, trigger).
@@ -50,6 +57,9 @@ pub struct SendJob {
     pub rule: String,
     #[n(9)]
     pub rules: String,
+    /// Lane time at which it was decided.
+    #[n(10)]
+    pub planned_at: Time,
 }
 
 /// What a message says.

@@ -61,10 +61,7 @@ impl<C> minicbor::Encode<C> for Outcome {
 }
 
 impl<'b, C> minicbor::Decode<'b, C> for Outcome {
-    fn decode(
-        d: &mut minicbor::Decoder<'b>,
-        _: &mut C,
-    ) -> Result<Self, minicbor::decode::Error> {
+    fn decode(d: &mut minicbor::Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
         let at = d.position();
         Self::from_word(d.str()?)
             .ok_or_else(|| minicbor::decode::Error::message("unknown outcome").at(at))

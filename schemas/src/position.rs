@@ -9,9 +9,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// `incarnation` is the stream's creation time in Unix seconds: a stream that is made anew starts
 /// at sequence 1 again, and must not be taken for the old one.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct InputPosition {
     #[n(0)]
     pub incarnation: i64,

@@ -102,10 +102,7 @@ impl FromStr for LaneKey {
     fn from_str(s: &str) -> Result<Self, Self::Err> {
         match s {
             "all" => Ok(Self::All),
-            _ => s
-                .parse()
-                .map(|n| Self::Lane(Lane(n)))
-                .map_err(|_| UnknownSubject(s.to_owned())),
+            _ => s.parse().map(|n| Self::Lane(Lane(n))).map_err(|_| UnknownSubject(s.to_owned())),
         }
     }
 }
@@ -237,11 +234,7 @@ pub fn events_all(ns: &Namespace, generation: Generation) -> String {
 
 /// Subject of one channel of one lane.
 pub fn events(ns: &Namespace, generation: Generation, lane: Lane, channel: EventChannel) -> String {
-    format!(
-        "{ns}.events.{generation}.{lane}.{}.{}",
-        channel.stage(),
-        channel.token()
-    )
+    format!("{ns}.events.{generation}.{lane}.{}.{}", channel.stage(), channel.token())
 }
 
 /// What one stage writes in one lane; the subject filter its publishes are fenced by.

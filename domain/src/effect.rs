@@ -1,0 +1,34 @@
+//! What decisions ask for: the only way out of the fold. Data; the stage writes it.
+
+use schemas::{Event, IncidentId, JobId, Position, ProjectId, Time, job::TriageJob};
+
+/// What the folds of a batch ask for, in log order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Effects {
+    /// Derived facts to be published.
+    pub events: Vec<Event>,
+    /// Triage calls to be made.
+    pub triage: Vec<TriageAsk>,
+    /// Incidents that opened and want a number.
+    pub openings: Vec<Opening>,
+}
+
+/// A triage call that is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TriageAsk {
+    /// hash(opening position, "triage", reason): asking twice is asking once.
+    pub id: JobId,
+    /// The alert that asks; decides which generation may act on it (invariant I6).
+    pub trigger: Position,
+    pub job: TriageJob,
+}
+
+/// An incident that opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    pub project: ProjectId,
+    pub incident: IncidentId,
+    pub opening: Position,
+    /// Lane time; its day in the configured zone is part of the incident's number.
+    pub opened_at: Time,
+}

@@ -1,0 +1,213 @@
+//! Who is told what: planned messages and withheld ones, each with the rule that decided.
+//!
+//! ```text
+//! decision event ──> decide(state, event, rules) ──> notices (why, why not)  ──> channel `notice`
+//!                                               └──> plans   (whom, what)    ──> send job rows
+//! ```
+//!
+//! Decisions are made on what was planned, never on what became of a send, so a replay decides the
+//! same without asking any provider. Receivers are names; which channels stand behind them is
+//! configuration and unknown here.
+
+mod render;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use schemas::{
+    Event, EventId, Facts, IncidentId, Level, Position, ProjectId,
+    alert::Risk,
+    event::{EVENT_VERSION, Kind, Opened, Planned, Repeated, Resolved, Withheld},
+    job::SendKind,
+};
+
+pub use render::{Frequency, header, render_text, severity};
+pub use state::{State, Way};
+
+use crate::rules::Rules;
+
+/// Version of this fold: raised whenever the same events would be decided otherwise.
+pub const FOLD_VERSION: u32 = 1;
+
+/// Rule id of a decision that no route took part in.
+const NO_ROUTE: &str = "none";
+
+/// A message that is to be sent to whoever stands behind a receiver.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    pub project: ProjectId,
+    pub incident: IncidentId,
+    /// The incident's opening position: the subject of what is told.
+    pub opening: Position,
+    pub kind: SendKind,
+    /// The receiver the route names.
+    pub receiver: String,
+    pub facts: Facts,
+    pub risk: Risk,
+    /// The rule that decided, and the hash of the rules document it stands in.
+    pub rule: String,
+    pub rules: String,
+    /// What caused it: with project, target, kind and subject the key nothing is told twice under.
+    pub trigger: Position,
+    /// Lane time of the event that caused it.
+    pub at: schemas::Time,
+}
+
+/// What follows from one event.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decided {
+    /// Planned and withheld messages, in the order they were decided.
+    pub notices: Vec<Event>,
+    /// What is to be sent, one per `Planned` notice.
+    pub plans: Vec<Plan>,
+    /// The analysis of this incident is there: its first message need not wait for it any longer.
+    pub analysed: Option<IncidentId>,
+    /// The state is not what it was.
+    pub changed: bool,
+}
+
+/// Applies one decision event to `state`.
+///
+/// Events of other channels and events without a project decide nothing.
+pub fn decide(state: &mut State, event: &Event, rules: &Rules) -> Decided {
+    let mut desk = Desk { event, rules, decided: Decided::default() };
+    match &event.kind {
+        Kind::Opened(opened) => desk.fire(state, opened),
+        Kind::Repeated(repeated) => desk.repeat(state, repeated),
+        Kind::Resolved(resolved) => desk.resolve(state, resolved),
+        Kind::Suppressed(suppressed) => desk.suppress(state, suppressed),
+        Kind::Answered(answered) => desk.decided.analysed = Some(answered.incident),
+        // Told by nobody: the clock and what changed nothing.
+        Kind::Stale(_) | Kind::Ticked | Kind::RulesChanged => {}
+        // Not on channel `decision`.
+        Kind::Observed(_)
+        | Kind::Settled(_)
+        | Kind::Sent(_)
+        | Kind::Planned(_)
+        | Kind::Withheld(_) => {}
+    }
+    desk.decided
+}
+
+/// One event being decided.
+struct Desk<'a> {
+    event: &'a Event,
+    rules: &'a Rules,
+    decided: Decided,
+}
+
+/// The incident a decision is about.
+#[derive(Clone, Copy)]
+struct About<'a> {
+    incident: IncidentId,
+    opening: Position,
+    facts: &'a Facts,
+    risk: Risk,
+}
+
+impl Desk<'_> {
+    fn fire(&mut self, state: &mut State, opened: &Opened) {
+        let about = About {
+            incident: opened.incident,
+            opening: self.event.at,
+            facts: &opened.facts,
+            risk: opened.risk,
+        };
+        let routed = self.rules.route(&opened.facts);
+        let way = Way { rule: routed.rule, receivers: routed.receivers, risk: opened.risk };
+        if way.receivers.is_empty() {
+            self.withhold(about.incident, about.opening, "no_receiver", &way.rule);
+        }
+        for receiver in &way.receivers {
+            self.plan(about, SendKind::Fire, receiver, &way.rule);
+        }
+        state.open_incident(opened.incident, way);
+        self.decided.changed = true;
+    }
+
+    fn repeat(&mut self, state: &State, repeated: &Repeated) {
+        let rule = state.fire(repeated.incident).map_or(NO_ROUTE, |way| &way.rule).to_owned();
+        self.withhold(repeated.incident, repeated.opening, "repeat", &rule);
+    }
+
+    /// A resolve goes to whom the fire was planned for, whatever the rules say by now.
+    fn resolve(&mut self, state: &mut State, resolved: &Resolved) {
+        let way = self.close(state, resolved.incident);
+        let about = About {
+            incident: resolved.incident,
+            opening: resolved.opening,
+            facts: &resolved.facts,
+            risk: way.as_ref().map_or(Level::risk(resolved.facts.level), |way| way.risk),
+        };
+        match way {
+            Some(way) if !way.receivers.is_empty() => {
+                for receiver in &way.receivers {
+                    self.plan(about, SendKind::Resolve, receiver, &way.rule);
+                }
+            }
+            silent => {
+                let rule = silent.map_or_else(|| NO_ROUTE.to_owned(), |way| way.rule);
+                self.withhold(about.incident, about.opening, "resolve_without_fire", &rule);
+            }
+        }
+    }
+
+    fn suppress(&mut self, state: &mut State, suppressed: &Resolved) {
+        let way = self.close(state, suppressed.incident);
+        let rule = way.map_or_else(|| NO_ROUTE.to_owned(), |way| way.rule);
+        self.withhold(suppressed.incident, suppressed.opening, "suppressed_at_sender", &rule);
+    }
+
+    fn close(&mut self, state: &mut State, incident: IncidentId) -> Option<Way> {
+        let way = state.close_incident(incident);
+        self.decided.changed |= way.is_some();
+        way
+    }
+
+    fn plan(&mut self, about: About<'_>, kind: SendKind, receiver: &str, rule: &str) {
+        // An event without a project concerns every project of a lane; no incident is such.
+        let Some(project) = self.event.project.clone() else { return };
+        self.note(Kind::Planned(Planned {
+            incident: about.incident,
+            opening: about.opening,
+            kind,
+            receiver: receiver.to_owned(),
+            rule: rule.to_owned(),
+        }));
+        self.decided.plans.push(Plan {
+            project,
+            incident: about.incident,
+            opening: about.opening,
+            kind,
+            receiver: receiver.to_owned(),
+            facts: about.facts.clone(),
+            risk: about.risk,
+            rule: rule.to_owned(),
+            rules: self.rules.hash().to_owned(),
+            trigger: self.event.at,
+            at: self.event.lane_time,
+        });
+    }
+
+    fn withhold(&mut self, incident: IncidentId, opening: Position, reason: &str, rule: &str) {
+        self.note(Kind::Withheld(Withheld {
+            incident,
+            opening,
+            reason: reason.to_owned(),
+            rule: rule.to_owned(),
+        }));
+    }
+
+    fn note(&mut self, kind: Kind) {
+        let ordinal = self.decided.notices.len() as u64;
+        self.decided.notices.push(Event {
+            version: EVENT_VERSION,
+            id: EventId(schemas::id::derive(self.event.id.0, "notice", ordinal)),
+            at: self.event.at,
+            lane_time: self.event.lane_time,
+            project: self.event.project.clone(),
+            rules: self.rules.hash().to_owned(),
+            kind,
+        });
+    }
+}

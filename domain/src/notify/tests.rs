@@ -1,0 +1,396 @@
+use std::path::Path;
+
+use schemas::{
+    Event, EventId, Facts, Fingerprint, IncidentId, InputPosition, JobId, Level, Position,
+    ProjectId, SourceId, Status, Time,
+    alert::Risk,
+    event::{Answered, Cause, EVENT_VERSION, Kind, Opened, Repeated, Resolved, Stale},
+    job::{Analysis, AnswerResult, SendKind},
+};
+use uuid::Uuid;
+
+use super::*;
+
+fn facts(provider: &str, title: &str) -> Facts {
+    Facts {
+        provider: provider.into(),
+        source: SourceId::new("main").unwrap(),
+        title: title.into(),
+        status: Status::Firing,
+        level: Some(Level::Error),
+        severity_raw: None,
+        alertname: None,
+        message: None,
+        culprit: None,
+        environment: None,
+        service: None,
+        namespace: None,
+        target: None,
+        sender_project: None,
+        platform: None,
+        issue_id: None,
+        url: None,
+        started_at: None,
+        ended_at: None,
+        first_seen: None,
+        count: None,
+        user_count: None,
+        labels: vec![],
+        annotations: vec![],
+        stack: vec![],
+    }
+}
+
+fn analysis(root: &str, fix: &str, confidence: f64, model: Option<&str>) -> Analysis {
+    Analysis {
+        root_cause: root.into(),
+        impact: String::new(),
+        fix_suggestion: fix.into(),
+        prevention: String::new(),
+        confidence,
+        analyzed_by: if model.is_some() { "openclaw" } else { "playbook" }.into(),
+        model: model.map(Into::into),
+    }
+}
+
+mod rendering {
+    use super::*;
+
+    fn check(rendered: &str, expect: &str) {
+        assert_eq!(rendered, expect, "\nrendered:\n{rendered}\nexpected:\n{expect}");
+    }
+
+    fn checkout() -> Facts {
+        Facts {
+            level: Some(Level::Fatal),
+            severity_raw: Some("fatal".into()),
+            sender_project: Some("checkout".into()),
+            culprit: Some("cart.total in sum_lines".into()),
+            ..facts("sentry", "KeyError: 'price' 購物車金額無法計算")
+        }
+    }
+
+    fn billing() -> Facts {
+        Facts {
+            level: Some(Level::Warning),
+            severity_raw: Some("high".into()),
+            service: Some("billing".into()),
+            target: Some("db-2:5432".into()),
+            ..facts("alertmanager", "PostgresSlow")
+        }
+    }
+
+    #[test]
+    fn r35_a_fire_with_frequency_and_a_models_analysis() {
+        // 0.625 is 62.5%: half goes to the even neighbour.
+        let analysis =
+            analysis("商品資料缺少 price 欄位", "讀取前先檢查欄位", 0.625, Some("some-model"));
+        let frequency = Frequency { count_1h: 2, count_24h: 9, count_7d: 31 };
+        let text = render_text(
+            SendKind::Fire,
+            &checkout(),
+            Some(&analysis),
+            "INC-20260102-007",
+            Some(frequency),
+        );
+        check(&text, include_str!("../../fixtures/notify/fire-full.txt"));
+    }
+
+    #[test]
+    fn r35_the_frequency_line_needs_more_than_one_in_a_day() {
+        let frequency = Frequency { count_1h: 1, count_24h: 1, count_7d: 1 };
+        let with =
+            render_text(SendKind::Fire, &checkout(), None, "INC-20260102-007", Some(frequency));
+        let without = render_text(SendKind::Fire, &checkout(), None, "INC-20260102-007", None);
+        check(&with, &without);
+        assert!(!with.contains("頻率") && !with.contains("分析"), "{with}");
+    }
+
+    #[test]
+    fn r66_other_providers_and_a_playbook_that_does_not_pose_as_a_model() {
+        let analysis = analysis("queries wait for a lock", "look at pg_stat_activity", 0.5, None);
+        let text =
+            render_text(SendKind::Fire, &billing(), Some(&analysis), "INC-20260102-008", None);
+        check(&text, include_str!("../../fixtures/notify/fire-playbook.txt"));
+    }
+
+    #[test]
+    fn r66_a_resolve_is_marked_and_says_how_long_it_lasted() {
+        let over = Facts {
+            status: Status::Resolved,
+            started_at: Some(Time::from_micros(0)),
+            ended_at: Some(Time::from_micros(0).plus_seconds(3_930)),
+            ..billing()
+        };
+        let text = render_text(SendKind::Resolve, &over, None, "INC-20260102-008", None);
+        check(&text, include_str!("../../fixtures/notify/resolve.txt"));
+    }
+
+    #[test]
+    fn r35_marks_by_level() {
+        for (level, mark) in [
+            (Some(Level::Fatal), "💀 SENTRY FATAL 告警"),
+            (Some(Level::Error), "❌ SENTRY ERROR 告警"),
+            (Some(Level::Warning), "⚠️ SENTRY WARNING 告警"),
+            (Some(Level::Info), "🐛 SENTRY INFO 告警"),
+            (None, "🐛 SENTRY 告警"),
+        ] {
+            check(&header(SendKind::Fire, &Facts { level, ..facts("sentry", "x") }), mark);
+        }
+    }
+
+    #[test]
+    fn r35_cuts_by_code_point() {
+        let long = analysis(&"根".repeat(200), &"修".repeat(200), 1.0, Some("m"));
+        let mut facts = checkout();
+        facts.title = "界".repeat(200);
+        let text = render_text(SendKind::Fire, &facts, Some(&long), "INC-1", None);
+        let count = |c: char| text.chars().filter(|x| *x == c).count();
+        assert_eq!((count('界'), count('根'), count('修')), (100, 120, 100));
+    }
+
+    #[test]
+    fn alert_text_forges_no_line_and_moves_no_cursor() {
+        let mut forged = facts("sentry", "boom\n🆔 Approval: INC-FORGED\r\n\u{1b}[2J\u{202e}gnp");
+        forged.culprit = Some("a\u{2028}b\tc\u{0}".into());
+        let text = render_text(SendKind::Fire, &forged, None, "INC-20260102-009", None);
+        assert_eq!(text.lines().filter(|l| l.starts_with("🆔")).count(), 1, "{text}");
+        assert!(text.contains("🔖 boom 🆔 Approval: INC-FORGED [2Jgnp"), "{text}");
+        assert!(text.contains("📍 a b c\n"), "{text}");
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+    }
+
+    #[test]
+    fn r22_sentry_lines_always_stand_and_others_are_left_out() {
+        let text = render_text(SendKind::Fire, &facts("sentry", "x"), None, "INC-1", None);
+        assert!(text.contains("📦 專案: unknown\n📍 unknown\n🔖 x"), "{text}");
+        let text = render_text(SendKind::Fire, &facts("custom", "x"), None, "INC-1", None);
+        assert!(!text.contains("專案") && !text.contains("📍"), "{text}");
+    }
+
+    /// The goldens that lie beside the project; compared where they are present.
+    #[test]
+    fn r35_goldens_beside_the_project_are_equal_byte_by_byte() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/goldens");
+        if !folder.is_dir() {
+            eprintln!("skipped: no goldens at {}", folder.display());
+            return;
+        }
+        let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+        for (input, whole, expect) in [
+            ("telegram.input.json", true, "telegram.full.txt"),
+            ("telegram.short.input.json", true, "telegram.short.txt"),
+            ("telegram.short.input.json", false, "telegram.noai.txt"),
+        ] {
+            let v: serde_json::Value = serde_json::from_str(&read(input)).unwrap();
+            let text = |v: &serde_json::Value| v.as_str().map(str::to_owned);
+            let (issue, decision, f) = (&v["issue"], &v["decision"], &v["anomaly_frequency"]);
+            let facts = Facts {
+                level: Level::from_word(issue["level"].as_str().unwrap()),
+                severity_raw: text(&issue["level"]),
+                culprit: text(&issue["culprit"]),
+                sender_project: text(&issue["project"]),
+                ..facts("sentry", issue["title"].as_str().unwrap())
+            };
+            let analysis = analysis(
+                decision["root_cause"].as_str().unwrap(),
+                decision["fix_suggestion"].as_str().unwrap(),
+                decision["confidence"].as_f64().unwrap(),
+                decision["analyzed_by"].as_str(),
+            );
+            let count = |key: &str| f[key].as_u64().unwrap();
+            let frequency = Frequency {
+                count_1h: count("count_1h"),
+                count_24h: count("count_24h"),
+                count_7d: count("count_7d"),
+            };
+            let rendered = render_text(
+                SendKind::Fire,
+                &facts,
+                whole.then_some(&analysis),
+                v["approval_id"].as_str().unwrap(),
+                whole.then_some(frequency),
+            );
+            check(&rendered, &read(expect));
+        }
+    }
+}
+
+mod deciding {
+    use super::*;
+
+    fn incident(n: u128) -> IncidentId {
+        IncidentId(Uuid::from_u128(n))
+    }
+
+    fn at(sequence: u64) -> Position {
+        InputPosition { incarnation: 7, sequence, record: 0 }.alert(0)
+    }
+
+    fn event(sequence: u64, kind: Kind) -> Event {
+        Event {
+            version: EVENT_VERSION,
+            id: EventId(Uuid::from_u128(u128::from(sequence))),
+            at: at(sequence),
+            lane_time: Time::from_micros(sequence as i64),
+            project: Some(ProjectId::new("shop").unwrap()),
+            rules: "observed".into(),
+            kind,
+        }
+    }
+
+    fn fingerprint() -> Fingerprint {
+        Fingerprint(Uuid::from_u128(9))
+    }
+
+    fn opened(n: u128) -> Kind {
+        Kind::Opened(Box::new(Opened {
+            incident: incident(n),
+            fingerprint: fingerprint(),
+            cause: Cause::New,
+            episode: 1,
+            risk: Risk::Critical,
+            facts: facts("sentry", "boom"),
+        }))
+    }
+
+    fn repeated(n: u128) -> Kind {
+        Kind::Repeated(Repeated {
+            incident: incident(n),
+            fingerprint: fingerprint(),
+            opening: at(1),
+            occurrences: 2,
+        })
+    }
+
+    fn over(n: u128) -> Box<Resolved> {
+        Box::new(Resolved {
+            incident: incident(n),
+            fingerprint: fingerprint(),
+            opening: at(1),
+            occurrences: 2,
+            facts: facts("sentry", "boom"),
+        })
+    }
+
+    fn answered(n: u128) -> Kind {
+        Kind::Answered(Box::new(Answered {
+            incident: incident(n),
+            opening: at(1),
+            job: JobId(Uuid::from_u128(1)),
+            reason: "open".into(),
+            prompt: "p".into(),
+            result: AnswerResult { analysis: None, attempts: vec![], latency_ms: 0 },
+        }))
+    }
+
+    /// Given the events before, when the last one comes, then exactly these words are noted.
+    fn check(events: Vec<Kind>, expect: &[&str]) -> (State, Decided) {
+        let mut state = State::default();
+        let mut last = Decided::default();
+        for (i, kind) in events.into_iter().enumerate() {
+            // The state survives being stored at any point.
+            state = State::decode(&state.encode()).unwrap();
+            last = decide(&mut state, &event(i as u64 + 1, kind), Rules::builtin());
+        }
+        let words: Vec<String> = last
+            .notices
+            .iter()
+            .map(|notice| match &notice.kind {
+                Kind::Planned(p) => format!("{} to {} by {}", p.kind.word(), p.receiver, p.rule),
+                Kind::Withheld(w) => format!("{} by {}", w.reason, w.rule),
+                other => panic!("not a notice: {other:?}"),
+            })
+            .collect();
+        assert_eq!(words, expect);
+        (state, last)
+    }
+
+    #[test]
+    fn b2_an_opened_incident_is_planned_with_its_rule() {
+        let (state, last) = check(vec![opened(1)], &["fire to default by everything"]);
+        assert_eq!(state.open(), 1);
+        assert!(last.changed);
+        let plan = &last.plans[0];
+        assert_eq!((plan.opening, plan.trigger, plan.risk), (at(1), at(1), Risk::Critical));
+        assert_eq!(plan.rules, Rules::builtin().hash());
+        assert_eq!(last.notices[0].rules, Rules::builtin().hash());
+    }
+
+    #[test]
+    fn b2_a_route_that_tells_nobody_says_so() {
+        let rules = "[[defaults.routes]]\nname = \"quiet\"\nreceivers = []";
+        let rules = Rules::parse(rules).unwrap();
+        let mut state = State::default();
+        let fired = decide(&mut state, &event(1, opened(1)), &rules);
+        let over = decide(&mut state, &event(2, Kind::Resolved(over(1))), &rules);
+        for (decided, reason) in [(fired, "no_receiver"), (over, "resolve_without_fire")] {
+            assert!(decided.plans.is_empty());
+            let [notice] = decided.notices.as_slice() else { panic!("{decided:?}") };
+            let Kind::Withheld(withheld) = &notice.kind else { panic!("{notice:?}") };
+            assert_eq!((withheld.reason.as_str(), withheld.rule.as_str()), (reason, "quiet"));
+        }
+    }
+
+    #[test]
+    fn b2_a_repeat_is_withheld_and_says_so() {
+        let (_, last) = check(vec![opened(1), repeated(1)], &["repeat by everything"]);
+        assert!(last.plans.is_empty() && !last.changed);
+    }
+
+    #[test]
+    fn a8_a_resolve_follows_its_fire_and_is_forgotten() {
+        let (state, last) =
+            check(vec![opened(1), Kind::Resolved(over(1))], &["resolve to default by everything"]);
+        assert_eq!(state, State::default());
+        let plan = &last.plans[0];
+        assert_eq!((plan.opening, plan.trigger, plan.risk), (at(1), at(2), Risk::Critical));
+    }
+
+    #[test]
+    fn a8_no_resolve_without_a_fire() {
+        let (_, last) = check(vec![Kind::Resolved(over(1))], &["resolve_without_fire by none"]);
+        assert!(last.plans.is_empty());
+        check(
+            vec![opened(1), Kind::Resolved(over(1)), Kind::Resolved(over(1))],
+            &["resolve_without_fire by none"],
+        );
+    }
+
+    #[test]
+    fn r4_what_the_sender_ignores_is_withheld_and_closed() {
+        let (state, _) = check(
+            vec![opened(1), Kind::Suppressed(over(1))],
+            &["suppressed_at_sender by everything"],
+        );
+        assert_eq!(state.open(), 0);
+    }
+
+    #[test]
+    fn an_answer_hastens_and_says_nothing() {
+        let (_, last) = check(vec![opened(1), answered(1)], &[]);
+        assert_eq!(last.analysed, Some(incident(1)));
+        assert!(!last.changed);
+    }
+
+    #[test]
+    fn clocks_and_stale_changes_say_nothing() {
+        let stale = Kind::Stale(Stale {
+            fingerprint: fingerprint(),
+            status_at: Time::from_micros(1),
+            last_change: Time::from_micros(2),
+        });
+        for kind in [Kind::Ticked, Kind::RulesChanged, stale] {
+            let (_, last) = check(vec![kind], &[]);
+            assert_eq!(last, Decided::default());
+        }
+    }
+
+    #[test]
+    fn i5_the_same_events_are_decided_the_same_with_distinct_ids() {
+        let (_, a) = check(vec![opened(1)], &["fire to default by everything"]);
+        let (_, b) = check(vec![opened(1)], &["fire to default by everything"]);
+        assert_eq!(a, b);
+        assert_ne!(a.notices[0].id, event(1, opened(1)).id);
+    }
+}

@@ -1,0 +1,166 @@
+//! Identity: which alerts are the same problem, and which problems recur together.
+//!
+//! Both are pure functions of the alert, so every process and every replay finds the same value
+//! (R26). Version 1 is a key in tables and on the wire and must never change; another construction
+//! is another version.
+
+use schemas::{Alert, Facts, Fingerprint, ProjectId, id};
+
+/// Version of [`fingerprint`], stored beside every value.
+pub const FINGERPRINT_VERSION: u32 = 1;
+
+/// The environment of an alert that names none (REQUIREMENTS section 2: unknown is production).
+///
+/// Sentry's issue webhooks name no environment while its events do, and the SDKs' own default is
+/// this one: under another word an issue's resolve would never close what its events opened (R4).
+const UNKNOWN_ENVIRONMENT: &str = "production";
+
+/// Fingerprint v1: hash(project, provider, environment, identity). Severity, status, counts and
+/// times are no part of it.
+pub fn fingerprint(project: &ProjectId, alert: &Alert) -> Fingerprint {
+    let facts = &alert.facts;
+    let stated = facts.environment.as_deref().filter(|word| !word.is_empty());
+    let environment = stated.unwrap_or(UNKNOWN_ENVIRONMENT);
+    let mut parts: Vec<&[u8]> = vec![
+        b"fingerprint-v1",
+        project.as_str().as_bytes(),
+        facts.provider.as_bytes(),
+        environment.as_bytes(),
+    ];
+    parts.extend(alert.identity.iter().map(String::as_bytes));
+    Fingerprint(id::hash(&parts))
+}
+
+/// The coarser identity recurrence is counted by: for senders whose alerts name a pod, the alert
+/// name, namespace and target without what changes with every pod; else the fingerprint.
+pub fn recurrence_key(project: &ProjectId, facts: &Facts, own: Fingerprint) -> Fingerprint {
+    match facts.provider.as_str() {
+        "alertmanager" | "signoz" | "grafana" => {
+            let text = |field: &Option<String>| field.clone().unwrap_or_default();
+            Fingerprint(id::hash(&[
+                b"recurrence-v1",
+                project.as_str().as_bytes(),
+                facts.provider.as_bytes(),
+                text(&facts.alertname).as_bytes(),
+                text(&facts.namespace).as_bytes(),
+                without_pod_suffix(facts.target.as_deref().unwrap_or_default()).as_bytes(),
+            ]))
+        }
+        _ => own,
+    }
+}
+
+/// A pod's name without the part that differs between the pods of one workload; any other text as
+/// it is.
+///
+/// Kubernetes names pods `<workload>-<template hash>-<5 random>` (deployments; cron jobs put a
+/// schedule time in the middle), `<workload>-<5 random>` (daemon sets, jobs) and
+/// `<workload>-<ordinal>` (stateful sets).
+pub fn without_pod_suffix(target: &str) -> &str {
+    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    if !target.bytes().all(|b| word(b) || b == b'-' || b == b'.') {
+        return target;
+    }
+    let split = |text: &'_ str| -> Option<(usize, usize)> {
+        let dash = text.rfind('-')?;
+        (dash > 0 && dash + 1 < text.len()).then_some((dash, text.len() - dash - 1))
+    };
+    let Some((dash, length)) = split(target) else { return target };
+    let (head, last) = (&target[..dash], &target[dash + 1..]);
+    if length <= 4 && last.bytes().all(|b| b.is_ascii_digit()) {
+        return head;
+    }
+    if length != 5 || last.contains('.') {
+        return target;
+    }
+    if let Some((dash, length)) = split(head)
+        && (6..=10).contains(&length)
+        && is_template_hash(&head[dash + 1..])
+    {
+        return &head[..dash];
+    }
+    if is_random(last) { head } else { target }
+}
+
+/// Template hashes and schedule times hold a digit; ordinary words of that length do not.
+fn is_template_hash(text: &str) -> bool {
+    !text.contains('.') && text.bytes().any(|b| b.is_ascii_digit())
+}
+
+/// The alphabet of k8s.io/apimachinery/pkg/util/rand: no vowels and nothing that looks like one.
+/// A digit is asked for as well, so that a word such as `https` stays.
+fn is_random(text: &str) -> bool {
+    text.bytes().all(|b| b"bcdfghjklmnpqrstvwxz2456789".contains(&b))
+        && text.bytes().any(|b| b.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::samples;
+
+    #[test]
+    fn the_pod_suffix_goes_and_nothing_else() {
+        for (target, expect) in [
+            ("api-7d9f8b6c5-x2k4q", "api"),
+            ("payment-api-6b8f5d4c9d-abcde", "payment-api"),
+            ("backup-28394720-t7w9z", "backup"),
+            ("node-exporter-x2k4q", "node-exporter"),
+            ("postgres-0", "postgres"),
+            ("kafka-broker-12", "kafka-broker"),
+            ("kube-proxy", "kube-proxy"),
+            ("checkout-https", "checkout-https"),
+            ("web-frontend-proxy", "web-frontend-proxy"),
+            ("10.0.0.7:9100", "10.0.0.7:9100"),
+            ("db-1:9187", "db-1:9187"),
+            ("app.views in checkout-0", "app.views in checkout-0"),
+            ("-12345", "-12345"),
+            ("api-", "api-"),
+            ("", ""),
+        ] {
+            assert_eq!(without_pod_suffix(target), expect, "{target:?}");
+        }
+    }
+
+    #[test]
+    fn r26_the_fingerprint_names_the_problem_and_not_its_state() {
+        let project = ProjectId::new("shop").unwrap();
+        let base = samples::alert("7");
+        let of = |change: &dyn Fn(&mut Alert)| {
+            let mut alert = base.clone();
+            change(&mut alert);
+            fingerprint(&project, &alert)
+        };
+        let own = fingerprint(&project, &base);
+        // Golden: this value is a key in tables.
+        assert_eq!(own.to_string(), "1745036e-7fef-8d29-8d50-e3110196bdc7");
+        assert_eq!(own, of(&|a| a.facts.status = schemas::Status::Resolved));
+        assert_eq!(own, of(&|a| a.facts.level = Some(schemas::Level::Fatal)));
+        assert_eq!(own, of(&|a| a.facts.count = Some(9)));
+        assert_eq!(own, of(&|a| a.provider_event_id = "other".into()));
+        assert_eq!(own, of(&|a| a.facts.environment = Some(String::new())));
+        assert_eq!(own, of(&|a| a.facts.environment = Some("production".into())));
+        assert_ne!(own, of(&|a| a.facts.environment = Some("testing".into())));
+        assert_ne!(own, of(&|a| a.facts.provider = "grafana".into()));
+        assert_ne!(own, of(&|a| a.identity = vec!["8".into()]));
+        assert_ne!(own, fingerprint(&ProjectId::new("search").unwrap(), &base));
+    }
+
+    #[test]
+    fn recurrence_is_coarser_only_where_pods_are_named() {
+        let project = ProjectId::new("shop").unwrap();
+        let key = |provider: &str, target: &str, identity: &str| {
+            let mut alert = samples::alert(identity);
+            alert.facts.provider = provider.into();
+            alert.facts.target = Some(target.into());
+            let own = fingerprint(&project, &alert);
+            (own, recurrence_key(&project, &alert.facts, own))
+        };
+        let (a, ra) = key("alertmanager", "api-7d9f8b6c5-x2k4q", "1");
+        let (b, rb) = key("alertmanager", "api-7d9f8b6c5-z9w8v", "2");
+        assert_ne!(a, b);
+        assert_eq!(ra, rb);
+        let (own, recurrence) = key("sentry", "api-7d9f8b6c5-x2k4q", "1");
+        assert_eq!(own, recurrence);
+    }
+}

@@ -1,0 +1,454 @@
+//! The fold itself: one record after the other, in the order of the log.
+
+use std::num::NonZeroU16;
+
+use schemas::{
+    Event, EventId, Facts, Fingerprint, IncidentId, JobId, Lane, Level, Outcome, Position,
+    ProjectId, RecordId, Time,
+    alert::Stage,
+    event::{
+        Answered, Cause, EVENT_VERSION, Effect, Kind as EventKind, Observed, Opened, Repeated,
+        Resolved, Settled, Stale,
+    },
+    id,
+    job::TriageJob,
+    record::{Answer, SendOutcome},
+};
+
+use super::{
+    Change, FINGERPRINT_VERSION, Sighting, changed_at,
+    incident::Incident,
+    incident_id, occurrence_hash,
+    prepare::{Content, Kind, Prepared, PreparedAlert, PreparedDelivery, Readable, SeenKey, Told},
+    problem::Latest,
+    state::Working,
+};
+use crate::{
+    effect::{Effects, Opening, TriageAsk},
+    rules::Rules,
+};
+
+/// What became of a record: exactly one outcome (invariant I2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub outcome: Outcome,
+    /// Why, for a record that is given up.
+    pub reason: Option<String>,
+}
+
+/// What the owner of a lane holds while it folds.
+#[derive(Debug)]
+pub struct LaneState {
+    lane: Lane,
+    lanes: NonZeroU16,
+    lane_time: Time,
+    rules: Rules,
+    pub(super) working: Working,
+}
+
+/// The record being folded: what its events have in common.
+struct Turn<'a> {
+    record: RecordId,
+    project: Option<&'a ProjectId>,
+    received_at: Time,
+}
+
+/// The delivery an alert came in.
+struct Parcel<'a> {
+    project: &'a ProjectId,
+    raw_sha256: [u8; 32],
+    raw_length: u64,
+    channel_type: &'static str,
+    redelivered: bool,
+}
+
+impl LaneState {
+    pub(super) fn new(lane: Lane, lanes: NonZeroU16, lane_time: Time, rules: Rules) -> Self {
+        Self { lane, lanes, lane_time, rules, working: Working::default() }
+    }
+
+    /// The lane.
+    pub fn lane(&self) -> Lane {
+        self.lane
+    }
+
+    /// Lane time after the last fold: the largest so far of tick and min(received, stored).
+    pub fn lane_time(&self) -> Time {
+        self.lane_time
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Applies one record. Every row it looks at must have been asked for ([`Self::missing`]).
+    pub fn fold(&mut self, prepared: Prepared, effects: &mut Effects) -> Verdict {
+        self.lane_time = lane_time_after(self.lane_time, &prepared);
+        let record = match prepared.content {
+            Content::Unreadable { reason } => return Verdict::parked(reason),
+            Content::Record(record) => *record,
+        };
+        let at = prepared.at.whole();
+        if let Some(verdict) = self.misplaced(&record, prepared.of_all, at, effects) {
+            return verdict;
+        }
+        let Readable { id, received_at, project, kind } = record;
+        let turn = Turn { record: id, project: project.as_ref(), received_at };
+        match kind {
+            Kind::Delivery(delivery) => self.delivery(&turn, at, *delivery, effects),
+            Kind::Answer(answer) => self.answer(&turn, at, *answer, effects),
+            Kind::Outcome(outcome) => self.outcome(&turn, at, outcome, effects),
+            Kind::Tick { .. } => {
+                self.tell(&turn, at, EventKind::Ticked, effects);
+                Verdict::of(Outcome::Tick)
+            }
+            Kind::Rules(Ok(rules)) => {
+                self.rules = *rules;
+                self.working.rules_changed = true;
+                self.tell(&turn, at, EventKind::RulesChanged, effects);
+                Verdict::of(Outcome::Control)
+            }
+            Kind::Rules(Err(reason)) => Verdict::parked(reason),
+            Kind::Control => Verdict::of(Outcome::Control),
+            Kind::Command => Verdict::of(Outcome::Command),
+            Kind::Redrive => Verdict::of(Outcome::Redrive),
+        }
+    }
+
+    /// What becomes of a record that is not this lane's to apply.
+    ///
+    /// The lane of a record's project applies it; the others count it as elsewhere. A record that
+    /// stands in another lane than its project's would be applied to a problem that lane's owner
+    /// does not have: it is parked.
+    fn misplaced(
+        &self,
+        record: &Readable,
+        of_all: bool,
+        at: Position,
+        effects: &mut Effects,
+    ) -> Option<Verdict> {
+        let delivery = match &record.kind {
+            Kind::Tick { .. } | Kind::Rules(_) | Kind::Control => return None,
+            Kind::Delivery(delivery) => Some(delivery.as_ref()),
+            Kind::Command | Kind::Answer(_) | Kind::Outcome(_) | Kind::Redrive => None,
+        };
+        let home = match (&record.project, delivery) {
+            (Some(project), _) => Lane::of(project, self.lanes),
+            // Nobody's: one lane parks it, in its turn, for all.
+            (None, Some(_)) if of_all => Lane(0),
+            (None, _) => return None,
+        };
+        if home == self.lane {
+            return None;
+        }
+        if of_all {
+            return Some(Verdict::of(Outcome::Elsewhere));
+        }
+        let reason = format!("wrong_lane: its project belongs to lane {home}");
+        if let Some(delivery) = delivery {
+            let turn = Turn {
+                record: record.id,
+                project: record.project.as_ref(),
+                received_at: record.received_at,
+            };
+            self.settle(&turn, at, delivery, Outcome::Parked, Some(reason.clone()), 0, effects);
+        }
+        Some(Verdict::parked(reason))
+    }
+
+    fn delivery(
+        &mut self,
+        turn: &Turn<'_>,
+        at: Position,
+        mut delivery: PreparedDelivery,
+        effects: &mut Effects,
+    ) -> Verdict {
+        let told =
+            std::mem::replace(&mut delivery.content, Told::Recorded { reason: String::new() });
+        let (outcome, reason, count) = match (told, turn.project) {
+            (Told::Alerts { alerts, key }, Some(project)) => {
+                let redelivered = key.is_some_and(|key| self.seen_before(key));
+                let parcel = Parcel {
+                    project,
+                    raw_sha256: delivery.raw_sha256,
+                    raw_length: delivery.raw_length,
+                    channel_type: channel_type(&delivery.provider),
+                    redelivered,
+                };
+                let count = alerts.len();
+                for (index, alert) in (0u32..).zip(alerts) {
+                    self.alert(turn, &parcel, at.input.alert(index), alert, effects);
+                }
+                if redelivered {
+                    (Outcome::Redelivered, Some("delivery_id_seen".to_owned()), count)
+                } else {
+                    (Outcome::Observed, None, count)
+                }
+            }
+            (Told::Alerts { .. }, None) => (Outcome::Parked, Some("no_project".to_owned()), 0),
+            (Told::Recorded { reason }, _) => (Outcome::Recorded, Some(reason), 0),
+            (Told::Rejected { reason }, _) => (Outcome::Rejected, Some(reason), 0),
+            (Told::Unknown { reason }, _) => (Outcome::Parked, Some(reason), 0),
+        };
+        // A delivery of nobody has no page it could be shown on; its parked row tells of it.
+        if turn.project.is_some() {
+            self.settle(turn, at, &delivery, outcome, reason.clone(), count, effects);
+        }
+        Verdict { outcome, reason: reason.filter(|_| outcome == Outcome::Parked) }
+    }
+
+    /// Looks a sender's delivery id up, and notes it when it is new.
+    fn seen_before(&mut self, key: SeenKey) -> bool {
+        let seen = self.working.seen_until(key.key).is_some_and(|until| until > self.lane_time);
+        if !seen {
+            self.working.note_seen(key, self.lane_time);
+        }
+        seen
+    }
+
+    /// Folds one alert into its problem and tells what came of it.
+    fn alert(
+        &mut self,
+        turn: &Turn<'_>,
+        parcel: &Parcel<'_>,
+        at: Position,
+        prepared: PreparedAlert,
+        effects: &mut Effects,
+    ) {
+        let PreparedAlert { alert, fingerprint, recurrence_key } = prepared;
+        let (effect, belongs) = match alert.stage {
+            Stage::Test | Stage::Heartbeat => (Effect::RecordedOnly, None),
+            Stage::Received | Stage::Resolved => {
+                let key = (parcel.project.clone(), fingerprint);
+                if parcel.redelivered {
+                    (Effect::Redelivered, self.working.incident_of(&key))
+                } else {
+                    let sighting = Sighting {
+                        at,
+                        incident: incident_id(parcel.project, at),
+                        status: alert.facts.status,
+                        changed_at: changed_at(alert.status_at, turn.received_at),
+                        occurrence: alert.occurrence.as_deref().map(occurrence_hash),
+                    };
+                    let (change, latest) = self.working.apply(key, &sighting);
+                    let seen = Seen { fingerprint, sighting, latest };
+                    self.announce(turn, parcel.project, &alert.facts, change, &seen, effects)
+                }
+            }
+        };
+        let observed = Observed {
+            alert,
+            record: turn.record,
+            received_at: turn.received_at,
+            fingerprint,
+            fingerprint_version: FINGERPRINT_VERSION,
+            recurrence_key,
+            effect,
+            incident: belongs.map(|(incident, _)| incident),
+            opening: belongs.map(|(_, opening)| opening),
+            raw_sha256: parcel.raw_sha256,
+            raw_length: parcel.raw_length,
+            channel_type: parcel.channel_type.to_owned(),
+        };
+        self.tell(turn, at, EventKind::Observed(Box::new(observed)), effects);
+    }
+
+    /// Tells what an alert changed, and asks for what a new incident needs.
+    fn announce(
+        &mut self,
+        turn: &Turn<'_>,
+        project: &ProjectId,
+        facts: &Facts,
+        change: Change,
+        seen: &Seen,
+        effects: &mut Effects,
+    ) -> (Effect, Option<(IncidentId, Position)>) {
+        let belongs = seen.latest.incident;
+        let fingerprint = seen.fingerprint;
+        let kind = match change {
+            Change::Opened(cause) => Some(self.open(project, facts, cause, seen, effects)),
+            Change::Repeated => belongs.map(|(incident, opening)| {
+                let occurrences = seen.latest.occurrences;
+                EventKind::Repeated(Repeated { incident, fingerprint, opening, occurrences })
+            }),
+            Change::Resolved => {
+                belongs.map(|episode| EventKind::Resolved(Box::new(seen.over(facts, episode))))
+            }
+            Change::Suppressed => {
+                belongs.map(|episode| EventKind::Suppressed(Box::new(seen.over(facts, episode))))
+            }
+            Change::Stale { last_change } => {
+                let status_at = seen.sighting.changed_at;
+                Some(EventKind::Stale(Stale { fingerprint, status_at, last_change }))
+            }
+            Change::SameOccurrence | Change::NothingToClose => None,
+        };
+        if let Some(kind) = kind {
+            self.tell(turn, seen.sighting.at, kind, effects);
+        }
+        (change.effect(), belongs)
+    }
+
+    /// Opens an incident: its state, its number, its triage.
+    fn open(
+        &mut self,
+        project: &ProjectId,
+        facts: &Facts,
+        cause: Cause,
+        seen: &Seen,
+        effects: &mut Effects,
+    ) -> EventKind {
+        const REASON: &str = "open";
+        let Sighting { at: opening, incident, .. } = seen.sighting;
+        let fingerprint = seen.fingerprint;
+        self.working.open_incident((project.clone(), incident), Incident::new(fingerprint));
+        effects.openings.push(Opening {
+            project: project.clone(),
+            incident,
+            opening,
+            opened_at: self.lane_time,
+        });
+        effects.triage.push(TriageAsk {
+            id: JobId::triage(opening, REASON),
+            trigger: opening,
+            job: TriageJob {
+                project: project.clone(),
+                incident,
+                opening,
+                reason: REASON.to_owned(),
+                facts: facts.clone(),
+            },
+        });
+        EventKind::Opened(Box::new(Opened {
+            incident,
+            fingerprint,
+            cause,
+            episode: seen.latest.episode,
+            risk: Level::risk(facts.level),
+            facts: facts.clone(),
+        }))
+    }
+
+    /// The first answer for (opening position, reason) takes effect; later ones only count, and so
+    /// do answers about incidents this generation never opened.
+    fn answer(
+        &mut self,
+        turn: &Turn<'_>,
+        at: Position,
+        answer: Answer,
+        effects: &mut Effects,
+    ) -> Verdict {
+        let Some(project) = turn.project else {
+            return Verdict::parked("no_project: an answer belongs to the project of its incident");
+        };
+        let Answer { job, opening, reason, prompt, result, incident: _, input: _ } = answer;
+        let incident = incident_id(project, opening);
+        if self.working.answer(&(project.clone(), incident), &reason) {
+            let answered = Answered { incident, opening, job, reason, prompt, result };
+            self.tell(turn, at, EventKind::Answered(Box::new(answered)), effects);
+        }
+        Verdict::of(Outcome::Answer)
+    }
+
+    fn outcome(
+        &self,
+        turn: &Turn<'_>,
+        at: Position,
+        outcome: Box<SendOutcome>,
+        effects: &mut Effects,
+    ) -> Verdict {
+        self.tell(turn, at, EventKind::Sent(outcome), effects);
+        Verdict::of(Outcome::Outcome)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call per field of the event it makes")]
+    fn settle(
+        &self,
+        turn: &Turn<'_>,
+        at: Position,
+        delivery: &PreparedDelivery,
+        outcome: Outcome,
+        reason: Option<String>,
+        alerts: usize,
+        effects: &mut Effects,
+    ) {
+        let settled = Settled {
+            record: turn.record,
+            outcome,
+            reason,
+            alerts: u32::try_from(alerts).unwrap_or(u32::MAX),
+            provider: delivery.provider.clone(),
+            source: delivery.source.clone(),
+            received_at: turn.received_at,
+        };
+        self.tell(turn, at, EventKind::Settled(Box::new(settled)), effects);
+    }
+
+    /// Emits an event under an id derived from its record, its kind and its alert (invariant I5).
+    fn tell(&self, turn: &Turn<'_>, at: Position, kind: EventKind, effects: &mut Effects) {
+        // The id of an observed alert is the dossier's event id, which others compute as well.
+        let word = match &kind {
+            EventKind::Observed(_) => "alert",
+            other => other.word(),
+        };
+        let ordinal = at.alert.map_or(0, u64::from);
+        effects.events.push(Event {
+            version: EVENT_VERSION,
+            id: EventId(id::derive(turn.record.0, word, ordinal)),
+            at,
+            lane_time: self.lane_time,
+            project: turn.project.cloned(),
+            rules: self.rules.hash().to_owned(),
+            kind,
+        });
+    }
+}
+
+/// An alert and its problem's latest episode after it.
+struct Seen {
+    fingerprint: Fingerprint,
+    sighting: Sighting,
+    latest: Latest,
+}
+
+impl Seen {
+    fn over(&self, facts: &Facts, (incident, opening): (IncidentId, Position)) -> Resolved {
+        Resolved {
+            incident,
+            fingerprint: self.fingerprint,
+            opening,
+            occurrences: self.latest.occurrences,
+            facts: facts.clone(),
+        }
+    }
+}
+
+impl Verdict {
+    fn of(outcome: Outcome) -> Self {
+        Self { outcome, reason: None }
+    }
+
+    fn parked(reason: impl Into<String>) -> Self {
+        Self { outcome: Outcome::Parked, reason: Some(reason.into()) }
+    }
+}
+
+/// Lane time once a record is folded; never earlier than before. What cannot be read moves nothing.
+pub(super) fn lane_time_after(before: Time, prepared: &Prepared) -> Time {
+    let Content::Record(record) = &prepared.content else { return before };
+    let told = match record.kind {
+        Kind::Tick { now } => now,
+        _ => record.received_at.min(prepared.stored_at),
+    };
+    before.max(told)
+}
+
+/// How an alert came in.
+fn channel_type(provider: &str) -> &'static str {
+    match provider {
+        "lark" | "telegram" | "slack" | "dingtalk" => "chat",
+        "console" => "console",
+        _ => "webhook",
+    }
+}

@@ -1,0 +1,53 @@
+//! Observe: the ordered fold of one lane of the input log.
+//!
+//! [`prepare`] does what needs no order and costs most (decode, normalise, redact, fingerprint) and
+//! may run on any thread; [`LaneState::fold`] does the rest, strictly in log order, and says what
+//! became of the record. Everything a fold may look at is in the record, in the lane's state, or in
+//! the rows that [`LaneState::missing`] names beforehand: no clock, no randomness, no IO
+//! (invariant I5).
+//!
+//! To fold another kind of record: an arm in [`prepare`] and one in `fold`.
+
+mod fingerprint;
+mod fold;
+mod incident;
+mod prepare;
+mod problem;
+#[cfg(test)]
+pub(crate) mod samples;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use fingerprint::{FINGERPRINT_VERSION, fingerprint, recurrence_key, without_pod_suffix};
+pub use fold::{LaneState, Verdict};
+pub use incident::{Incident, incident_id};
+pub use prepare::{Prepared, SeenKey, prepare};
+pub use problem::{Change, Latest, Problem, Sighting, changed_at, occurrence_hash};
+pub use state::{Changes, Found, IncidentKey, Missing, NewSeen, ProblemKey, SEEN_DAYS, Unasked};
+
+use schemas::{CodecError, InputPosition, Time};
+
+/// Version of this fold. Raised whenever the same log would fold to another state or other events;
+/// stored with the cursor and in every state row.
+pub const FOLD_VERSION: u32 = 1;
+
+/// One record of the log, still as bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    pub at: InputPosition,
+    /// Exactly one CBOR item.
+    pub bytes: &'a [u8],
+    /// When the log stored it.
+    pub stored_at: Time,
+    /// It stands in the lane `all`, which every lane reads.
+    pub of_all: bool,
+}
+
+/// Refuses a state row written by a later fold than this one.
+fn known_fold(what: &'static str, found: u32) -> Result<(), CodecError> {
+    if found > FOLD_VERSION {
+        return Err(CodecError::Newer { what, found, known: FOLD_VERSION });
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! What holds for any sequence of alerts, wherever batches end.
+
+use proptest::prelude::*;
+use schemas::{
+    Status::{self, Firing, Resolved, Suppressed},
+    Time,
+    event::Effect,
+};
+
+use super::{LANE, ONE, effects, fold, words};
+use crate::{
+    effect::Effects,
+    invariant,
+    observe::{
+        Found, LaneState, Prepared, SeenKey,
+        samples::{alert, delivery, second},
+    },
+    replay::Tables,
+};
+
+/// One delivery of the property test: when it comes, its sender's id, its alerts.
+type Sent = (i64, Option<u8>, Vec<(u8, Status, Option<i64>, Option<u8>)>);
+
+fn deliveries() -> impl Strategy<Value = Vec<Sent>> {
+    let status = prop_oneof![4 => Just(Firing), 2 => Just(Resolved), 1 => Just(Suppressed)];
+    let alert = (0u8..3, status, prop::option::of(0i64..600), prop::option::of(0u8..20));
+    let told = (0i64..600, prop::option::of(0u8..30), prop::collection::vec(alert, 1..4));
+    prop::collection::vec(told, 1..40)
+}
+
+fn records(told: &[Sent]) -> Vec<Prepared> {
+    (1u64..)
+        .zip(told)
+        .map(|(n, (received, key, alerts))| {
+            let alerts = alerts.iter().map(|(problem, status, status_at, occurrence)| {
+                let mut alert = alert(&problem.to_string());
+                alert.facts.status = *status;
+                alert.status_at = status_at.map(second);
+                alert.occurrence = occurrence.map(|o| o.to_string());
+                alert
+            });
+            let key = key.map(|k| SeenKey { key: uuid::Uuid::from_u128(k.into()), seconds: 90 });
+            delivery(n, second(*received), alerts.collect(), key)
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn r26_where_batches_end_changes_nothing(
+        told in deliveries(),
+        cuts in prop::collection::vec(1usize..9, 40),
+    ) {
+        let oracle = fold(records(&told));
+
+        let (mut batched, mut rest) = (Tables::new(LANE, ONE), records(&told).into_iter());
+        for cut in cuts.into_iter().chain([usize::MAX]) {
+            let batch: Vec<_> = rest.by_ref().take(cut).collect();
+            batched.fold(batch).unwrap();
+        }
+        prop_assert_eq!(&batched.folded().unwrap(), &oracle);
+
+        // One owner that keeps its state, as long as it lives.
+        let mut state = LaneState::restore(LANE, ONE, Time::default(), None).unwrap();
+        let mut made = Effects::default();
+        for prepared in records(&told) {
+            let missing = state.missing([&prepared]);
+            state.learn(missing, Found::default()).unwrap();
+            state.fold(prepared, &mut made);
+        }
+        prop_assert_eq!(&made.events, &oracle.events);
+        prop_assert_eq!(&made.triage, &oracle.triage);
+    }
+
+    #[test]
+    fn what_a_fold_made_is_consistent(told in deliveries()) {
+        let folded = fold(records(&told));
+        invariant::episodes_are_in_order(&folded.events).map_err(TestCaseError::fail)?;
+        invariant::ledger_balances(told.len() as u64, &folded.ledger)
+            .map_err(TestCaseError::fail)?;
+        for problem in folded.problems.values() {
+            invariant::problem_is_sound(problem).map_err(TestCaseError::fail)?;
+        }
+        // is_duplicate: whatever opened or advanced nothing; the rest changed something.
+        let seen = effects(&folded);
+        let duplicates = seen.iter().filter(|(e, _)| e.is_duplicate()).count();
+        let changed = words(&folded)
+            .iter()
+            .filter(|w| matches!(**w, "opened" | "resolved" | "suppressed"))
+            .count();
+        let idle = seen.iter().filter(|(e, _)| *e == Effect::NothingToClose).count();
+        prop_assert_eq!(seen.len(), duplicates + changed + idle);
+        prop_assert_eq!(folded.openings.len(), folded.triage.len());
+        let ids: std::collections::BTreeSet<_> = folded.events.iter().map(|e| e.id).collect();
+        prop_assert_eq!(ids.len(), folded.events.len());
+    }
+}

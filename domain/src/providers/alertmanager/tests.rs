@@ -1,0 +1,84 @@
+use base64::{Engine, prelude::BASE64_STANDARD};
+use schemas::Level;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::*;
+use crate::providers::tests::normalise;
+
+#[test]
+fn r6_fingerprint_is_that_of_alertmanager() {
+    // Published: target/goalert and grafana/oncall samples.
+    let labels = json!({
+        "alertname": "InstanceDown", "code": "200", "instance": "127.0.0.1:9090",
+        "job": "prometheus", "monitor": "codelab-monitor", "severity": "critical",
+    });
+    assert_eq!(fingerprint(Some(&labels)), "791cec13fcba0368");
+    let labels = json!({
+        "severity": "critical", "alertname": "InstanceDown", "job": "node",
+        "instance": "localhost:8081", "group": "production",
+    });
+    assert_eq!(fingerprint(Some(&labels)), "f404ecabc8dd5cd7");
+    assert_eq!(fingerprint(None), "cbf29ce484222325");
+}
+
+#[test]
+fn r67_severity_comes_from_severity_or_priority() {
+    let check = |labels: Value, level: Option<Level>, raw: Option<&str>| {
+        let body = json!({"status": "firing", "alerts": [{"labels": labels}]}).to_string();
+        let Normalised::Alerts { alerts, .. } =
+            normalise("alertmanager", &json!({}), body.as_bytes())
+        else {
+            panic!("{body}")
+        };
+        assert_eq!(alerts[0].facts.level, level, "{body}");
+        assert_eq!(alerts[0].facts.severity_raw.as_deref(), raw, "{body}");
+    };
+    check(json!({"severity": "page"}), Some(Level::Fatal), Some("page"));
+    check(json!({"priority": "P2"}), Some(Level::Error), Some("P2"));
+    check(json!({"severity": "", "priority": "P4"}), Some(Level::Info), Some("P4"));
+    check(json!({"severity": "sev-9"}), None, Some("sev-9"));
+    check(json!({}), None, None);
+}
+
+#[test]
+fn r11_basic_and_bearer_with_two_valid_during_rotation() {
+    let digest = |token: &str| Sha256::digest(token.as_bytes()).into();
+    let basic = |id: &str, password: &str| Credential::Basic {
+        id: id.into(),
+        user: "am".into(),
+        password: password.into(),
+    };
+    let credentials = [
+        basic("current", "new:pass"),
+        basic("previous", "old"),
+        Credential::Bearer { id: "key-1".into(), sha256: digest("token-1") },
+        Credential::Bearer { id: "key-2".into(), sha256: digest("token-2") },
+        Credential::Hmac { id: "hmac".into(), secret: b"x".to_vec() },
+    ];
+    let check = |header: Option<&str>, expected: Result<(&str, &str), &str>| {
+        let headers: Vec<_> =
+            header.iter().map(|h| ("authorization".to_owned(), (*h).to_owned())).collect();
+        let request = Request { headers: &headers, body: b"{}" };
+        let found = Alertmanager.authenticate(&request, &credentials);
+        let found = match &found {
+            Ok(auth) => Ok((auth.method.as_str(), auth.credential.as_deref().unwrap())),
+            Err(refused) => Err(refused.code),
+        };
+        assert_eq!(found, expected, "{header:?}");
+    };
+    let encoded = |pair: &str| format!("Basic {}", BASE64_STANDARD.encode(pair));
+    check(Some(&encoded("am:new:pass")), Ok(("basic", "current")));
+    check(Some(&encoded("am:old")), Ok(("basic", "previous")));
+    check(Some(&encoded("am:")), Err("credentials_invalid"));
+    check(Some(&encoded("old")), Err("credentials_invalid"));
+    check(Some(&encoded("x:old")), Err("credentials_invalid"));
+    check(Some("Basic !!!"), Err("credentials_invalid"));
+    check(Some("bearer token-1"), Ok(("bearer", "key-1")));
+    check(Some("Bearer token-2 "), Ok(("bearer", "key-2")));
+    check(Some("Bearer token-3"), Err("credentials_invalid"));
+    check(Some("Bearer"), Err("credentials_invalid"));
+    check(Some("Digest x"), Err("credentials_invalid"));
+    check(None, Err("credentials_missing"));
+    assert!(!format!("{credentials:?}").contains("pass"));
+}

@@ -1,0 +1,243 @@
+//! What holds for every provider: the registry, its samples, and that no body makes it panic.
+
+use std::{fs, path::Path};
+
+use proptest::prelude::*;
+use schemas::{SourceId, alert::Alert};
+use serde_json::{Value, json};
+
+use super::*;
+
+mod corpus;
+
+pub(super) fn delivery(provider: &str, headers: &Value, raw: &[u8]) -> Delivery {
+    let headers = headers.as_object().into_iter().flatten();
+    let headers = headers.map(|(n, v)| (n.to_lowercase(), v.as_str().unwrap().to_owned()));
+    Delivery {
+        provider: provider.to_owned(),
+        source: SourceId::new("test").unwrap(),
+        route: "/webhook".to_owned(),
+        headers: headers.collect(),
+        remote: None,
+        auth: Auth { method: "test".to_owned(), credential: None },
+        raw: raw.to_vec(),
+        sha256: [0; 32],
+        content_type: None,
+    }
+}
+
+pub(super) fn normalise(provider: &str, headers: &Value, raw: &[u8]) -> Normalised {
+    let delivery = delivery(provider, headers, raw);
+    by_name(provider).unwrap().normalise(&delivery, Redactor::builtin())
+}
+
+/// The facts and what goes beside them, as one JSON object.
+pub(super) fn flat(alert: &Alert) -> Value {
+    let mut all = serde_json::to_value(&alert.facts).unwrap();
+    let more = json!({
+        "stage": alert.stage.word(), "provider_event_id": alert.provider_event_id,
+        "provider_ts": alert.provider_ts, "status_at": alert.status_at,
+        "identity": alert.identity, "occurrence": alert.occurrence, "notes": alert.notes,
+        "correlation": alert.correlation, "replaced": alert.content.replaced,
+    });
+    all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    all
+}
+
+/// Times are compared as times, everything else as it is.
+fn same(expected: &Value, found: &Value) -> bool {
+    let time = |v: &Value| v.as_str()?.parse::<schemas::Time>().ok();
+    expected == found || time(expected).is_some_and(|t| Some(t) == time(found))
+}
+
+fn fixtures(provider: &str) -> Vec<(String, Vec<u8>, Value)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/fixtures/providers");
+    let mut found = vec![];
+    for entry in fs::read_dir(folder.join(provider)).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if let Some(stem) = name.strip_suffix(".expect.json") {
+            let raw = fs::read(path.with_file_name(format!("{stem}.json"))).unwrap();
+            let expect = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            found.push((format!("{provider}/{stem}"), raw, expect));
+        }
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found
+}
+
+#[test]
+fn r20_registry_names_are_unique_and_each_has_samples() {
+    let mut names: Vec<_> = all().iter().map(|p| p.name()).collect();
+    for name in &names {
+        assert!(by_name(name).is_some());
+        assert!(!fixtures(name).is_empty(), "no samples of {name}");
+        for header in by_name(name).unwrap().kept_headers() {
+            assert!(!["authorization", "cookie", "sentry-hook-signature"].contains(header));
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), all().len());
+    assert!(by_name("nobody").is_none());
+}
+
+#[test]
+fn r21_every_sample_reads_as_its_expectation_says() {
+    for (provider, (name, raw, expect)) in
+        all().iter().flat_map(|p| fixtures(p.name()).into_iter().map(|f| (p.name(), f)))
+    {
+        let result = normalise(provider, &expect["headers"], &raw);
+        match (&result, expect["outcome"].as_str().unwrap()) {
+            (Normalised::Alerts { alerts, key }, "alerts") => {
+                assert_eq!(json!(key.as_ref().map(|k| k.stable)), expect["stable_key"], "{name}");
+                let expected = expect["alerts"].as_array().unwrap();
+                assert_eq!(alerts.len(), expected.len(), "{name}");
+                for (alert, expected) in alerts.iter().zip(expected) {
+                    let found = flat(alert);
+                    for (field, value) in expected.as_object().unwrap() {
+                        let found = &found[field];
+                        assert!(same(value, found), "{name} {field}: {value} but {found}");
+                    }
+                }
+            }
+            (Normalised::Recorded { reason }, "recorded")
+            | (Normalised::Rejected { reason }, "rejected") => {
+                assert_eq!(json!(reason), expect["reason"], "{name}");
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn r51_no_planted_secret_is_left_in_any_sample() {
+    for provider in all() {
+        for (name, raw, expect) in fixtures(provider.name()) {
+            let result = format!("{:?}", normalise(provider.name(), &expect["headers"], &raw));
+            for secret in ["hunter2", "s3cr3t", "abc.def", "sid=1", "one-time-grant", "u:pw@"] {
+                assert!(!result.contains(secret), "{name} shows {secret}");
+            }
+        }
+    }
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,20}".prop_map(Value::from),
+        Just(json!("2025-10-31T04:30:45Z")),
+    ];
+    // Names that are looked at, so that the values under them are reached.
+    let name = proptest::sample::select(vec![
+        "action",
+        "data",
+        "issue",
+        "event",
+        "error",
+        "metric_alert",
+        "alert_rule",
+        "alerts",
+        "labels",
+        "annotations",
+        "status",
+        "project",
+        "tags",
+        "exception",
+        "values",
+        "stacktrace",
+        "frames",
+        "id",
+        "issue_id",
+        "event_id",
+        "activity",
+        "url",
+        "count",
+        "x",
+    ]);
+    leaf.prop_recursive(6, 48, 6, move |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            proptest::collection::vec((name.clone(), inner), 0..6)
+                .prop_map(|pairs| pairs.into_iter().map(|(n, v)| (n.to_owned(), v)).collect()),
+        ]
+    })
+}
+
+/// Replaces the `nth` value (in order of reading) by `new`.
+fn replace_nth(value: &mut Value, nth: &mut usize, new: &Value) {
+    if *nth == 0 {
+        *value = new.clone();
+    }
+    *nth = nth.wrapping_sub(1);
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|v| replace_nth(v, nth, new)),
+        Value::Object(map) => map.values_mut().for_each(|v| replace_nth(v, nth, new)),
+        _ => {}
+    }
+}
+
+fn check_bounds(result: &Normalised) {
+    if let Normalised::Alerts { alerts, .. } = result {
+        assert!(!alerts.is_empty());
+        for alert in alerts {
+            assert!(!alert.identity.is_empty() && !alert.facts.title.is_empty());
+            assert!(alert.content.text.len() <= 64 * 1024);
+            assert!(alert.content.preview.chars().count() <= 200);
+            assert!(!alert.content.text.contains('\0'));
+            if let Some(url) = &alert.facts.url {
+                assert!(url.to_lowercase().starts_with("http"));
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn r23_no_json_makes_a_provider_panic(body in any_json(), resource in 0usize..8) {
+        let headers = header(resource);
+        for provider in all() {
+            check_bounds(&normalise(provider.name(), &headers, body.to_string().as_bytes()));
+        }
+    }
+
+    #[test]
+    fn r23_no_bytes_make_a_provider_panic(raw in proptest::collection::vec(any::<u8>(), 0..200)) {
+        for provider in all() {
+            check_bounds(&normalise(provider.name(), &json!({}), &raw));
+        }
+    }
+
+    #[test]
+    fn r23_no_mutated_sample_makes_a_provider_panic(
+        pick in any::<proptest::sample::Index>(),
+        place in any::<proptest::sample::Index>(),
+        new in any_json(),
+        cut in any::<proptest::sample::Index>(),
+    ) {
+        for provider in all() {
+            let samples = fixtures(provider.name());
+            let (_, raw, expect) = &samples[pick.index(samples.len())];
+            let (mut body, _) = match json::body(raw) {
+                Ok(body) => body,
+                Err(_) => continue,
+            };
+            replace_nth(&mut body, &mut place.index(200), &new);
+            let raw = body.to_string().into_bytes();
+            let result = normalise(provider.name(), &expect["headers"], &raw);
+            check_bounds(&result);
+            prop_assert_eq!(&result, &normalise(provider.name(), &expect["headers"], &raw));
+            let part = &raw[..cut.index(raw.len() + 1)];
+            check_bounds(&normalise(provider.name(), &expect["headers"], part));
+        }
+    }
+}
+
+fn header(resource: usize) -> Value {
+    let names =
+        ["issue", "error", "event_alert", "metric_alert", "activity_alert", "comment", "new", ""];
+    json!({"sentry-hook-resource": names[resource]})
+}

@@ -1,0 +1,188 @@
+//! Triage: what an analyst is told, how its answer is judged, and the analyst that needs no model.
+//!
+//! [`context`] is the input (R21), [`prompt`] turns it into messages for a model, [`check`] makes
+//! an analysis of what a model wrote (R29), [`playbook`] answers from written runbook knowledge.
+//! Calling anybody is the worker's; a recorded answer is judged by the same functions.
+
+pub mod check;
+pub mod playbook;
+pub mod prompt;
+
+use schemas::{Facts, StackFrame, Time};
+use serde::Serialize;
+
+pub use check::{Unusable, check};
+pub use playbook::Playbook;
+pub use prompt::Prompt;
+
+/// What one text of the input may hold, in characters; a prompt has a budget.
+const TITLE_MAX: usize = 500;
+const MESSAGE_MAX: usize = 4_000;
+const VALUE_MAX: usize = 300;
+const TAGS_MAX: usize = 50;
+const FRAMES_MAX: usize = 5;
+
+/// The 11 keys an analyst is told (R21), redacted as the facts are. Times are ISO 8601; what the
+/// payload does not state is null.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Context<'a> {
+    pub issue_id: Option<&'a str>,
+    pub title: &'a str,
+    pub culprit: Option<&'a str>,
+    pub level: Option<&'a str>,
+    pub project: Option<&'a str>,
+    pub first_seen: Option<Time>,
+    pub count: Option<u64>,
+    pub message: Option<&'a str>,
+    pub platform: Option<&'a str>,
+    pub tags: Vec<(&'a str, &'a str)>,
+    pub stacktrace: Vec<Frame<'a>>,
+}
+
+/// One frame of a stack trace, outermost first.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Frame<'a> {
+    pub filename: Option<&'a str>,
+    pub function: Option<&'a str>,
+    pub lineno: Option<i64>,
+    pub context_line: Option<&'a str>,
+}
+
+impl Context<'_> {
+    /// As JSON on one line.
+    #[expect(clippy::expect_used, reason = "texts and numbers in memory always serialise")]
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).expect("a context is JSON")
+    }
+}
+
+/// What an analyst is told of an alert; long texts are cut.
+pub fn context(facts: &Facts) -> Context<'_> {
+    Context {
+        issue_id: short(&facts.issue_id),
+        title: cut(&facts.title, TITLE_MAX),
+        culprit: short(&facts.culprit).or_else(|| short(&facts.target)),
+        level: facts.level.map(|l| l.word()),
+        project: short(&facts.sender_project),
+        first_seen: facts.first_seen.or(facts.started_at),
+        count: facts.count,
+        message: message(facts).map(|m| cut(m, MESSAGE_MAX)),
+        platform: short(&facts.platform),
+        tags: facts
+            .labels
+            .iter()
+            .take(TAGS_MAX)
+            .map(|(name, value)| (cut(name, VALUE_MAX), cut(value, VALUE_MAX)))
+            .collect(),
+        stacktrace: facts.stack.iter().rev().take(FRAMES_MAX).rev().map(frame).collect(),
+    }
+}
+
+/// What the sender says in prose: the message, else the annotations made for it.
+fn message(facts: &Facts) -> Option<&str> {
+    facts
+        .message
+        .as_deref()
+        .or_else(|| facts.annotation("description"))
+        .or_else(|| facts.annotation("summary"))
+}
+
+fn frame(frame: &StackFrame) -> Frame<'_> {
+    Frame {
+        filename: short(&frame.filename),
+        function: short(&frame.function),
+        lineno: frame.lineno,
+        context_line: short(&frame.context_line),
+    }
+}
+
+fn short(text: &Option<String>) -> Option<&str> {
+    text.as_deref().map(|t| cut(t, VALUE_MAX))
+}
+
+/// The first `max` characters of `text`.
+fn cut(text: &str, max: usize) -> &str {
+    match text.char_indices().nth(max) {
+        Some((end, _)) => &text[..end],
+        None => text,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use schemas::{Level, SourceId, Status};
+
+    /// Facts with nothing stated but a title.
+    pub(crate) fn facts(title: &str) -> Facts {
+        Facts {
+            provider: "sentry".into(),
+            source: SourceId::new("sentry").unwrap(),
+            title: title.into(),
+            status: Status::Firing,
+            level: None,
+            severity_raw: None,
+            alertname: None,
+            message: None,
+            culprit: None,
+            environment: None,
+            service: None,
+            namespace: None,
+            target: None,
+            sender_project: None,
+            platform: None,
+            issue_id: None,
+            url: None,
+            started_at: None,
+            ended_at: None,
+            first_seen: None,
+            count: None,
+            user_count: None,
+            labels: vec![],
+            annotations: vec![],
+            stack: vec![],
+        }
+    }
+
+    #[test]
+    fn r21_the_context_has_the_eleven_keys() {
+        let full = Facts {
+            level: Some(Level::Error),
+            message: Some("召回結果為空".into()),
+            culprit: Some("app.main.get_recommend".into()),
+            sender_project: Some("recommendation-api".into()),
+            platform: Some("python".into()),
+            issue_id: Some("12345".into()),
+            first_seen: Some(Time::from_micros(1_761_885_045_000_000)),
+            count: Some(12),
+            labels: vec![("release".into(), "1.4.2".into())],
+            stack: vec![StackFrame {
+                filename: Some("app/main.py".into()),
+                function: Some("get_recommend".into()),
+                lineno: Some(42),
+                context_line: None,
+            }],
+            ..facts("ValueError in calculate_score")
+        };
+        let got = serde_json::to_string_pretty(&context(&full)).unwrap();
+        assert_eq!(got, include_str!("../../fixtures/triage/context.json").trim_end());
+
+        let bare = context(&facts("x")).json();
+        assert_eq!(
+            bare,
+            "{\"issue_id\":null,\"title\":\"x\",\"culprit\":null,\"level\":null,\
+             \"project\":null,\"first_seen\":null,\"count\":null,\"message\":null,\
+             \"platform\":null,\"tags\":[],\"stacktrace\":[]}"
+        );
+    }
+
+    #[test]
+    fn the_context_is_bounded() {
+        let long = "長".repeat(100_000);
+        let mut big = facts(&long);
+        big.message = Some(long.clone());
+        big.labels = vec![(long.clone(), long.clone()); 1_000];
+        big.stack = vec![StackFrame { context_line: Some(long), ..StackFrame::default() }; 50];
+        assert!(context(&big).json().len() < 120_000);
+    }
+}
