@@ -6,11 +6,13 @@
 //! and the tables so that they need not know each other; what a stage decides is handed in
 //! ([`Stage`], [`Work`]), and the decisions themselves (`domain`) are never known here.
 
+pub mod error;
 pub mod job;
 pub mod lane;
 pub mod shares;
 pub mod stage;
 
+pub use error::Error;
 pub use job::{JobLoop, JobLoopConfig, Performed, Work};
-pub use lane::{LaneLoop, LaneLoopConfig};
+pub use lane::{Faults, LaneLoop, LaneLoopConfig, ProbeCommand};
 pub use stage::{Halt, Input, Item, Out, Stage};

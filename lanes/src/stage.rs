@@ -12,7 +12,9 @@ use store::lane::{LaneConnection, LaneTransaction};
 pub enum Input {
     /// The input log: its own lane and `all`.
     Records,
-    /// Derived events of its own lane.
+    /// Derived events of its own lane. For each writing stage named here its first channel must be
+    /// (observe: decision), or lost parts could not be told from parts that were never wanted; the
+    /// first one named is the stage whose `through` this one's cursor follows.
     Events(&'static [EventChannel]),
 }
 
@@ -76,7 +78,7 @@ impl Out {
 /// `fold` may change the state freely before the commit is known.
 pub trait Stage: Send + Sync + 'static {
     /// What `prepare` makes of an item.
-    type Prepared: Send + 'static;
+    type Prepared: Send + Sync + 'static;
     /// What a lane's owner keeps in memory.
     type State: Send + 'static;
 
@@ -89,7 +91,8 @@ pub trait Stage: Send + Sync + 'static {
     /// Version of its fold: stored with the cursor; an older binary releases a lane stamped newer.
     fn fold_version(&self) -> u32;
 
-    /// How many alerts an item weighs against a batch's limit; called before `prepare`, so cheap.
+    /// Reads an item as far as that needs no state: decode, normalise, redact. Called in parallel,
+    /// before the items in front of it are folded; a panic counts as an attempt at the item.
     fn prepare(&self, item: &Item) -> Result<Self::Prepared, Halt>;
 
     /// True for an item that must be the last of its batch, because what follows is prepared by

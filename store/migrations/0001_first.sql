@@ -51,6 +51,8 @@ create table cursor (
     lane_time    bigint not null default 0,
     -- Frames of control records this stage has put into `unpublished`.
     frames_out   bigint not null default 0,
+    -- Control records in those frames.
+    records_out  bigint not null default 0,
     -- Raised before a batch that follows a failure, reset by a commit.
     attempts     int not null default 0,
     fold_version int not null default 0,
@@ -116,6 +118,17 @@ create table problem (
     primary key (generation, project, fingerprint)
 ) partition by list (generation);
 
+-- One row an incident, found by the position that opened it: the problem it belongs to in this
+-- generation, and what took effect on it (CBOR, compact). Answers and commands name positions.
+create table opening (
+    generation  int not null,
+    project     text collate "C" not null,
+    incident    uuid not null,
+    lane        int not null,
+    state       bytea not null,
+    primary key (generation, project, incident)
+) partition by list (generation);
+
 -- Delivery ids of senders that are stable over their retries.
 create table seen (
     generation int not null,
@@ -159,13 +172,17 @@ create table job (
     payload     bytea not null,
     -- What the effect returned, stored before it is appended to the log.
     result      bytea,
+    -- How the job will end once `result` is in the log; stored with it.
+    result_end  text check (result_end in ('done', 'parked', 'unknown')),
     reason      text,
     created_at  timestamptz not null default now(),
     settled_at  timestamptz,
     primary key (generation, id)
 ) partition by list (generation);
-create index job_due on job (queue, not_before) where state in ('pending', 'claimed');
-create index job_order on job (queue, target, incident, ordinal) where state in ('pending', 'claimed');
+create index job_due on job (generation, queue, target, not_before, ordinal) where state in ('pending', 'claimed');
+create index job_order on job (generation, queue, incident, target, ordinal) where state in ('pending', 'claimed');
+-- An incident's analysis, for its messages.
+create index job_answer on job (incident) where queue = 'triage';
 
 -- One row a target: its pause and, later, its rate bucket; shared by every notifier.
 create table target (
@@ -254,10 +271,12 @@ create table dossier (
 ) partition by list (generation);
 alter table dossier alter column content_redacted set compression lz4;
 alter table dossier alter column facts set compression lz4;
-create index dossier_newest on dossier (generation, project, inc, seq, rec, idx);
+-- Newest first within a project. The lane day leads the position, with which it never disagrees, so that
+-- partitions are read one after the other and a page needs only the newest.
+create index dossier_newest on dossier (generation, project, day, inc, seq, rec, idx);
 create index dossier_by_sender_id on dossier (generation, project, provider_event_id);
 
--- One row a delivery: its outcome (R71).
+-- One row a delivery: its outcome (R71). The record leads the day in the key: it is looked up alone.
 create table delivery (
     generation  int not null,
     day         int not null,
@@ -272,7 +291,7 @@ create table delivery (
     reason      text,
     alerts      int not null,
     received_at timestamptz not null,
-    primary key (generation, day, record)
+    primary key (generation, record, day)
 ) partition by list (generation);
 
 -- One row an incident: what the pages show of it.
@@ -284,6 +303,7 @@ create table incident (
     opening     text not null,
     cause       text not null,
     episode     int not null,
+    -- open, resolved, suppressed
     status      text not null,
     risk        text not null,
     facts       jsonb not null,
@@ -324,6 +344,10 @@ create table send (
     target     text not null,
     channel    text not null,
     kind       text not null,
+    -- Opening position or digest key, and what caused the message: positions as text.
+    subject    text not null,
+    trigger    text not null,
+    -- delivered, already_told, refused, unknown
     result     text not null,
     detail     text,
     attempts   int not null,
@@ -407,7 +431,7 @@ declare
     t text;
 begin
     perform pg_advisory_xact_lock(hashtextextended('bw_open_generation', g));
-    foreach t in array array['problem', 'job', 'incident', 'run', 'send', 'notice', 'recurrence', 'coverage'] loop
+    foreach t in array array['problem', 'opening', 'job', 'incident', 'run', 'send', 'notice', 'recurrence', 'coverage'] loop
         execute format('create table if not exists %I partition of %I for values in (%s)', t || '_g' || g, t, g);
     end loop;
     foreach t in array array['dossier', 'delivery', 'seen'] loop

@@ -17,7 +17,10 @@ pub mod worker;
 use std::{str::FromStr, time::Duration};
 
 use schemas::Time;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{
+    Connection, PgConnection,
+    postgres::{PgConnectOptions, PgPool, PgPoolOptions},
+};
 
 pub use error::Error;
 
@@ -39,8 +42,8 @@ impl Store {
             .map_err(|e| Error::Address { reason: e.to_string() })?
             .application_name("bellwether")
             // The planner must see the values: tables grow from empty, and a generic plan made
-            // while they are empty stays.
-            .options([("plan_cache_mode", "force_custom_plan")]);
+            // while they are empty stays. Compiling a statement costs more than running it here.
+            .options([("plan_cache_mode", "force_custom_plan"), ("jit", "off")]);
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(patience)
@@ -48,6 +51,32 @@ impl Store {
             .await
             .map_err(Error::doing("connect"))?;
         Ok(Self { pool, options })
+    }
+
+    /// Makes the database `name` on the server that `url` leads to, unless it is there.
+    pub async fn create_database(url: &str, name: &str) -> Result<(), Error> {
+        let mut connection =
+            PgConnection::connect(url).await.map_err(Error::doing("connect to make a database"))?;
+        let there: bool =
+            sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
+                .bind(name)
+                .fetch_one(&mut connection)
+                .await
+                .map_err(Error::doing("look for the database"))?;
+        if !there {
+            // A database's name cannot be bound; quoting it is what Postgres itself does.
+            let quoted: String =
+                sqlx::query_scalar("select format('create database %I', $1::text)")
+                    .bind(name)
+                    .fetch_one(&mut connection)
+                    .await
+                    .map_err(Error::doing("quote the database's name"))?;
+            sqlx::raw_sql(sqlx::AssertSqlSafe(quoted))
+                .execute(&mut connection)
+                .await
+                .map_err(Error::doing("make the database"))?;
+        }
+        connection.close().await.map_err(Error::doing("close the connection"))
     }
 
     /// Brings the schema up to this binary's version.

@@ -1,0 +1,484 @@
+//! The one loop of the effects: claim, perform, keep the result, append it to the log, settle.
+//!
+//! A crash anywhere continues where it stopped: before the result is kept the effect is performed
+//! again (deliver knows from `sent` that it may have happened), after that only the append and the
+//! settling are. So an effect's record may stand in the log twice, never not at all; folds take the
+//! first per job.
+
+mod busy;
+mod pace;
+
+use std::{
+    any::Any, fmt, future::Future, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration,
+};
+
+use eventlog::Appender;
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, Fuse, FusedFuture},
+    stream::FuturesUnordered,
+};
+use runtime::{Clock, Shutdown, record_id};
+use schemas::{
+    Record,
+    record::Body,
+    subject::{Class, LaneKey},
+};
+use store::Store;
+pub use store::job::{End, Job, NewJob, Queue};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+use self::{busy::Busy, pace::Pace};
+
+/// One kind of effect.
+pub trait Work: Send + Sync + 'static {
+    /// Whose jobs it performs.
+    fn queue(&self) -> Queue;
+
+    /// How long a claim lasts. Half of it is for [`Work::perform`], which is dropped then; the rest
+    /// for keeping the result.
+    fn lease(&self) -> Duration;
+
+    /// How many jobs this process performs at once.
+    fn concurrency(&self) -> usize;
+
+    /// Does it. An error of the tables, a panic and a deadline passed are tried again later.
+    fn perform<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<Performed, store::Error>>;
+
+    /// What is appended to the log for a kept result. An error parks the job with that reason.
+    fn record(&self, job: &Job, result: &[u8]) -> Result<Body, String>;
+}
+
+/// What came of an effect.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Performed {
+    /// It is over: `result` goes into the row, from there into the log, and the job ends as `end`.
+    Finish { result: Vec<u8>, end: End, reason: Option<String> },
+    /// Not now. With `pause_target` no other job of the target starts before then either.
+    Retry { after: Duration, reason: String, pause_target: bool },
+}
+
+/// Called with the name of each point where a crash would be interesting: `claimed`, `performed`,
+/// `result_stored`, `appended`. A panic in it ends the loop as a crash would.
+pub type Faults = Arc<dyn Fn(&'static str) + Send + Sync>;
+
+/// How the loop waits and retries.
+#[derive(Clone)]
+pub struct JobLoopConfig {
+    /// Pause between two looks for work while there is some.
+    pub poll_min: Duration,
+    /// Pause between two looks when nothing was found for a while.
+    pub poll_max: Duration,
+    /// Wait before the second attempt; doubled with each further one.
+    pub backoff_first: Duration,
+    /// Longest wait between two attempts.
+    pub backoff_max: Duration,
+    /// A panic at this attempt or a later one parks the job.
+    pub panics_max: u32,
+    /// How many jobs of one target this process performs at once, so that a slow target leaves room
+    /// for the others; a quarter of the concurrency when absent. Does not apply to the target ''.
+    pub per_target: Option<usize>,
+    /// Nothing in production.
+    pub faults: Faults,
+}
+
+impl Default for JobLoopConfig {
+    fn default() -> Self {
+        Self {
+            poll_min: Duration::from_millis(5),
+            poll_max: Duration::from_millis(250),
+            backoff_first: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(300),
+            panics_max: 10,
+            per_target: None,
+            faults: Arc::new(|_| ()),
+        }
+    }
+}
+
+impl fmt::Debug for JobLoopConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobLoopConfig")
+            .field("poll_min", &self.poll_min)
+            .field("poll_max", &self.poll_max)
+            .field("backoff_first", &self.backoff_first)
+            .field("backoff_max", &self.backoff_max)
+            .field("panics_max", &self.panics_max)
+            .field("per_target", &self.per_target)
+            .finish_non_exhaustive()
+    }
+}
+
+impl JobLoopConfig {
+    /// Wait after attempt number `attempts` (from 1).
+    pub fn backoff(&self, attempts: u32) -> Duration {
+        let doublings = attempts.saturating_sub(1).min(20);
+        self.backoff_first.saturating_mul(1 << doublings).min(self.backoff_max)
+    }
+}
+
+/// Performs the jobs of one queue, together with any number of others that do the same.
+pub struct JobLoop<W> {
+    work: Arc<W>,
+    store: Store,
+    appender: Appender,
+    clock: Clock,
+    config: JobLoopConfig,
+    queue: Queue,
+    lease: Duration,
+    concurrency: usize,
+    per_target: usize,
+}
+
+/// How one claim of a job ended.
+enum Ended {
+    Settled(End),
+    /// Handed back.
+    Retried,
+    /// Left to whoever claims it when the lease is over.
+    Left,
+}
+
+/// A claim's answer.
+struct Claim {
+    wanted: usize,
+    /// When it was asked for.
+    asked: Instant,
+    jobs: Result<Vec<Job>, store::Error>,
+}
+
+/// [`Work::perform`] panicked.
+struct Panicked {
+    reason: String,
+}
+
+/// The times within one claim, all by this process's clock and from before the claim was asked for,
+/// so that each comes before the row's own.
+#[derive(Clone, Copy)]
+struct Times {
+    asked: Instant,
+    perform_until: Instant,
+    append_until: Instant,
+    lease_until: Instant,
+}
+
+impl Times {
+    fn new(asked: Instant, lease: Duration) -> Self {
+        Self {
+            asked,
+            perform_until: asked + lease / 2,
+            append_until: asked + lease - lease / 8,
+            lease_until: asked + lease,
+        }
+    }
+}
+
+impl<W: Work> JobLoop<W> {
+    /// A loop that does nothing until it runs.
+    pub fn new(
+        work: Arc<W>,
+        store: Store,
+        appender: Appender,
+        clock: Clock,
+        config: JobLoopConfig,
+    ) -> Self {
+        let concurrency = work.concurrency().max(1);
+        let per_target = config.per_target.unwrap_or(concurrency / 4).clamp(1, concurrency);
+        Self {
+            queue: work.queue(),
+            lease: work.lease(),
+            work,
+            store,
+            appender,
+            clock,
+            config,
+            concurrency,
+            per_target,
+        }
+    }
+
+    /// Claims and performs until the soft token, then finishes what it holds; until the hard token.
+    pub async fn run(self, shutdown: Shutdown) {
+        let this = &self;
+        let mut running = FuturesUnordered::<BoxFuture<'_, String>>::new();
+        let mut busy = Busy::new(self.per_target);
+        let mut pace = Pace::new(self.config.poll_min, self.config.poll_max);
+        let mut claiming = pin!(Fuse::terminated());
+        loop {
+            let stopping = shutdown.is_stopping();
+            let asking = !claiming.is_terminated();
+            if stopping && !asking && running.is_empty() {
+                break;
+            }
+            let free = self.concurrency - running.len();
+            tokio::select! {
+                biased;
+                () = shutdown.hard() => break,
+                () = shutdown.stopping(), if !stopping => {}
+                Some(target) = running.next(), if !running.is_empty() => {
+                    busy.release(&target);
+                    pace.ended();
+                }
+                // A claim on its way is waited for: dropped, its jobs would rest for a lease.
+                claimed = &mut claiming, if asking => {
+                    for (job, times) in this.claimed(claimed, &mut pace) {
+                        busy.hold(&job.target);
+                        running.push(this.attempt(job, times).boxed());
+                    }
+                }
+                () = sleep_until(pace.wake()), if !stopping && !asking && free > 0 => {
+                    let (n, full) = busy.room(free);
+                    claiming.set(this.claim(n, full).fuse());
+                }
+            }
+        }
+    }
+
+    /// What a claim brought, with the times that hold for it.
+    fn claimed(&self, claim: Claim, pace: &mut Pace) -> Vec<(Job, Times)> {
+        let queue = self.queue.word();
+        match claim.jobs {
+            Ok(jobs) => {
+                if pace.found(claim.wanted, jobs.len()) {
+                    tracing::info!(queue, "jobs_claimed_again");
+                }
+                metrics::counter!("bw_jobs_claimed_total", "queue" => queue)
+                    .increment(jobs.len() as u64);
+                let times = Times::new(claim.asked, self.lease);
+                jobs.into_iter().map(|job| (job, times)).collect()
+            }
+            Err(e) => {
+                if pace.failed() {
+                    tracing::warn!(queue, error = &e as &dyn std::error::Error, "jobs_not_claimed");
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    async fn claim(&self, wanted: usize, full: Vec<String>) -> Claim {
+        let asked = Instant::now();
+        let jobs = self.store.claim(self.queue, wanted, self.lease, &full).await;
+        Claim { wanted, asked, jobs }
+    }
+
+    /// One claim of one job, from beginning to end. Returns the target.
+    async fn attempt(&self, job: Job, times: Times) -> String {
+        let queue = self.queue.word();
+        let ended = self.carry(&job, times).await;
+        metrics::histogram!("bw_job_seconds", "queue" => queue)
+            .record(times.asked.elapsed().as_secs_f64());
+        match ended {
+            Ended::Settled(end) => {
+                metrics::counter!("bw_jobs_finished_total", "queue" => queue, "end" => end.word())
+                    .increment(1);
+            }
+            Ended::Retried => {
+                metrics::counter!("bw_job_retries_total", "queue" => queue).increment(1);
+            }
+            Ended::Left => {
+                metrics::counter!("bw_jobs_left_total", "queue" => queue).increment(1);
+                tracing::warn!(queue, job = %job.id, attempts = job.attempts, "job_left_to_lease");
+            }
+        }
+        job.target
+    }
+
+    async fn carry(&self, job: &Job, times: Times) -> Ended {
+        self.fault("claimed");
+        let (result, end, reason) = match (&job.result, &job.result_end) {
+            (Some(result), Some((end, reason))) => (result.clone(), *end, reason.clone()),
+            _ => match self.perform(job, times).await {
+                Err(Panicked { reason }) if job.attempts >= self.config.panics_max => {
+                    return self.settle(job, times, End::Parked, Some(&reason)).await;
+                }
+                Err(Panicked { reason }) => {
+                    let after = self.config.backoff(job.attempts);
+                    return self.retry(job, times, after, &reason, false).await;
+                }
+                Ok(Performed::Retry { after, reason, pause_target }) => {
+                    return self.retry(job, times, after, &reason, pause_target).await;
+                }
+                Ok(Performed::Finish { result, end, reason }) => {
+                    self.fault("performed");
+                    let store = || self.store.store_result(job, &result, end, reason.as_deref());
+                    match self.insist(job, times.lease_until, store).await {
+                        Some(true) => (result, end, reason),
+                        Some(false) | None => return Ended::Left,
+                    }
+                }
+            },
+        };
+        self.fault("result_stored");
+        let body = match self.work.record(job, &result) {
+            Ok(body) => body,
+            Err(reason) => {
+                tracing::error!(
+                    queue = self.queue.word(),
+                    job = %job.id,
+                    reason,
+                    "job_result_unusable"
+                );
+                return self.settle(job, times, End::Parked, Some(&reason)).await;
+            }
+        };
+        if !self.append(job, body, times.append_until).await {
+            return Ended::Left;
+        }
+        self.fault("appended");
+        self.settle(job, times, end, reason.as_deref()).await
+    }
+
+    /// Performs within the deadline; everything that goes wrong becomes a retry.
+    async fn perform(&self, job: &Job, times: Times) -> Result<Performed, Panicked> {
+        let retry = |reason: String| {
+            let after = self.config.backoff(job.attempts);
+            Ok(Performed::Retry { after, reason, pause_target: false })
+        };
+        let performing = AssertUnwindSafe(async { self.work.perform(job).await }).catch_unwind();
+        match timeout_at(times.perform_until, performing).await {
+            Ok(Ok(Ok(performed))) => Ok(performed),
+            Ok(Ok(Err(e))) => retry(format!("the tables: {e}")),
+            Ok(Err(panic)) => {
+                let said = said(&*panic);
+                tracing::error!(
+                    queue = self.queue.word(),
+                    job = %job.id,
+                    attempts = job.attempts,
+                    panic = said,
+                    "job_panicked"
+                );
+                Err(Panicked { reason: format!("panicked: {said}") })
+            }
+            Err(_) => retry(format!("did not end within {} s", (self.lease / 2).as_secs_f64())),
+        }
+    }
+
+    async fn retry(
+        &self,
+        job: &Job,
+        times: Times,
+        after: Duration,
+        reason: &str,
+        pause_target: bool,
+    ) -> Ended {
+        tracing::warn!(
+            queue = self.queue.word(),
+            job = %job.id,
+            target_id = job.target,
+            attempts = job.attempts,
+            after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+            reason,
+            "job_retried"
+        );
+        if pause_target {
+            let pause = || self.store.pause_target(&job.target, after);
+            if self.insist(job, times.lease_until, pause).await.is_none() {
+                return Ended::Left;
+            }
+        }
+        let back = || self.store.retry(job, after, reason);
+        match self.insist(job, times.lease_until, back).await {
+            Some(true) => Ended::Retried,
+            Some(false) | None => Ended::Left,
+        }
+    }
+
+    async fn settle(&self, job: &Job, times: Times, end: End, reason: Option<&str>) -> Ended {
+        let settle = || self.store.settle(job, end, reason);
+        match self.insist(job, times.lease_until, settle).await {
+            Some(true) => Ended::Settled(end),
+            Some(false) | None => Ended::Left,
+        }
+    }
+
+    /// Appends the record until the log has it. False: not known to be there in time.
+    async fn append(&self, job: &Job, body: Body, until: Instant) -> bool {
+        let project = Some(job.project.clone());
+        let record = Record::new(record_id(&self.clock), self.clock.now(), project, body);
+        let mut wait = RETRY_FIRST;
+        loop {
+            let appending =
+                self.appender.append(LaneKey::Lane(job.lane), Class::Data, record.clone());
+            match timeout_at(until, appending).await {
+                Ok(Ok(_)) => return true,
+                Ok(Err(e)) => tracing::warn!(
+                    queue = self.queue.word(),
+                    job = %job.id,
+                    error = &e as &dyn std::error::Error,
+                    "job_record_not_appended"
+                ),
+                Err(_) => return false,
+            }
+            if Instant::now() + wait >= until {
+                return false;
+            }
+            sleep(wait).await;
+            wait = (wait * 2).min(RETRY_MAX);
+        }
+    }
+
+    /// Asks the tables again while they are away, until `until`.
+    async fn insist<T, F>(&self, job: &Job, until: Instant, mut ask: impl FnMut() -> F) -> Option<T>
+    where
+        F: Future<Output = Result<T, store::Error>>,
+    {
+        let mut wait = RETRY_FIRST;
+        loop {
+            let e = match timeout_at(until, ask()).await {
+                Ok(Ok(answer)) => return Some(answer),
+                Ok(Err(e)) => e,
+                Err(_) => return None,
+            };
+            tracing::warn!(
+                queue = self.queue.word(),
+                job = %job.id,
+                error = &e as &dyn std::error::Error,
+                "job_row_not_written"
+            );
+            if !e.is_transient() || Instant::now() + wait >= until {
+                return None;
+            }
+            sleep(wait).await;
+            wait = (wait * 2).min(RETRY_MAX);
+        }
+    }
+
+    fn fault(&self, point: &'static str) {
+        (self.config.faults)(point);
+    }
+}
+
+/// First and longest wait between two tries to write a row or a record.
+const RETRY_FIRST: Duration = Duration::from_millis(20);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// What a panic said.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("something that is no text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn back_off_doubles_up_to_its_limit() {
+        let config = JobLoopConfig::default();
+        let seconds: Vec<u64> =
+            [0, 1, 2, 3, 9, 10, 1000].iter().map(|n| config.backoff(*n).as_secs()).collect();
+        assert_eq!(seconds, [1, 1, 2, 4, 256, 300, 300]);
+    }
+
+    #[test]
+    fn the_parts_of_a_lease_come_in_order() {
+        let times = Times::new(Instant::now(), Duration::from_millis(10));
+        assert!(times.asked < times.perform_until);
+        assert!(times.perform_until < times.append_until);
+        assert!(times.append_until < times.lease_until);
+    }
+}

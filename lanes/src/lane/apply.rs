@@ -1,0 +1,294 @@
+//! Applying one batch: gather, fold, one transaction, publish.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use futures_util::FutureExt;
+use schemas::{InputPosition, Outcome};
+use store::lane::{Cursor, LaneConnection, Message, ProducerMark};
+use tokio::time::Instant;
+
+use super::{
+    Owner,
+    entry::{Content, Entry, Marks},
+    prepare::Batch,
+    publish::Publisher,
+    stop::{Stop, panic_text},
+};
+use crate::{Input, Item, Out, Stage};
+
+/// This many items are folded where they are; more go to a thread that may block.
+const INLINE: usize = 64;
+
+/// Everything an owner holds between two batches of one reading of the lane.
+pub(super) struct Session<S: Stage> {
+    pub cursor: Cursor,
+    pub marks: Marks,
+    pub publisher: Publisher,
+    /// Gone after a batch that failed; then the lane has to be read anew.
+    pub state: Option<S::State>,
+}
+
+/// What the records of the last batches became, to stop rather than park everything.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    batches: VecDeque<(u64, u64)>,
+    records: u64,
+    parked: u64,
+}
+
+impl Window {
+    /// Parked records among the last `length`, were these the next.
+    fn parked_with(&self, parked: u64) -> u64 {
+        self.parked + parked
+    }
+
+    /// Counts a batch; what is more than `length` records ago is forgotten.
+    pub fn add(&mut self, records: u64, parked: u64, length: u64) {
+        self.batches.push_back((records, parked));
+        self.records += records;
+        self.parked += parked;
+        while let Some((records, parked)) = self.batches.front().copied() {
+            if self.records - records < length {
+                break;
+            }
+            self.records -= records;
+            self.parked -= parked;
+            self.batches.pop_front();
+        }
+    }
+}
+
+impl<S: Stage> Owner<S> {
+    /// Applies a batch and publishes what it made. After an error the session is to be dropped.
+    /// `attempts` is what a record parked here is said to have been tried.
+    pub(super) async fn apply(
+        &mut self,
+        session: &mut Session<S>,
+        batch: Batch<S::Prepared>,
+        attempts: u32,
+    ) -> Result<(), Stop> {
+        let Batch { entries, items, .. } = batch;
+        let Some(last) = entries.last() else { return Ok(()) };
+        let Some(mut state) = session.state.take() else { return Err(Stop::Frozen) };
+        let (last_input, count) = (last.input, items.len());
+        let stored_at = last.stored_at;
+        let first_at = items.first().map_or(last_input, |(item, _)| item.at);
+        if count > 0 {
+            AssertUnwindSafe(self.stage.gather(&mut self.connection, &mut state, &items))
+                .catch_unwind()
+                .await
+                .map_err(|panic| poison(first_at, "gather", &*panic))??;
+        }
+        let (mut state, mut out) = fold(&self.stage, state, items, &session.cursor).await?;
+        let new = self.account(session, &entries, count, &mut out)?;
+        let parked = match self.input {
+            Input::Records => out.outcomes.get(&Outcome::Parked).copied().unwrap_or(0),
+            Input::Events(_) => out.parked.len() as u64,
+        };
+        if self.memory.window.parked_with(parked) > self.config.max_parked {
+            return Err(Stop::Halt(format!(
+                "more than {} of the last {} records would be parked, the last one because: {}",
+                self.config.max_parked,
+                self.config.parked_window,
+                out.parked.last().map_or("no reason was given", |(_, reason)| reason),
+            )));
+        }
+
+        let begun = Instant::now();
+        let committed = commit(
+            &mut self.connection,
+            &self.config.faults,
+            &*self.stage,
+            Effects {
+                entries: &entries,
+                old: &session.cursor,
+                new,
+                attempts,
+                writer: &self.writer,
+                input: self.input,
+                state: &mut state,
+                out: &mut out,
+            },
+        )
+        .await?;
+        self.meters.committed(begun.elapsed(), entries.len() as u64, parked);
+        self.meters.outcomes(&out.outcomes);
+        self.memory.committed(entries.len() as u64, parked, self.config.parked_window);
+        session.state = Some(state);
+        session.cursor = committed.cursor;
+        self.beat.applied(session.cursor.at, Some(stored_at));
+        self.config.faults.at("after_commit");
+
+        let Self { beat, connection, asked, .. } = self;
+        beat.during(connection, session.publisher.publish(&committed.messages, asked)).await??;
+        self.config.faults.at("after_publish");
+        self.beat.if_due(&mut self.connection).await
+    }
+
+    /// Counts what never reached the stage, checks that every record has its outcome, and says
+    /// where the cursor goes.
+    fn account(
+        &self,
+        session: &mut Session<S>,
+        entries: &[Entry],
+        items: usize,
+        out: &mut Out,
+    ) -> Result<Cursor, Stop> {
+        if self.input == Input::Records {
+            let outcomes: u64 = out.outcomes.values().sum();
+            debug_assert_eq!(outcomes, items as u64, "I2: one outcome for each record");
+            if outcomes != items as u64 {
+                self.meters.unaccounted.increment(1);
+                tracing::error!(
+                    stage = self.stage.name(),
+                    lane = self.lane.0,
+                    "the ledger does not add up: {items} records of one batch have {outcomes} \
+                     outcomes"
+                );
+            }
+        }
+        let mut new = session.cursor.clone();
+        for entry in entries {
+            match &entry.content {
+                Content::Repeated => {
+                    *out.outcomes.entry(Outcome::RepeatedFrame).or_default() += entry.records;
+                }
+                Content::GivenUp(reason) => out.park(entry.at, reason.as_str()),
+                Content::Item(_) | Content::Nothing => {}
+            }
+            new.at = entry.at;
+            if let Some(through) = entry.through {
+                new.through = through;
+            }
+            if let Some(mark) = &entry.mark {
+                session.marks.set(mark.clone());
+            }
+        }
+        new.marks = match self.input {
+            Input::Records => Vec::new(),
+            Input::Events(_) => session.marks.encode(),
+        };
+        new.batch += 1;
+        new.attempts = 0;
+        new.fold_version = self.stage.fold_version();
+        Ok(new)
+    }
+}
+
+/// What a batch's transaction makes true.
+struct Effects<'a, S: Stage> {
+    entries: &'a [Entry],
+    old: &'a Cursor,
+    /// Without what `write` still changes: lane time and the numbers of the control records.
+    new: Cursor,
+    attempts: u32,
+    writer: &'a super::parts::Writer,
+    input: Input,
+    state: &'a mut S::State,
+    out: &'a mut Out,
+}
+
+struct Committed {
+    cursor: Cursor,
+    messages: Vec<Message>,
+}
+
+/// The one transaction of a batch (I3): state, job rows, ledger, dead letters, producers, the
+/// messages to publish, and the cursor. Any error leaves no trace of it.
+async fn commit<S: Stage>(
+    connection: &mut LaneConnection,
+    faults: &super::Faults,
+    stage: &S,
+    effects: Effects<'_, S>,
+) -> Result<Committed, Stop> {
+    let Effects { entries, old, mut new, attempts, writer, input, state, out } = effects;
+    let last = entries.last().map_or(old.at, |entry| entry.input);
+    let mut transaction = connection.begin().await?;
+    if transaction.standing().frozen_at.is_some_and(|at| (last.incarnation, last.sequence) > at) {
+        transaction.roll_back().await?;
+        return Err(Stop::Frozen);
+    }
+    AssertUnwindSafe(stage.write(&mut transaction, state, out))
+        .catch_unwind()
+        .await
+        .map_err(|panic| poison(last, "write", &*panic))??;
+
+    new.lane_time = out.lane_time;
+    let mut messages = writer.parts(new.batch, new.through, &out.events).map_err(Stop::Halt)?;
+    messages.extend(writer.controls(&out.controls, &mut new.frames_out, &mut new.records_out));
+    if input == Input::Records {
+        let in_frames = entries.iter().map(|entry| entry.records).sum();
+        transaction.add_to_ledger(in_frames, &out.outcomes).await?;
+        let producers: BTreeMap<_, ProducerMark> = entries
+            .iter()
+            .filter_map(|entry| entry.producer)
+            .map(|mark| ((mark.producer, mark.of_all), mark))
+            .collect();
+        let producers: Vec<ProducerMark> = producers.into_values().collect();
+        transaction.put_producers(&producers).await?;
+    }
+    transaction.park(&out.parked, attempts).await?;
+    transaction.put_unpublished(new.batch, &messages).await?;
+    // Last, so that nobody waits for the row longer than need be.
+    transaction.advance(old, &new).await?;
+    faults.at("before_commit");
+    transaction.commit().await?;
+    Ok(Committed { cursor: new, messages })
+}
+
+/// Folds strictly in log order.
+async fn fold<S: Stage>(
+    stage: &Arc<S>,
+    state: S::State,
+    items: Vec<(Item, S::Prepared)>,
+    cursor: &Cursor,
+) -> Result<(S::State, Out), Stop> {
+    let out = Out { lane_time: cursor.lane_time, ..Out::default() };
+    if items.len() <= INLINE {
+        return fold_here(&**stage, state, items, out);
+    }
+    let stage = Arc::clone(stage);
+    tokio::task::spawn_blocking(move || fold_here(&*stage, state, items, out))
+        .await
+        // Panics are caught inside; this only fails while the runtime shuts down.
+        .unwrap_or(Err(Stop::Asked))
+}
+
+fn fold_here<S: Stage>(
+    stage: &S,
+    mut state: S::State,
+    items: Vec<(Item, S::Prepared)>,
+    mut out: Out,
+) -> Result<(S::State, Out), Stop> {
+    for (item, prepared) in items {
+        let at = item.at;
+        catch_unwind(AssertUnwindSafe(|| stage.fold(&mut state, item, prepared, &mut out)))
+            .map_err(|panic| poison(at, "fold", &*panic))?;
+    }
+    Ok((state, out))
+}
+
+fn poison(at: InputPosition, step: &str, panic: &(dyn std::any::Any + Send)) -> Stop {
+    Stop::Poison { at, reason: format!("{step} {}", panic_text(panic)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_forgets_what_is_older_than_its_length() {
+        let mut window = Window::default();
+        window.add(5_000, 60, 10_000);
+        window.add(5_000, 30, 10_000);
+        assert_eq!(window.parked_with(20), 110);
+        window.add(5_000, 0, 10_000);
+        assert_eq!(window.parked_with(0), 30, "the first 5,000 are more than 10,000 ago");
+        window.add(100, 1, 10_000);
+        assert_eq!(window.parked_with(0), 31, "part of a batch still counts as the whole");
+    }
+}
