@@ -1,0 +1,209 @@
+//! Incidents: the approval record of the sources (R31), with its runs.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use jiff::Timestamp;
+use schemas::job::Analysis;
+use serde::{Deserialize, Serialize};
+use store::{
+    projection::incident::IncidentStatus,
+    read::incident::{IncidentItem, RunItem},
+};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::{App, Params, bounded, incident_text};
+use crate::{auth::Caller, problem::Problem};
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct IncidentsQuery {
+    /// The tenant; yours, or the default, when absent.
+    project_id: Option<String>,
+    /// `open`, `resolved` or `suppressed`.
+    status: Option<String>,
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<i64>,
+}
+
+/// One incident.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Incident {
+    incident_id: Uuid,
+    /// `INC-YYYYMMDD-NNN`, unique per project; null for the moment until it is given.
+    number: Option<String>,
+    project_id: String,
+    /// `open`, `resolved` or `suppressed`.
+    status: String,
+    /// `LOW`, `MEDIUM`, `HIGH` or `CRITICAL`.
+    risk: String,
+    title: String,
+    provider: String,
+    /// Position in the log of the alert that opened it.
+    opening: String,
+    /// Why it was opened: `new`, `regression` or `reappearance`.
+    cause: String,
+    /// Running number of the problem's episodes, from 1.
+    episode: i32,
+    action: String,
+    description: String,
+    requested_by: String,
+    occurrences: i64,
+    opened_at: Timestamp,
+    closed_at: Option<Timestamp>,
+    /// The analyst that answered; `pending` until one did.
+    llm_provider: String,
+    /// 0 to 1; 0 until an analyst answered.
+    llm_confidence: f64,
+    #[schema(value_type = Option<AnalysisBody>)]
+    analysis: Option<Analysis>,
+    runs: Vec<Run>,
+}
+
+/// What an analyst said.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Analysis)]
+pub struct AnalysisBody {
+    root_cause: String,
+    impact: String,
+    fix_suggestion: String,
+    prevention: String,
+    /// 0 to 1.
+    confidence: f64,
+    /// The analyst that answered.
+    analyzed_by: String,
+    /// The model, when one answered.
+    model: Option<String>,
+}
+
+/// One triage run.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Run {
+    run_id: Uuid,
+    /// What it was asked for: `open`, ...
+    reason: String,
+    /// `running`, `completed` or `failed`.
+    state: String,
+    /// The analyst that answered.
+    agent_id: Option<String>,
+    /// Each analyst that was asked, and how it ended.
+    attempts: Vec<Attempt>,
+    /// From first call to last, in milliseconds.
+    latency_ms: Option<i64>,
+    started_at: Timestamp,
+    finished_at: Option<Timestamp>,
+}
+
+/// One analyst that was asked.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Attempt {
+    analyst: String,
+    /// `answered`, `timeout`, `status 500`, ...
+    end: String,
+}
+
+/// The newest incidents.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct IncidentsResponse {
+    project_id: String,
+    /// Newest first.
+    items: Vec<Incident>,
+    /// Incidents returned.
+    total: usize,
+    limit: u32,
+}
+
+/// The newest incidents, with analysis and runs.
+#[utoipa::path(
+    get,
+    path = "/api/v1/incidents",
+    params(IncidentsQuery),
+    security(("operator_key" = [])),
+    responses(
+        (status = 200, body = IncidentsResponse),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn incidents(
+    State(app): State<Arc<App>>,
+    Caller(caller): Caller,
+    Params(query): Params<IncidentsQuery>,
+) -> Result<Json<IncidentsResponse>, Problem> {
+    let limit = bounded("limit", query.limit, 1..=200, 50)?;
+    let status = query.status.as_deref().map(status).transpose()?;
+    let project_id = app.project(&caller, query.project_id.as_deref())?;
+    let found =
+        app.store.view(&caller.visible).await?.incidents(&project_id, status, limit).await?;
+    let items: Vec<_> = found.into_iter().map(Incident::from).collect();
+    Ok(Json(IncidentsResponse { project_id, total: items.len(), items, limit }))
+}
+
+fn status(word: &str) -> Result<IncidentStatus, Problem> {
+    IncidentStatus::from_word(word).ok_or_else(|| {
+        let words = IncidentStatus::ALL.map(IncidentStatus::word).join(", ");
+        Problem::parameter("status", format_args!("must be one of {words}"))
+    })
+}
+
+impl From<IncidentItem> for Incident {
+    fn from(i: IncidentItem) -> Self {
+        let analysis = i.analysis;
+        Self {
+            incident_id: i.incident,
+            number: i.number.map(|(day, number)| format!("INC-{day}-{number:03}")),
+            project_id: i.project,
+            status: i.status,
+            risk: i.risk,
+            opening: i.opening,
+            cause: i.cause,
+            episode: i.episode,
+            action: incident_text::action(&i.facts),
+            description: incident_text::description(&i.facts.title, analysis.as_ref()),
+            requested_by: incident_text::requested_by(&i.facts),
+            title: i.facts.title,
+            provider: i.facts.provider,
+            occurrences: i.occurrences,
+            opened_at: i.opened_at.timestamp(),
+            closed_at: i.closed_at.map(|t| t.timestamp()),
+            llm_provider: analysis.as_ref().map_or("pending", |a| &a.analyzed_by).to_owned(),
+            llm_confidence: analysis.as_ref().map_or(0.0, |a| a.confidence),
+            analysis,
+            runs: i.runs.into_iter().map(Run::from).collect(),
+        }
+    }
+}
+
+impl From<RunItem> for Run {
+    fn from(r: RunItem) -> Self {
+        Self {
+            run_id: r.run,
+            reason: r.reason,
+            state: r.state,
+            agent_id: r.agent,
+            attempts: r
+                .attempts
+                .into_iter()
+                .map(|(analyst, end)| Attempt { analyst, end })
+                .collect(),
+            latency_ms: r.latency_ms,
+            started_at: r.started_at.timestamp(),
+            finished_at: r.finished_at.map(|t| t.timestamp()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r61_an_unknown_status_is_named() {
+        assert_eq!(status("open").unwrap(), IncidentStatus::Open);
+        let problem = status("firing").unwrap_err();
+        assert_eq!(problem.status, 422);
+        assert_eq!(problem.detail, "status: must be one of open, resolved, suppressed");
+    }
+}

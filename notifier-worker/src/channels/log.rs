@@ -1,0 +1,34 @@
+//! The log channel: prints the flat text where the process prints.
+
+use super::{Channel, Keys, Notification, Request, Response, Verdict};
+use crate::config::Target;
+
+/// Prints.
+pub struct Log;
+
+impl Channel for Log {
+    fn kind(&self) -> &'static str {
+        "log"
+    }
+
+    fn keys(&self) -> Keys {
+        Keys { url: false, secret: false }
+    }
+
+    fn can_edit(&self) -> bool {
+        false
+    }
+
+    /// A text that is printed twice wakes nobody twice.
+    fn idempotent(&self) -> bool {
+        true
+    }
+
+    fn request(&self, notification: &Notification, _: &Target) -> Result<Request, String> {
+        Ok(Request::Print { text: notification.text.clone() })
+    }
+
+    fn outcome(&self, _: &Response) -> Verdict {
+        Verdict::Delivered(None)
+    }
+}

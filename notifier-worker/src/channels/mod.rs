@@ -1,0 +1,228 @@
+//! The channels: how a message is put for one kind of receiver, and what its answer means.
+//!
+//! To add a channel: one file here with a type that implements [`Channel`], and one line in the
+//! registry below. Both of its functions are pure; connections, time limits, the address guard and
+//! size caps are the sender's and the same for all.
+
+mod log;
+mod webhook;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::Url;
+use schemas::{
+    Facts, IncidentId, JobId, ProjectId, Time,
+    alert::Risk,
+    job::{Analysis, SendKind},
+};
+
+use crate::config::Target;
+
+/// The registry.
+static ALL: &[&dyn Channel] = &[&log::Log, &webhook::Webhook];
+
+/// Every channel.
+pub fn all() -> &'static [&'static dyn Channel] {
+    ALL
+}
+
+/// The channel of that kind.
+pub fn by_kind(kind: &str) -> Option<&'static dyn Channel> {
+    ALL.iter().copied().find(|channel| channel.kind() == kind)
+}
+
+/// One kind of receiver.
+pub trait Channel: Send + Sync {
+    /// The word in configuration, tables and metrics.
+    fn kind(&self) -> &'static str;
+
+    /// Which keys its configuration takes; those it takes are required.
+    fn keys(&self) -> Keys;
+
+    /// A message that was sent can be changed later, so the first one need not wait for anything.
+    fn can_edit(&self) -> bool;
+
+    /// A second send under the same key is recognised by the receiver, or does no harm. Without it
+    /// a send with an unknown end is never repeated.
+    fn idempotent(&self) -> bool;
+
+    /// What to do to tell it; fails for good with the reason.
+    fn request(&self, notification: &Notification, target: &Target) -> Result<Request, String>;
+
+    /// What its answer means.
+    fn outcome(&self, response: &Response) -> Verdict;
+}
+
+/// The keys a channel's configuration takes besides those that all take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keys {
+    pub url: bool,
+    pub secret: bool,
+}
+
+/// What is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notification {
+    /// The same at every attempt to tell this.
+    pub key: JobId,
+    pub kind: SendKind,
+    /// When this attempt is made.
+    pub attempted_at: Time,
+    /// When it was decided (lane time).
+    pub planned_at: Time,
+    pub project: ProjectId,
+    pub incident: IncidentId,
+    /// `INC-YYYYMMDD-NNN`.
+    pub number: Option<String>,
+    pub risk: Risk,
+    pub facts: Facts,
+    pub analysis: Option<Analysis>,
+    /// The whole as flat text.
+    pub text: String,
+}
+
+/// What the sender is to do. It shows no `Debug`: addresses and headers are credentials.
+#[derive(Clone, PartialEq)]
+pub enum Request {
+    /// Hand the text to the process's printer.
+    Print { text: String },
+    /// POST to an address.
+    Post { url: Url, headers: Vec<(&'static str, String)>, body: Vec<u8> },
+}
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    pub status: u16,
+    /// Header `Retry-After` as received.
+    pub retry_after: Option<String>,
+    /// The head of the body, at most [`crate::sender::MAX_RESPONSE_BYTES`].
+    pub body: Bytes,
+    /// When it came.
+    pub at: Time,
+}
+
+/// What an answer means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Taken; with the receiver's message id where it gives one.
+    Delivered(Option<String>),
+    /// Definitely not taken, and worth asking again.
+    Retry {
+        /// When the receiver says so; otherwise the delay grows with the attempts.
+        after: Option<Duration>,
+        /// The receiver asks for quiet: other messages to the same target wait too.
+        pause_target: bool,
+        reason: String,
+    },
+    /// Definitely not taken, and asking again changes nothing.
+    Refused(String),
+    /// It may or may not have been taken.
+    Ambiguous(String),
+}
+
+/// No receiver may make a message wait longer than this.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// What a status means where the receiver speaks plain HTTP.
+fn http_verdict(response: &Response) -> Verdict {
+    let reason = format!("status {}", response.status);
+    match response.status {
+        200..=299 => Verdict::Delivered(None),
+        408 | 425 | 429 | 500..=599 => Verdict::Retry {
+            after: retry_after(response),
+            pause_target: matches!(response.status, 429 | 503),
+            reason,
+        },
+        300..=399 => Verdict::Refused(format!("{reason}: redirects are not followed")),
+        400..=499 => Verdict::Refused(reason),
+        _ => Verdict::Ambiguous(reason),
+    }
+}
+
+/// How long `Retry-After` asks to wait: seconds or an HTTP date (RFC 9110, section 10.2.3).
+fn retry_after(response: &Response) -> Option<Duration> {
+    let value = response.retry_after.as_deref()?.trim();
+    let wait = if value.bytes().all(|b| b.is_ascii_digit()) && !value.is_empty() {
+        // Digits that do not fit are a very long time.
+        Duration::from_secs(value.parse().unwrap_or(u64::MAX))
+    } else {
+        let date: Time = jiff::fmt::rfc2822::parse(value).ok()?.timestamp().into();
+        Duration::from_micros(date.micros_since(response.at).try_into().unwrap_or(0))
+    };
+    Some(wait.min(LONGEST_WAIT))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn response(status: u16, retry_after: Option<&str>, body: &str) -> Response {
+        Response {
+            status,
+            retry_after: retry_after.map(str::to_owned),
+            body: Bytes::copy_from_slice(body.as_bytes()),
+            // Wed, 21 Oct 2015 07:28:00 GMT
+            at: Time::from_micros(1_445_412_480_000_000),
+        }
+    }
+
+    #[test]
+    fn kinds_are_distinct() {
+        for (i, channel) in all().iter().enumerate() {
+            assert!(all()[..i].iter().all(|other| other.kind() != channel.kind()));
+            assert!(by_kind(channel.kind()).is_some());
+        }
+        assert!(by_kind("smoke-signal").is_none());
+    }
+
+    #[test]
+    fn a7_what_each_status_means() {
+        for status in [200, 201, 202, 204] {
+            assert_eq!(http_verdict(&response(status, None, "")), Verdict::Delivered(None));
+        }
+        for (status, pauses) in [
+            (408, false),
+            (425, false),
+            (429, true),
+            (500, false),
+            (502, false),
+            (503, true),
+            (504, false),
+        ] {
+            let expect = Verdict::Retry {
+                after: None,
+                pause_target: pauses,
+                reason: format!("status {status}"),
+            };
+            assert_eq!(http_verdict(&response(status, None, "")), expect);
+        }
+        for status in [301, 307, 400, 401, 403, 404, 410, 413, 422] {
+            let verdict = http_verdict(&response(status, None, ""));
+            assert!(matches!(verdict, Verdict::Refused(_)), "{status}: {verdict:?}");
+        }
+        assert!(matches!(http_verdict(&response(101, None, "")), Verdict::Ambiguous(_)));
+    }
+
+    #[test]
+    fn a7_retry_after_is_honoured_and_capped() {
+        let seconds = Duration::from_secs;
+        for (value, expect) in [
+            ("0", Some(seconds(0))),
+            ("7", Some(seconds(7))),
+            (" 7 ", Some(seconds(7))),
+            ("Wed, 21 Oct 2015 07:28:30 GMT", Some(seconds(30))),
+            // Over already.
+            ("Wed, 21 Oct 2015 07:00:00 GMT", Some(seconds(0))),
+            ("Fri, 23 Oct 2015 07:28:00 GMT", Some(LONGEST_WAIT)),
+            ("86400", Some(LONGEST_WAIT)),
+            ("99999999999999999999999", Some(LONGEST_WAIT)),
+            ("-1", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            assert_eq!(retry_after(&response(429, Some(value), "")), expect, "{value:?}");
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Stage notify: decision events in log order, through `domain::notify`, into notices and send jobs.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{
+    notify::{FOLD_VERSION, Plan, State, decide},
+    rules::Rules,
+};
+use futures_util::future::BoxFuture;
+use lanes::{Halt, Input, Item, Out, Stage};
+use schemas::{
+    Event, EventBatch, IncidentId, JobId, Lane,
+    job::{SendJob, SendKind},
+    subject::EventChannel,
+};
+use store::{
+    job::{NewJob, Queue},
+    lane::{LaneConnection, LaneTransaction},
+};
+
+use crate::config::{Channels, Target};
+
+/// The stage: reads channel `decision`, writes channel `notice` and send jobs.
+#[derive(Debug)]
+pub struct NotifyStage {
+    channels: Arc<Channels>,
+    rules: &'static Rules,
+    hold: Option<Duration>,
+}
+
+/// What the owner of a lane holds in memory.
+#[derive(Debug, Default)]
+pub struct LaneNotify {
+    state: State,
+    /// The state is not what the table holds.
+    changed: bool,
+    /// What this batch planned, and for which incidents it brought an analysis.
+    plans: Vec<Plan>,
+    analysed: Vec<IncidentId>,
+}
+
+impl NotifyStage {
+    /// `hold` is how long a channel that cannot edit waits with a first message for the analysis to
+    /// be in it; none when nobody analyses.
+    pub fn new(channels: Arc<Channels>, hold: Option<Duration>) -> Self {
+        Self { channels, rules: Rules::builtin(), hold }
+    }
+
+    /// One job for each channel that serves the plan's receiver.
+    fn jobs<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = NewJob> + 'a {
+        self.channels.serving(&plan.receiver).map(|target| self.job(plan, target))
+    }
+
+    fn job(&self, plan: &Plan, target: &Target) -> NewJob {
+        let subject = plan.opening.to_string();
+        let id = send_id(plan, &target.id, &subject);
+        let hold = match plan.kind {
+            SendKind::Fire if !target.channel.can_edit() => self.hold,
+            SendKind::Fire | SendKind::Resolve => None,
+        };
+        let payload = schemas::codec::encode(&SendJob {
+            project: plan.project.clone(),
+            incident: plan.incident,
+            subject,
+            opening: plan.opening,
+            kind: plan.kind,
+            target: target.id.clone(),
+            facts: plan.facts.clone(),
+            risk: plan.risk,
+            rule: plan.rule.clone(),
+            rules: plan.rules.clone(),
+            planned_at: plan.at,
+        });
+        NewJob {
+            id,
+            queue: Queue::Send,
+            project: plan.project.clone(),
+            incident: plan.incident,
+            target: target.id.clone(),
+            trigger: plan.trigger,
+            not_before_delay: hold,
+            payload,
+        }
+    }
+}
+
+/// The id of a send: what nothing is told twice under (I6), in any generation.
+fn send_id(plan: &Plan, target: &str, subject: &str) -> JobId {
+    JobId(schemas::id::hash(&[
+        plan.project.as_str().as_bytes(),
+        target.as_bytes(),
+        plan.kind.word().as_bytes(),
+        subject.as_bytes(),
+        plan.trigger.to_string().as_bytes(),
+    ]))
+}
+
+impl Stage for NotifyStage {
+    type Prepared = Box<Event>;
+    type State = LaneNotify;
+
+    fn name(&self) -> &'static str {
+        "notify"
+    }
+
+    fn input(&self) -> Input {
+        Input::Events(&[EventChannel::Decision])
+    }
+
+    fn fold_version(&self) -> u32 {
+        FOLD_VERSION
+    }
+
+    fn prepare(&self, item: &Item) -> Result<Box<Event>, Halt> {
+        let halt = |reason: String| Halt { reason: format!("event at {}: {reason}", item.at) };
+        let mut batch = EventBatch::parse(&item.bytes).map_err(|e| halt(e.to_string()))?;
+        match (batch.events.pop(), batch.events.len()) {
+            (Some(event), 0) => Ok(Box::new(event)),
+            (_, n) => Err(halt(format!("an item holds one event, this one holds {}", n + 1))),
+        }
+    }
+
+    fn load<'a>(
+        &'a self,
+        connection: &'a mut LaneConnection,
+        _: Lane,
+    ) -> BoxFuture<'a, Result<LaneNotify, store::Error>> {
+        Box::pin(async move {
+            let Some(bytes) = connection.lane_state().await? else {
+                return Ok(LaneNotify::default());
+            };
+            let state = State::decode(&bytes).map_err(|e| store::Error::Column {
+                table: "lane_state",
+                column: "state",
+                detail: e.to_string(),
+            })?;
+            Ok(LaneNotify { state, ..LaneNotify::default() })
+        })
+    }
+
+    fn gather<'a>(
+        &'a self,
+        _: &'a mut LaneConnection,
+        _: &'a mut LaneNotify,
+        _: &'a [(Item, Box<Event>)],
+    ) -> BoxFuture<'a, Result<(), store::Error>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn fold(&self, lane: &mut LaneNotify, _: Item, event: Box<Event>, out: &mut Out) {
+        let decided = decide(&mut lane.state, &event, self.rules);
+        lane.changed |= decided.changed;
+        lane.plans.extend(decided.plans);
+        lane.analysed.extend(decided.analysed);
+        out.events.extend(decided.notices);
+        out.lane_time = out.lane_time.max(event.lane_time);
+    }
+
+    fn write<'a>(
+        &'a self,
+        transaction: &'a mut LaneTransaction<'_>,
+        lane: &'a mut LaneNotify,
+        _: &'a mut Out,
+    ) -> BoxFuture<'a, Result<(), store::Error>> {
+        Box::pin(async move {
+            if std::mem::take(&mut lane.changed) {
+                transaction.put_lane_state(&lane.state.encode()).await?;
+            }
+            let plans = std::mem::take(&mut lane.plans);
+            for plan in &plans {
+                if self.channels.serving(&plan.receiver).next().is_none() {
+                    // The notice says it was planned; here it ends, so it is said aloud.
+                    metrics::counter!("bellwether_sends_without_channel_total").increment(1);
+                    tracing::warn!(
+                        incident = %plan.incident,
+                        receiver = plan.receiver,
+                        "no channel serves receiver {}: nobody is told of incident {}",
+                        plan.receiver,
+                        plan.incident,
+                    );
+                }
+            }
+            let jobs: Vec<NewJob> = plans.iter().flat_map(|plan| self.jobs(plan)).collect();
+            transaction.insert_jobs(&jobs).await?;
+            // After the jobs: the analysis may stand in the same batch.
+            transaction.hasten_sends(&std::mem::take(&mut lane.analysed)).await
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+    use schemas::{
+        EventId, Facts, InputPosition, Level, Position, ProjectId, SourceId, Status, Time,
+        alert::Risk,
+        event::{EVENT_VERSION, Kind},
+    };
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn stage(hold: Option<Duration>) -> NotifyStage {
+        let config = serde_json::from_str(r#"{"kind": "log"}"#).unwrap();
+        let other = serde_json::from_str(r#"{"kind": "log", "receivers": ["ops"]}"#).unwrap();
+        let configs = BTreeMap::from([("screen".to_owned(), config), ("other".to_owned(), other)]);
+        NotifyStage::new(Arc::new(Channels::new(&configs).unwrap()), hold)
+    }
+
+    fn at(sequence: u64) -> Position {
+        InputPosition { incarnation: 7, sequence, record: 0 }.alert(0)
+    }
+
+    fn plan(kind: SendKind) -> Plan {
+        Plan {
+            project: ProjectId::new("shop").unwrap(),
+            incident: IncidentId(Uuid::from_u128(1)),
+            opening: at(1),
+            kind,
+            receiver: "default".into(),
+            facts: Facts {
+                provider: "sentry".into(),
+                source: SourceId::new("main").unwrap(),
+                title: "boom".into(),
+                status: Status::Firing,
+                level: Some(Level::Error),
+                severity_raw: None,
+                alertname: None,
+                message: None,
+                culprit: None,
+                environment: None,
+                service: None,
+                namespace: None,
+                target: None,
+                sender_project: None,
+                platform: None,
+                issue_id: None,
+                url: None,
+                started_at: None,
+                ended_at: None,
+                first_seen: None,
+                count: None,
+                user_count: None,
+                labels: vec![],
+                annotations: vec![],
+                stack: vec![],
+            },
+            risk: Risk::High,
+            rule: "everything".into(),
+            rules: "0123".into(),
+            trigger: at(2),
+            at: Time::from_micros(5),
+        }
+    }
+
+    #[test]
+    fn a_plan_becomes_a_job_for_each_channel_of_its_receiver() {
+        let stage = stage(None);
+        let plan = plan(SendKind::Fire);
+        let jobs: Vec<NewJob> = stage.jobs(&plan).collect();
+        let [job] = jobs.as_slice() else { panic!("{jobs:?}") };
+        assert_eq!((job.target.as_str(), job.queue), ("screen", Queue::Send));
+        let payload: SendJob = schemas::codec::decode("send job", &job.payload).unwrap();
+        assert_eq!((payload.subject, payload.planned_at), ("7-1-0-0".into(), plan.at));
+        assert_eq!(job.id, stage.jobs(&plan).next().unwrap().id);
+        let nobody = Plan { receiver: "nobody".into(), ..plan };
+        assert_eq!(stage.jobs(&nobody).count(), 0);
+    }
+
+    #[test]
+    fn i6_the_id_of_a_send_is_its_key() {
+        let base = plan(SendKind::Fire);
+        let id = |plan: &Plan, target| send_id(plan, target, "7-1-0-0");
+        let changed = [
+            id(&Plan { kind: SendKind::Resolve, ..base.clone() }, "screen"),
+            id(&Plan { trigger: at(3), ..base.clone() }, "screen"),
+            id(&base, "other"),
+            send_id(&base, "screen", "7-1-0-1"),
+        ];
+        assert!(changed.iter().all(|other| *other != id(&base, "screen")));
+    }
+
+    #[test]
+    fn a_first_message_is_held_for_its_analysis_and_a_resolve_is_not() {
+        let hold = Some(Duration::from_secs(5));
+        for (given, kind, expect) in [
+            (hold, SendKind::Fire, hold),
+            (hold, SendKind::Resolve, None),
+            (None, SendKind::Fire, None),
+        ] {
+            let plan = plan(kind);
+            assert_eq!(stage(given).jobs(&plan).next().unwrap().not_before_delay, expect);
+        }
+    }
+
+    #[test]
+    fn prepare_refuses_what_is_not_one_event() {
+        let item = |bytes: Vec<u8>| Item {
+            at: InputPosition::default(),
+            bytes: Bytes::from(bytes),
+            stored_at: Time::default(),
+            of_all: false,
+            channel: Some(EventChannel::Decision),
+        };
+        let event = |version| {
+            schemas::codec::encode(&Event {
+                version,
+                id: EventId(Uuid::from_u128(1)),
+                at: at(1),
+                lane_time: Time::default(),
+                project: None,
+                rules: String::new(),
+                kind: Kind::Ticked,
+            })
+        };
+        let one = event(EVENT_VERSION);
+        assert!(stage(None).prepare(&item(one.clone())).is_ok());
+        for bad in [vec![], [one.clone(), one].concat(), event(EVENT_VERSION + 1), vec![0xff]] {
+            assert!(stage(None).prepare(&item(bad)).is_err());
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What an operator handles, from opening to close.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::BoxFuture;
+use schemas::{
+    IncidentId,
+    event::{Kind, Resolved},
+};
+use store::{
+    lane::LaneTransaction,
+    projection::incident::{IncidentChange, IncidentStatus, OpenedRow},
+};
+
+use super::{Concerned, Projection};
+
+/// One row an incident.
+pub struct Incident;
+
+impl Projection for Incident {
+    fn name(&self) -> &'static str {
+        "incident"
+    }
+
+    fn write<'a>(
+        &'a self,
+        transaction: &'a mut LaneTransaction<'_>,
+        events: &'a [Concerned],
+    ) -> BoxFuture<'a, Result<(), store::Error>> {
+        Box::pin(async move {
+            let (opened, changes) = rows(events);
+            transaction.insert_incidents(&opened).await?;
+            transaction.change_incidents(&changes).await
+        })
+    }
+}
+
+/// The incidents a batch opens, and one change for each it touches afterwards.
+fn rows(events: &[Concerned]) -> (Vec<OpenedRow<'_>>, Vec<IncidentChange<'_>>) {
+    let mut opened = Vec::new();
+    let mut changes = Changes::default();
+    for concerned @ Concerned { project, event } in events {
+        match &event.kind {
+            Kind::Opened(o) => opened.push(OpenedRow {
+                project,
+                incident: o.incident,
+                fingerprint: o.fingerprint,
+                opening: event.at,
+                cause: o.cause.word(),
+                episode: o.episode,
+                risk: o.risk,
+                facts: &o.facts,
+                opened_at: event.lane_time,
+            }),
+            Kind::Repeated(r) => {
+                changes.of(concerned, r.incident).occurrences = Some(r.occurrences)
+            }
+            Kind::Resolved(r) => changes.close(concerned, r, IncidentStatus::Resolved),
+            Kind::Suppressed(r) => changes.close(concerned, r, IncidentStatus::Suppressed),
+            Kind::Answered(a) => {
+                // A failed answer leaves the analysis there is, or none: pending (R30).
+                if let Some(analysis) = &a.result.analysis {
+                    changes.of(concerned, a.incident).analysis = Some((analysis, event.lane_time));
+                }
+            }
+            Kind::Stale(_)
+            | Kind::Ticked
+            | Kind::RulesChanged
+            | Kind::Observed(_)
+            | Kind::Settled(_)
+            | Kind::Sent(_)
+            | Kind::Planned(_)
+            | Kind::Withheld(_) => {}
+        }
+    }
+    (opened, changes.0.into_values().collect())
+}
+
+/// One change for each incident a batch touches.
+#[derive(Default)]
+struct Changes<'a>(BTreeMap<IncidentId, IncidentChange<'a>>);
+
+impl<'a> Changes<'a> {
+    /// The change of `incident`, last touched by this event.
+    fn of(
+        &mut self,
+        Concerned { project, event }: &'a Concerned,
+        incident: IncidentId,
+    ) -> &mut IncidentChange<'a> {
+        let change = self.0.entry(incident).or_insert(IncidentChange {
+            project,
+            incident,
+            occurrences: None,
+            closed: None,
+            analysis: None,
+            updated_at: event.lane_time,
+        });
+        change.updated_at = event.lane_time;
+        change
+    }
+
+    fn close(&mut self, concerned: &'a Concerned, resolved: &Resolved, status: IncidentStatus) {
+        let change = self.of(concerned, resolved.incident);
+        change.occurrences = Some(resolved.occurrences);
+        change.closed = Some((status, concerned.event.lane_time));
+    }
+}

@@ -1,0 +1,440 @@
+//! Stage observe: the input log, in order, through `domain::observe`, into problems, decision and
+//! alert events, incident numbers and triage jobs.
+//!
+//! It reads rows before a fold and writes them after it; what happens in between is decided in
+//! `domain`. The live owner of a lane is also its clock: it appends a tick every few seconds.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    num::NonZeroU16,
+    sync::{Mutex, PoisonError},
+};
+
+use domain::{
+    effect::{Effects, Opening, TriageAsk},
+    observe::{self, Changes, FOLD_VERSION, Found, LaneState, Missing, Prepared, SEEN_DAYS},
+};
+use eventlog::Appender;
+use futures_util::future::BoxFuture;
+use jiff::tz::{Offset, TimeZone};
+use lanes::{Halt, Input, Item, Out, Stage};
+use runtime::Clock;
+use schemas::{
+    CodecError, Event, Lane, LaneKey, Outcome, Record, RecordId, Time, codec,
+    event::Kind,
+    id,
+    record::{Body, Control, IncidentNumber, Tick},
+    subject::Class,
+};
+use serde::Deserialize;
+use store::{
+    job::{NewJob, Queue},
+    lane::{JobState, LaneConnection, LaneTransaction},
+    observe::{SeenRow, WantsNumber},
+};
+
+/// The provider whose incidents and failures have event names of their own (R46).
+const SENTRY: &str = "sentry";
+
+/// Observe's section of the configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Time zone whose days incident numbers count in: `+08:00`, `Europe/Berlin`.
+    #[serde(with = "jiff::fmt::serde::tz::required")]
+    pub zone: TimeZone,
+    /// Seconds between two ticks of a lane, as far as the loop's beats allow.
+    pub tick_seconds: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { zone: TimeZone::fixed(Offset::constant(8)), tick_seconds: 5 }
+    }
+}
+
+/// The stage.
+#[derive(Debug)]
+pub struct ObserveStage {
+    config: Config,
+    lanes: NonZeroU16,
+    /// Absent in a generation that only follows: the live one makes the ticks.
+    ticker: Option<Ticker>,
+}
+
+/// Appends ticks.
+#[derive(Debug)]
+struct Ticker {
+    appender: Appender,
+    clock: Clock,
+    /// Per lane: the last tick and the last beat, by Postgres's clock.
+    last: Mutex<HashMap<Lane, (Time, Time)>>,
+}
+
+/// What the owner of a lane holds in memory.
+#[derive(Debug)]
+pub struct LaneObserve {
+    state: LaneState,
+    /// What the folds of this batch ask for.
+    effects: Effects,
+    /// Lane days whose partitions are there.
+    days: BTreeSet<i32>,
+}
+
+impl ObserveStage {
+    /// The stage for a log with `lanes` lanes. With an appender it also makes the lanes' ticks,
+    /// which is the live generation's part; `clock` stamps them.
+    pub fn new(
+        config: Config,
+        lanes: NonZeroU16,
+        appender: Option<Appender>,
+        clock: Clock,
+    ) -> Self {
+        let ticker = appender.map(|appender| Ticker { appender, clock, last: Mutex::default() });
+        Self { config, lanes, ticker }
+    }
+
+    /// The day an incident's number counts in, as `YYYYMMDD`.
+    fn day(&self, at: Time) -> String {
+        at.timestamp().to_zoned(self.config.zone.clone()).strftime("%Y%m%d").to_string()
+    }
+
+    /// Numbers the incidents that opened, where this generation may, and asks for the control
+    /// records that say so.
+    async fn number(
+        &self,
+        transaction: &mut LaneTransaction<'_>,
+        openings: Vec<Opening>,
+        out: &mut Out,
+    ) -> Result<(), store::Error> {
+        let mut opened_at = HashMap::new();
+        let wanted: Vec<WantsNumber> = openings
+            .into_iter()
+            .filter(|o| transaction.job_state(o.opening.input) == JobState::Pending)
+            .map(|o| {
+                opened_at.insert(o.incident, o.opened_at);
+                let day = self.day(o.opened_at);
+                WantsNumber { project: o.project, incident: o.incident, opening: o.opening, day }
+            })
+            .collect();
+        for (given, number) in transaction.assign_incident_numbers(&wanted).await? {
+            let WantsNumber { project, incident, opening, day } = given;
+            let body = Control::IncidentNumber(IncidentNumber { incident, opening, day, number });
+            // Derived, so that a batch that is tried again asks for the same record.
+            let id = RecordId(id::derive(incident.0, "number", 0));
+            let at = opened_at.get(&incident).copied().unwrap_or(out.lane_time);
+            let body = Body::Control(Box::new(body));
+            out.controls.push(Record::new(id, at, Some(project), body));
+        }
+        Ok(())
+    }
+
+    async fn write_batch(
+        &self,
+        transaction: &mut LaneTransaction<'_>,
+        changes: &Changes,
+        effects: Effects,
+        out: &mut Out,
+    ) -> Result<(), store::Error> {
+        transaction.upsert_problems(&changes.problems).await?;
+        transaction.upsert_openings(&changes.incidents).await?;
+        let seen: Vec<SeenRow> = changes
+            .seen
+            .iter()
+            .map(|seen| SeenRow { day: seen.day, key: seen.key, expires: seen.expires })
+            .collect();
+        transaction.insert_seen(&seen).await?;
+        if let Some(in_force) = &changes.lane {
+            transaction.put_lane_state(in_force).await?;
+        }
+        self.number(transaction, effects.openings, out).await?;
+        let jobs: Vec<NewJob> = effects.triage.into_iter().map(triage_job).collect();
+        transaction.insert_jobs(&jobs).await
+    }
+}
+
+/// The job row of a triage call.
+fn triage_job(ask: TriageAsk) -> NewJob {
+    NewJob {
+        id: ask.id,
+        queue: Queue::Triage,
+        project: ask.job.project.clone(),
+        incident: ask.job.incident,
+        // Triage calls need no order among themselves.
+        target: String::new(),
+        trigger: ask.trigger,
+        not_before_delay: None,
+        payload: codec::encode(&ask.job),
+    }
+}
+
+impl Stage for ObserveStage {
+    type Prepared = Prepared;
+    type State = LaneObserve;
+
+    fn name(&self) -> &'static str {
+        "observe"
+    }
+
+    fn input(&self) -> Input {
+        Input::Records
+    }
+
+    fn fold_version(&self) -> u32 {
+        FOLD_VERSION
+    }
+
+    fn prepare(&self, item: &Item) -> Result<Prepared, Halt> {
+        let Item { at, bytes, stored_at, of_all, channel: _ } = item;
+        let input = observe::Input { at: *at, bytes, stored_at: *stored_at, of_all: *of_all };
+        observe::prepare(input).map_err(|e| Halt { reason: format!("record {at}: {e}") })
+    }
+
+    fn ends_batch(&self, prepared: &Prepared) -> bool {
+        prepared.changes_rules()
+    }
+
+    fn load<'a>(
+        &'a self,
+        connection: &'a mut LaneConnection,
+        lane: Lane,
+    ) -> BoxFuture<'a, Result<LaneObserve, store::Error>> {
+        Box::pin(async move {
+            let lane_time = connection.cursor().await?.lane_time;
+            let in_force = connection.lane_state().await?;
+            let state = LaneState::restore(lane, self.lanes, lane_time, in_force.as_deref())
+                .map_err(unreadable("lane_state"))?;
+            Ok(LaneObserve { state, effects: Effects::default(), days: BTreeSet::new() })
+        })
+    }
+
+    fn gather<'a>(
+        &'a self,
+        connection: &'a mut LaneConnection,
+        lane: &'a mut LaneObserve,
+        batch: &'a [(Item, Prepared)],
+    ) -> BoxFuture<'a, Result<(), store::Error>> {
+        Box::pin(async move {
+            let missing = lane.state.missing(batch.iter().map(|(_, prepared)| prepared));
+            for day in &missing.days {
+                // Outside of the batch's transaction: making a partition locks its parent.
+                if !lane.days.contains(day) {
+                    connection.open_day(*day).await?;
+                    lane.days.insert(*day);
+                }
+            }
+            let found = find(connection, &missing).await?;
+            lane.state.learn(missing, found).map_err(unreadable("problem"))
+        })
+    }
+
+    fn fold(&self, lane: &mut LaneObserve, item: Item, prepared: Prepared, out: &mut Out) {
+        let verdict = lane.state.fold(prepared, &mut lane.effects);
+        match verdict.reason {
+            Some(reason) if verdict.outcome == Outcome::Parked => out.park(item.at, reason),
+            Some(_) | None => out.count(verdict.outcome),
+        }
+        out.events.append(&mut lane.effects.events);
+        out.lane_time = lane.state.lane_time();
+    }
+
+    fn write<'a>(
+        &'a self,
+        transaction: &'a mut LaneTransaction<'_>,
+        lane: &'a mut LaneObserve,
+        out: &'a mut Out,
+    ) -> BoxFuture<'a, Result<(), store::Error>> {
+        Box::pin(async move {
+            let changes = lane.state.take_changes().map_err(|e| store::Error::Column {
+                table: "problem",
+                column: "state",
+                detail: e.to_string(),
+            })?;
+            let effects = std::mem::take(&mut lane.effects);
+            // A shadow folds in silence.
+            let live = transaction.standing().active;
+            let written = self.write_batch(transaction, &changes, effects, out).await;
+            if live {
+                tell(&out.events, written.as_ref().err());
+            }
+            written
+        })
+    }
+
+    fn beat<'a>(&'a self, lane: Lane, now: Time) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if let Some(ticker) = &self.ticker {
+                ticker.beat(lane, now, self.config.tick_seconds).await;
+            }
+        })
+    }
+}
+
+/// Reads the rows a batch looks at.
+async fn find(connection: &mut LaneConnection, missing: &Missing) -> Result<Found, store::Error> {
+    let last = missing.days.last().copied().unwrap_or_default();
+    let first = missing.days.first().copied().unwrap_or_default().saturating_sub(SEEN_DAYS);
+    Ok(Found {
+        problems: connection.load_problems(&missing.problems).await?,
+        incidents: connection.load_openings(&missing.incidents).await?,
+        seen: connection.load_seen(&missing.seen, first, last).await?,
+    })
+}
+
+fn unreadable(table: &'static str) -> impl FnOnce(CodecError) -> store::Error {
+    move |e| store::Error::Column { table, column: "state", detail: e.to_string() }
+}
+
+impl Ticker {
+    /// Appends a tick, unless the next beat is early enough for it.
+    async fn beat(&self, lane: Lane, now: Time, every_seconds: u32) {
+        let every = i64::from(every_seconds) * 1_000_000;
+        {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some((tick, beat)) = last.get_mut(&lane) {
+                let apart = now.micros_since(*beat);
+                *beat = now;
+                if now.micros_since(*tick) + apart <= every && *tick <= now {
+                    return;
+                }
+            }
+            last.insert(lane, (now, now));
+        }
+        let record = Record::new(
+            runtime::record_id(&self.clock),
+            self.clock.now(),
+            None,
+            Body::Tick(Tick { now }),
+        );
+        // A tick that does not get into the log is no loss: the next one says as much.
+        if let Err(error) = self.appender.append(LaneKey::Lane(lane), Class::Data, record).await {
+            tracing::warn!(lane = lane.0, "append a tick of lane {lane}: {error}");
+        }
+    }
+}
+
+/// What people and meters are told of a batch; `failed` is why it could not be written.
+fn tell(events: &[Event], failed: Option<&store::Error>) {
+    for event in events {
+        match &event.kind {
+            Kind::Observed(observed) => {
+                metrics::counter!(
+                    "bellwether_alerts_total",
+                    "provider" => observed.alert.facts.provider.clone(),
+                    "effect" => observed.effect.word(),
+                )
+                .increment(u64::from(failed.is_none()));
+            }
+            Kind::Opened(opened) if opened.facts.provider == SENTRY => {
+                let approval_id = tracing::field::display(opened.incident);
+                if let Some(error) = failed {
+                    tracing::error!(approval_id, %error, "sentry_incident_creation_failed");
+                    continue;
+                }
+                let issue_id = opened.facts.issue_id.as_deref();
+                let risk_level = opened.risk.word();
+                tracing::info!(approval_id, issue_id, risk_level, "sentry_incident_created");
+            }
+            Kind::Settled(settled)
+                if settled.provider == SENTRY
+                    && settled.outcome == Outcome::Rejected
+                    && failed.is_none() =>
+            {
+                let record = tracing::field::display(settled.record);
+                let error = settled.reason.as_deref().unwrap_or_default();
+                if error.starts_with("missing_issue_id") {
+                    tracing::warn!(record, "sentry_parse_missing_issue_id");
+                } else {
+                    tracing::error!(record, error, "sentry_parse_failed");
+                }
+            }
+            Kind::Opened(_)
+            | Kind::Settled(_)
+            | Kind::Repeated(_)
+            | Kind::Resolved(_)
+            | Kind::Suppressed(_)
+            | Kind::Stale(_)
+            | Kind::Answered(_)
+            | Kind::Ticked
+            | Kind::RulesChanged
+            | Kind::Sent(_)
+            | Kind::Planned(_)
+            | Kind::Withheld(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use eventlog::{AppenderConfig, Log, MemoryLog};
+    use schemas::{Namespace, ProducerId, RecordFrame, subject};
+
+    use super::*;
+
+    const LANES: NonZeroU16 = NonZeroU16::MIN;
+
+    fn config(text: &str) -> Result<Config, String> {
+        serde_json::from_str(text).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn r34_the_day_of_a_number_is_that_of_the_configured_zone() {
+        let day = |text, at: &str| {
+            let clock = Clock::fixed(Time::default());
+            let stage = ObserveStage::new(config(text).unwrap(), LANES, None, clock);
+            stage.day(at.parse().unwrap())
+        };
+        assert_eq!(day("{}", "2026-01-01T15:59:59Z"), "20260101");
+        assert_eq!(day("{}", "2026-01-01T16:00:00Z"), "20260102");
+        assert_eq!(day(r#"{"zone":"-05:00"}"#, "2026-01-01T04:00:00Z"), "20251231");
+        assert_eq!(day(r#"{"zone":"Europe/Berlin"}"#, "2026-07-01T22:30:00Z"), "20260702");
+        assert!(config(r#"{"zone":"Nowhere/Town"}"#).is_err());
+        assert!(config(r#"{"zome":"+08:00"}"#).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_lane_is_ticked_as_often_as_asked_and_its_beats_allow() {
+        for (every, beats, expect) in [
+            (5, vec![0, 3, 6, 9], vec![0, 3, 6, 9]),
+            (10, vec![0, 3, 6, 9, 12, 15, 18], vec![0, 9, 18]),
+            (5, vec![0, 60], vec![0, 60]),
+        ] {
+            let log = Arc::new(MemoryLog::new(Namespace::default(), LANES));
+            let (appender, driver) = Appender::start(
+                log.clone(),
+                AppenderConfig {
+                    producer: ProducerId(runtime::random_uuid()),
+                    lanes: LANES,
+                    budget: std::time::Duration::from_secs(5),
+                    max_queued_bytes: 1 << 20,
+                },
+            );
+            let config = Config { tick_seconds: every, ..Config::default() };
+            let clock = Clock::fixed(Time::default());
+            let stage = ObserveStage::new(config, LANES, Some(appender), clock);
+            let beat = async move {
+                for second in beats {
+                    stage.beat(Lane(0), Time::default().plus_seconds(second)).await;
+                }
+            };
+            futures_util::future::join(driver, beat).await;
+            assert_eq!(ticks(&*log).await, expect, "every {every} s");
+        }
+    }
+
+    async fn ticks(log: &dyn Log) -> Vec<i64> {
+        let stream = subject::deliveries_stream(log.namespace());
+        let mut ticks = Vec::new();
+        for sequence in 1..=log.info(&stream).await.unwrap().last_sequence {
+            let message = log.get(&stream, sequence).await.unwrap().unwrap();
+            let frame = RecordFrame::parse(&message.payload).unwrap();
+            for record in frame.records {
+                let Body::Tick(tick) = Record::decode(record).unwrap().body else { panic!() };
+                ticks.push(tick.now.micros() / 1_000_000);
+            }
+        }
+        ticks
+    }
+}
