@@ -61,14 +61,27 @@ impl Workspace {
 fn crates_know_only_what_they_may() {
     let ws = Workspace::read();
     ws.check_none(&["schemas"], &["domain", "eventlog", "store", "runtime", "lanes"]);
-    ws.check_none(&["eventlog", "store", "runtime"], &["domain", "eventlog", "store", "runtime", "lanes"]);
+    ws.check_none(
+        &["eventlog", "store", "runtime"],
+        &["domain", "eventlog", "store", "runtime", "lanes"],
+    );
     ws.check_none(&["lanes"], &["domain"]);
     ws.check_none(ROLES, ROLES);
     ws.check_none(ROLES, &["bellwether", "servers"]);
     ws.check_none(&["ingest"], &["store", "lanes"]);
     ws.check_none(
         &["domain"],
-        &["tokio", "sqlx", "async-nats", "reqwest", "rand", "eventlog", "store", "runtime", "lanes"],
+        &[
+            "tokio",
+            "sqlx",
+            "async-nats",
+            "reqwest",
+            "rand",
+            "eventlog",
+            "store",
+            "runtime",
+            "lanes",
+        ],
     );
 }
 
@@ -88,7 +101,15 @@ fn each_outside_world_is_known_by_one_crate() {
 fn r73_asked_for_packages_are_used_and_top_level_names_exist() {
     let ws = Workspace::read();
     for asked in [
-        "tokio", "async-nats", "serde", "serde_json", "hmac", "sha2", "reqwest", "sqlx", "tracing",
+        "tokio",
+        "async-nats",
+        "serde",
+        "serde_json",
+        "hmac",
+        "sha2",
+        "reqwest",
+        "sqlx",
+        "tracing",
         "uuid",
     ] {
         let word = asked.replace('-', "_");
@@ -102,8 +123,14 @@ fn r73_asked_for_packages_are_used_and_top_level_names_exist() {
         assert!(!used_in.is_empty(), "{asked} is used by no shipped crate");
     }
     for name in [
-        "Cargo.toml", "ingest", "triage-worker", "notifier-worker", "projector", "schemas",
-        "docker-compose.yml", "tests",
+        "Cargo.toml",
+        "ingest",
+        "triage-worker",
+        "notifier-worker",
+        "projector",
+        "schemas",
+        "docker-compose.yml",
+        "tests",
     ] {
         assert!(ws.root.join(name).exists(), "{name} is missing");
     }

@@ -7,4 +7,10 @@
     reason = "tests fail by panicking, and make their own clocks and tasks"
 )]
 
+mod crash;
+mod deliver;
+mod job_loop;
+mod lane_loop;
 mod layering;
+mod observe;
+mod query;

@@ -10,7 +10,9 @@
     reason = "a harness that cannot set its test up has to fail it"
 )]
 
+pub mod fleet;
 pub mod load;
+pub mod oracle;
 pub mod receiver;
 
 use std::{num::NonZeroU16, path::PathBuf, sync::Arc, time::Duration};

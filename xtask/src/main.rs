@@ -64,7 +64,8 @@ fn main() -> anyhow::Result<()> {
         Task::Gen => generate(root),
         Task::Bench { args } => {
             let programs = setup::ensure(root)?;
-            let mut bench = cargo(root, &["run", "--release", "--package", "tests", "--bin", "bench"]);
+            let mut bench =
+                cargo(root, &["run", "--release", "--package", "tests", "--bin", "bench"]);
             bench.env("BELLWETHER_NATS_SERVER", &programs.nats_server);
             bench.env("BELLWETHER_POSTGRES_BIN", &programs.postgres_bin);
             run(bench.arg("--").args(args))

@@ -32,11 +32,17 @@ async fn main() {
     let mut hooks = Hooks::default();
     if let [_, _, _, point, nth] = args.as_slice() {
         let fault = fault(point, nth.parse().unwrap());
-        hooks.lane_loop.faults = Arc::clone(&fault);
+        let of_lanes = Arc::clone(&fault);
+        hooks.lane_loop.faults = lanes::Faults::hook(move |at| of_lanes(at));
         hooks.job_loop.faults = fault;
     }
     let listeners = Listeners::open(&checked, &roles).await.unwrap();
+    let (ingest, console) = (listeners.ingest_address(), listeners.console_address());
     let process = roles::start(&checked, &roles, listeners, hooks).await.unwrap();
+    // One line each for whoever started this: where it listens, or that it does not.
+    for address in [ingest, console] {
+        println!("{}", address.map_or_else(|| "-".to_owned(), |a| a.to_string()));
+    }
     process.run_until_stopped(GRACE).await.unwrap();
 }
 
