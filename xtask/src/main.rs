@@ -56,7 +56,7 @@ fn main() -> anyhow::Result<()> {
             let mut test = cargo(root, words);
             test.env("BELLWETHER_NATS_SERVER", &programs.nats_server);
             test.env("BELLWETHER_POSTGRES_BIN", &programs.postgres_bin);
-            run(cargo(root, &["build", "--workspace", "--bins"]).env("BELLWETHER_BUILD", "1"))?;
+            run(&mut cargo(root, &["build", "--workspace", "--bins"]))?;
             run(test.args(args))?;
             if nextest { run(&mut cargo(root, &["test", "--workspace", "--doc"])) } else { Ok(()) }
         }

