@@ -19,6 +19,9 @@ pub mod record;
 pub mod subject;
 pub mod time;
 
+#[cfg(test)]
+mod golden;
+
 pub use alert::{Alert, Facts, Level, StackFrame, Status};
 pub use event::{Event, EventBatch};
 pub use frame::{FrameHeader, RecordFrame};
