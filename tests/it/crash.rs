@@ -1,5 +1,7 @@
 //! Processes that die at the worst moment, and what is left of it: nothing.
 
+mod wrong_loop;
+
 use serde_json::{Value, json};
 use tests::{
     fleet::{Fleet, PATIENCE},

@@ -16,7 +16,6 @@ use nix::{
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use sqlx::{Connection, PgConnection};
 
 use crate::{World, receiver::Receiver};
 
@@ -184,38 +183,32 @@ impl Fleet {
     /// First notify and project cover what the log holds now, so that every job it causes exists;
     /// then no job is open; then both cover the answers and outcomes those jobs appended.
     pub async fn settled(&self) {
-        let mut sql = PgConnection::connect(&self.world.database_url).await.unwrap();
         let log = self.world.log().await;
         let stream = schemas::subject::deliveries_stream(&self.world.namespace);
-        let deadline = Instant::now() + PATIENCE;
         for _ in 0..2 {
             let last = log.info(&stream).await.unwrap().last_sequence;
             let covered = "select count(*) from cursor where stage in ('notify', 'project')
                            and through_seq >= $1";
             let lanes = i64::from(self.world.lanes.get());
-            until(&mut sql, deadline, covered, i64::try_from(last).unwrap(), 2 * lanes).await;
+            self.until(covered, i64::try_from(last).unwrap(), 2 * lanes).await;
             let open = "select count(*) from job where state in ('pending', 'claimed') and $1 = 0";
-            until(&mut sql, deadline, open, 0, 0).await;
+            self.until(open, 0, 0).await;
         }
     }
-}
 
-/// Asks until the answer is `wanted`.
-async fn until(
-    sql: &mut PgConnection,
-    deadline: Instant,
-    question: &'static str,
-    argument: i64,
-    wanted: i64,
-) {
-    loop {
-        let answer: i64 =
-            sqlx::query_scalar(question).bind(argument).fetch_one(&mut *sql).await.unwrap();
-        if answer == wanted {
-            return;
+    /// Asks the tables until the answer to `question`, a count, is `wanted`.
+    pub async fn until(&self, question: &'static str, argument: i64, wanted: i64) {
+        let mut sql = self.world.sql().await;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer: i64 =
+                sqlx::query_scalar(question).bind(argument).fetch_one(&mut sql).await.unwrap();
+            if answer == wanted {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{question} ({argument}) still says {answer}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert!(Instant::now() < deadline, "not settled: {question} ({argument}) says {answer}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

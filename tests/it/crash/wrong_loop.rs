@@ -1,0 +1,192 @@
+//! A lane loop with one fault: its cursor moves in a transaction of its own, after the effects.
+//!
+//! Undisturbed it passes the same check as the real one; killed between the two it does not. So the
+//! check can fail, and what it holds the loop to is that one transaction.
+
+use std::{num::NonZeroU16, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use eventlog::{Appender, AppenderConfig, Fence, Log, Publish, Read};
+use futures_util::StreamExt;
+use lanes::{Item, Out, Stage};
+use runtime::Clock;
+use schemas::{
+    InputPosition, Lane, LaneKey, ProducerId, ProjectId, Record, SourceId, codec,
+    event::PartHeader,
+    frame::RecordFrame,
+    record::{Auth, Body, Delivery},
+    subject::{self, Class, EventChannel},
+};
+use serde_json::json;
+use tests::{GENERATION, fleet::Fleet, oracle};
+use triage_worker::{ObserveStage, observe::Config};
+
+use super::WORKER;
+
+/// Applies every frame of the log; at frame `crash_at` it stops between effects and cursor, and
+/// starts again from the tables as a restarted process would.
+async fn fold_wrongly(fleet: &Fleet, lane: Lane, mut crash_at: Option<usize>) {
+    let (world, log) = (&fleet.world, fleet.world.log().await);
+    let stage = ObserveStage::new(Config::default(), world.lanes, None, Clock::system());
+    let stream = subject::deliveries_stream(&world.namespace);
+    let info = log.info(&stream).await.unwrap();
+    let mut done = 0;
+    'owner: loop {
+        let mut owner = loop {
+            // The lock of the owner that was dropped goes when the server notices.
+            if let Some(owner) = world.store.own_lane("observe", GENERATION, lane).await.unwrap() {
+                break owner;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        let mut cursor = owner.cursor().await.unwrap();
+        let mut state = stage.load(&mut owner, lane).await.unwrap();
+        let filters = subject::lane_input(&world.namespace, lane).to_vec();
+        let from = cursor.at.sequence + 1;
+        let read = Read { stream: stream.clone(), filters, from };
+        let mut messages = log.read(read).await.unwrap();
+        while cursor.at.sequence < info.last_sequence {
+            let next = tokio::time::timeout(Duration::from_millis(500), messages.next()).await;
+            // What is left in the stream belongs to other lanes.
+            let Ok(Some(message)) = next else { return };
+            let message = message.unwrap();
+            let frame = RecordFrame::parse(&message.payload).unwrap();
+            let place = |record| InputPosition {
+                incarnation: info.incarnation,
+                sequence: message.sequence,
+                record,
+            };
+            let mut batch = Vec::new();
+            for (index, bytes) in (0u32..).zip(&frame.records) {
+                let item = Item {
+                    at: place(index),
+                    bytes: Bytes::copy_from_slice(bytes),
+                    stored_at: message.time,
+                    of_all: false,
+                    channel: None,
+                };
+                let prepared = stage.prepare(&item).unwrap();
+                batch.push((item, prepared));
+            }
+            stage.gather(&mut owner, &mut state, &batch).await.unwrap();
+            let mut out = Out { lane_time: cursor.lane_time, ..Out::default() };
+            let records = batch.len() as u64;
+            for (item, prepared) in batch {
+                stage.fold(&mut state, item, prepared, &mut out);
+            }
+            let mut effects = owner.begin().await.unwrap();
+            stage.write(&mut effects, &mut state, &mut out).await.unwrap();
+            effects.add_to_ledger(records, &out.outcomes).await.unwrap();
+            effects.commit().await.unwrap();
+            done += 1;
+            if crash_at == Some(done) {
+                crash_at = None;
+                drop(owner);
+                continue 'owner;
+            }
+            let mut new = cursor.clone();
+            new.at = place(frame.header.count - 1);
+            new.through = new.at;
+            new.batch += 1;
+            new.lane_time = out.lane_time;
+            let mut moved = owner.begin().await.unwrap();
+            moved.advance(&cursor, &new).await.unwrap();
+            moved.commit().await.unwrap();
+            publish(&*log, lane, new.batch, new.through, &out).await;
+            cursor = new;
+        }
+        return;
+    }
+}
+
+/// Decisions, then alerts.
+async fn publish(log: &dyn Log, lane: Lane, batch: u64, through: InputPosition, out: &Out) {
+    let namespace = log.namespace();
+    let stream = subject::events_stream(namespace, GENERATION);
+    let filter = subject::events_of_stage(namespace, GENERATION, lane, "observe");
+    for (part, channel) in (0u32..).zip([EventChannel::Decision, EventChannel::Alert]) {
+        let header = PartHeader { batch, part, parts: 2, leading: 1, through };
+        let mut payload = Vec::new();
+        for event in out.events.iter().filter(|e| e.kind.channel() == channel) {
+            codec::append(event, &mut payload);
+        }
+        let last = log.last(&stream, &filter).await.unwrap().map_or(0, |m| m.sequence);
+        let headers = header.to_headers().into_iter().map(|(n, v)| (n.to_owned(), v)).collect();
+        log.publish(Publish {
+            stream: stream.clone(),
+            subject: subject::events(namespace, GENERATION, lane, channel),
+            message_id: None,
+            headers,
+            payload: payload.into(),
+            fence: Some(Fence { filter: filter.clone(), last_sequence: last }),
+            keep_forever: false,
+        })
+        .await
+        .unwrap();
+    }
+}
+
+/// Ten deliveries of one problem, one frame each.
+async fn append(log: Arc<dyn Log>, lanes: NonZeroU16, project: &ProjectId) {
+    let clock = Clock::system();
+    let producer = ProducerId(runtime::random_uuid());
+    let config = AppenderConfig {
+        producer,
+        lanes,
+        budget: Duration::from_secs(5),
+        max_queued_bytes: 1 << 20,
+    };
+    let (appender, driver) = Appender::start(log, config);
+    let driver = tokio::spawn(driver);
+    for n in 0..10 {
+        let body = json!({"action": "created", "data": {"error": {
+            "event_id": format!("{n:032x}"), "issue_id": "1", "title": "Error",
+            "culprit": "shop.cart", "level": "error", "project": 1,
+        }}});
+        let delivery = Delivery {
+            provider: "sentry".into(),
+            source: SourceId::new("sentry").unwrap(),
+            route: "/webhook/sentry".into(),
+            headers: vec![("sentry-hook-resource".into(), "error".into())],
+            remote: None,
+            auth: Auth { method: "hmac_sha256".into(), credential: None },
+            raw: body.to_string().into_bytes(),
+            sha256: [0; 32],
+            content_type: None,
+        };
+        let body = Body::Delivery(Box::new(delivery));
+        let id = runtime::record_id(&clock);
+        let record = Record::new(id, clock.now(), Some(project.clone()), body);
+        let lane = LaneKey::Lane(Lane::of(project, lanes));
+        appender.append(lane, Class::Data, record).await.unwrap();
+    }
+    drop(appender);
+    driver.await.unwrap();
+}
+
+async fn run(crash_at: Option<usize>) -> Vec<String> {
+    let mut fleet = Fleet::new(WORKER, "").await;
+    let project = ProjectId::new("shop").unwrap();
+    append(fleet.world.log().await, fleet.world.lanes, &project).await;
+    let lane = Lane::of(&project, fleet.world.lanes);
+    fold_wrongly(&fleet, lane, crash_at).await;
+    fleet.start("projector");
+    let covered = "select count(*) from cursor p join cursor o on o.lane = p.lane
+                   and o.stage = 'observe' and p.stage = 'project' and p.through_seq >= o.seq
+                   where o.seq > $1";
+    fleet.until(covered, 0, 1).await;
+    oracle::differences(&fleet.world).await.1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_outside_the_transaction_passes_undisturbed() {
+    assert_eq!(run(None).await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_outside_the_transaction_is_caught_by_the_same_check() {
+    let differences = run(Some(4)).await;
+    assert!(differences.iter().any(|d| d.contains("ledger")), "{differences:?}");
+    assert!(differences.iter().any(|d| d.contains("decision events")), "{differences:?}");
+    assert!(differences.iter().any(|d| d.contains("dossier")), "{differences:?}");
+}
