@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use bellwether::commands::{check_config, demo, migrate, openapi, probe, run, up};
+use bellwether::commands::{check_config, demo, migrate, openapi, probe, ready, run, up};
 use clap::{Parser, Subcommand};
 use runtime::{ConfigError, config::EXIT_CODE};
 
@@ -29,6 +29,8 @@ enum Verb {
     Migrate(migrate::Args),
     /// Read a configuration and say what is wrong with it, or what it means.
     CheckConfig(check_config::Args),
+    /// Ask a running process whether it can work (for health checks).
+    Ready(ready::Args),
     /// Print the API's OpenAPI document.
     Openapi,
     /// Try one record, read from standard input (used by the workers).
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => block_on(demo::run(args)),
         Verb::Run(args) => block_on(run::run(args)),
         Verb::Migrate(args) => block_on(migrate::run(args)),
+        Verb::Ready(args) => block_on(ready::run(args)),
     }
 }
 

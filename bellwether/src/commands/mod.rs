@@ -5,6 +5,7 @@ pub mod demo;
 pub mod migrate;
 pub mod openapi;
 pub mod probe;
+pub mod ready;
 pub mod run;
 pub mod up;
 

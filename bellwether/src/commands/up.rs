@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context;
 use eventlog::jetstream::Credentials;
-use runtime::{Shutdown, Tasks, config::process_environment};
+use runtime::{Shutdown, Tasks, config::process_environment, lifecycle::signalled};
 use secrecy::{ExposeSecret, SecretString};
 use servers::{NatsOptions, NatsServer, PostgresOptions, PostgresServer, Programs};
 use store::Store;
@@ -58,17 +58,24 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     };
 
     let programs = find_programs()?;
-    let mut managed = start_servers(&local, &programs).await?;
-    checked.config.nats.url = managed.nats.url();
-    checked.config.nats.credentials = Some(Credentials {
-        user: NATS_USER.into(),
-        password: local.secrets().nats_password.clone(),
-    });
-    checked.config.postgres.url = SecretString::from(managed.postgres.url(DATABASE));
-
     let mut hooks = Hooks { print: Arc::new(|text| println!("{text}\n")), ..Hooks::default() };
     hooks.lane_loop.probe = probe().ok();
-    let process = roles::start(&checked, &roles, listeners, hooks).await?;
+    let starting = async {
+        let managed = start_servers(&local, &programs).await?;
+        checked.config.nats.url = managed.nats.url();
+        checked.config.nats.credentials = Some(Credentials {
+            user: NATS_USER.into(),
+            password: local.secrets().nats_password.clone(),
+        });
+        checked.config.postgres.url = SecretString::from(managed.postgres.url(DATABASE));
+        let process = roles::start(&checked, &roles, listeners, hooks).await?;
+        anyhow::Ok((managed, process))
+    };
+    // Dropping the start ends the servers, which would outlive a process that a signal just ends.
+    let (mut managed, process) = tokio::select! {
+        started = starting => started?,
+        signal = signalled() => anyhow::bail!("{} while starting", signal?),
+    };
     let nats = managed.nats.url();
     local.announce(&Running {
         ingest: format!("http://{ingest}"),
