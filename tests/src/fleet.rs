@@ -42,6 +42,7 @@ pub struct Fleet {
 /// One process.
 pub struct Member {
     child: Child,
+    roles: String,
     /// Where it receives webhooks, if it does.
     pub ingest: Option<SocketAddr>,
     /// Where its API answers, if it does.
@@ -78,16 +79,38 @@ impl Fleet {
 
     fn spawn(&mut self, roles: &str, fault: Option<(&str, u32)>) -> usize {
         let number = self.members.len();
+        let member = self.process(number, roles, fault, None);
+        self.members.push(member);
+        number
+    }
+
+    /// Starts a process that is gone again, with its roles and its addresses.
+    pub fn restart(&mut self, number: usize) {
+        let old = &self.members[number];
+        let (roles, ingest) = (old.roles.clone(), old.ingest);
+        self.members[number] = self.process(number, &roles, None, ingest);
+    }
+
+    fn process(
+        &self,
+        number: usize,
+        roles: &str,
+        fault: Option<(&str, u32)>,
+        ingest: Option<SocketAddr>,
+    ) -> Member {
         let log = self.world.dir.path().join(format!("member-{number}.log"));
         let mut command = Command::new(&self.program);
         command.arg(&self.config).arg(roles);
         if let Some((point, nth)) = fault {
             command.arg(point).arg(nth.to_string());
         }
+        if let Some(address) = ingest {
+            command.env("BELLWETHER__INGEST__LISTEN", address.to_string());
+        }
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(File::create(&log).unwrap())
+            .stderr(File::options().create(true).append(true).open(&log).unwrap())
             .spawn()
             .unwrap();
         // It says where it listens, then closes nothing and says no more.
@@ -100,8 +123,7 @@ impl Fleet {
             line.parse().ok()
         };
         let (ingest, console) = (address(), address());
-        self.members.push(Member { child, ingest, console });
-        number
+        Member { child, roles: roles.to_owned(), ingest, console }
     }
 
     /// A process.
@@ -129,38 +151,25 @@ impl Fleet {
         kill(Pid::from_raw(self.members[number].child.id() as i32), signal).unwrap();
     }
 
-    /// Stops every process in order; fails the test when one does not end well.
+    /// Stops every process that still runs, in order; fails the test when one does not end well.
     pub fn stop_all(&mut self) {
-        for number in 0..self.members.len() {
-            if self.members[number].child.try_wait().unwrap().is_none() {
-                self.signal(number, Signal::SIGTERM);
-            }
+        let running = |member: &mut Member| member.child.try_wait().unwrap().is_none();
+        let alive: Vec<usize> =
+            (0..self.members.len()).filter(|n| running(&mut self.members[*n])).collect();
+        for number in &alive {
+            self.signal(*number, Signal::SIGTERM);
         }
-        for number in 0..self.members.len() {
+        for number in alive {
             self.wait_until_dead(number);
+            let status = self.members[number].child.wait().unwrap();
+            assert!(status.success(), "process {number} ended with {status} when told to stop");
         }
     }
 
-    /// Posts a body as the fleet's sentry source would; the delivery's id once it is accepted.
-    pub async fn sentry(&self, ingest: SocketAddr, resource: &str, body: &Value) -> String {
-        let body = body.to_string();
-        let request = self
-            .client
-            .post(format!("http://{ingest}/webhook/sentry"))
-            .header("sentry-hook-resource", resource)
-            .header("sentry-hook-signature", sign(SENTRY_SECRET, body.as_bytes()))
-            .body(body);
-        accepted(request).await
-    }
-
-    /// Posts a body as the fleet's alertmanager source would.
-    pub async fn alertmanager(&self, ingest: SocketAddr, body: &Value) -> String {
-        let request = self
-            .client
-            .post(format!("http://{ingest}/webhook/alertmanager"))
-            .basic_auth("alertmanager", Some(ALERTMANAGER_PASSWORD))
-            .body(body.to_string());
-        accepted(request).await
+    /// Whoever posts to a member; works on while the fleet is changed.
+    pub fn sender(&self, number: usize) -> Sender {
+        let ingest = self.members[number].ingest.expect("a member that plays ingest");
+        Sender { client: self.client.clone(), ingest }
     }
 
     /// Asks the API.
@@ -218,6 +227,37 @@ impl Drop for Fleet {
             let _ = member.child.kill();
             let _ = member.child.wait();
         }
+    }
+}
+
+/// Posts deliveries and repeats each until it is accepted.
+#[derive(Clone)]
+pub struct Sender {
+    client: reqwest::Client,
+    ingest: SocketAddr,
+}
+
+impl Sender {
+    /// Posts a body as the fleet's sentry source would; the delivery's id once it is accepted.
+    pub async fn sentry(&self, resource: &str, body: &Value) -> String {
+        let body = body.to_string();
+        let request = self
+            .client
+            .post(format!("http://{}/webhook/sentry", self.ingest))
+            .header("sentry-hook-resource", resource)
+            .header("sentry-hook-signature", sign(SENTRY_SECRET, body.as_bytes()))
+            .body(body);
+        accepted(request).await
+    }
+
+    /// Posts a body as the fleet's alertmanager source would.
+    pub async fn alertmanager(&self, body: &Value) -> String {
+        let request = self
+            .client
+            .post(format!("http://{}/webhook/alertmanager", self.ingest))
+            .basic_auth("alertmanager", Some(ALERTMANAGER_PASSWORD))
+            .body(body.to_string());
+        accepted(request).await
     }
 }
 

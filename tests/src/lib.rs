@@ -10,10 +10,12 @@
     reason = "a harness that cannot set its test up has to fail it"
 )]
 
+pub mod bench;
 pub mod fleet;
 pub mod load;
 pub mod oracle;
 pub mod receiver;
+pub mod senders;
 
 use std::{num::NonZeroU16, path::PathBuf, sync::Arc, time::Duration};
 

@@ -99,6 +99,12 @@ pub async fn differences(world: &World) -> (Vec<Compared>, Vec<String>) {
     (lanes, differences)
 }
 
+/// Every message of the input log.
+pub async fn input_log(world: &World) -> Vec<Message> {
+    let log = world.log().await;
+    everything(&*log, &subject::deliveries_stream(&world.namespace)).await
+}
+
 /// Fails the test unless every lane equals its sequential fold.
 pub async fn check(world: &World) -> Vec<Compared> {
     let (lanes, differences) = differences(world).await;
@@ -242,7 +248,7 @@ impl Differences<'_> {
 }
 
 /// Every message a stream holds now.
-async fn everything(log: &dyn Log, stream: &str) -> Vec<Message> {
+pub async fn everything(log: &dyn Log, stream: &str) -> Vec<Message> {
     let info = log.info(stream).await.unwrap();
     let mut messages = Vec::new();
     if info.messages == 0 {

@@ -2,6 +2,7 @@
 
 mod check;
 mod setup;
+mod verify;
 
 use std::{path::Path, process::Command};
 
@@ -19,7 +20,10 @@ struct Args {
 #[derive(Subcommand)]
 enum Task {
     /// Install what is missing, build, and run `bellwether up` with the arguments given.
-    Up { args: Vec<String> },
+    Up {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Install what is missing and run every test; further arguments go to the test runner.
     Test {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -30,8 +34,30 @@ enum Task {
     Check,
     /// Write the generated files anew (console/openapi.json).
     Gen,
+    /// Run an area's acceptance, tests, faults and release benches together, and print each figure
+    /// beside its target.
+    Verify {
+        /// The area: main.
+        area: String,
+        /// Also what takes longer than CI may.
+        #[arg(long)]
+        long: bool,
+    },
     /// Run the benches in release and print each figure (bounded, loopback only).
-    Bench { args: Vec<String> },
+    Bench {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Kill everything at random under load for a while, and compare what is left with the
+    /// sequential fold of the log.
+    Fault {
+        /// How long things die, in seconds.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Another seed is another storm.
+        #[arg(long, default_value_t = 20_261)]
+        seed: u64,
+    },
     /// Only find or install nats-server and Postgres, and say where they are.
     Setup,
 }
@@ -62,6 +88,17 @@ fn main() -> anyhow::Result<()> {
         }
         Task::Check => check::all(root),
         Task::Gen => generate(root),
+        Task::Verify { area, long } => verify::run(root, &area, long),
+        Task::Fault { seconds, seed } => {
+            let programs = setup::ensure(root)?;
+            let words = ["nextest", "run", "--package", "tests", "--test", "it", "--no-capture"];
+            let mut storm = cargo(root, &words);
+            storm.args(["-E", "test(/^storm::/)"]);
+            storm.env("BELLWETHER_NATS_SERVER", &programs.nats_server);
+            storm.env("BELLWETHER_POSTGRES_BIN", &programs.postgres_bin);
+            storm.env("BELLWETHER_STORM_SECONDS", seconds.to_string());
+            run(storm.env("BELLWETHER_STORM_SEED", seed.to_string()))
+        }
         Task::Bench { args } => {
             let programs = setup::ensure(root)?;
             let mut bench =
