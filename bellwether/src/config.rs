@@ -1,5 +1,7 @@
 //! The whole configuration: one section per part, each defined where it is used.
 
+mod check;
+
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use eventlog::JetStreamConfig;
@@ -102,13 +104,25 @@ impl Config {
     pub fn check(self) -> Result<Checked, ConfigError> {
         // Sources hold their meters, and a meter belongs to the recorder there is when it is made.
         runtime::telemetry::metrics();
+        self.check_sections()?;
         self.ingest.validate()?;
+        self.console.check()?;
         let sources = ingest::Sources::build(&self.sources, &self.environment, self.nats.lanes)?;
         let told = |e: notifier_worker::Error| ConfigError::new(e.key, e.problem, e.remedy);
         let channels = Channels::new(&self.channels).map_err(told)?;
         self.deliver.check(&channels).map_err(told)?;
         let (sources, channels) = (Arc::new(sources), Arc::new(channels));
         Ok(Checked { config: self, sources, channels })
+    }
+
+    /// The enabled sources, as the pages name them.
+    pub fn known_sources(&self) -> Vec<console::KnownSource> {
+        let known = |(id, source): (&String, &ingest::SourceConfig)| {
+            let provider = source.provider.clone().unwrap_or_else(|| id.clone());
+            let project = schemas::ProjectId::new(source.project.clone()).ok()?;
+            Some(console::KnownSource { id: id.clone(), provider, project })
+        };
+        self.sources.iter().filter(|(_, source)| source.enabled).filter_map(known).collect()
     }
 }
 

@@ -362,7 +362,9 @@ impl Parts {
             clock: self.clock.clone(),
             beside: routes,
         };
-        let run = console::run(config.console.clone(), deps, listener, self.shutdown.clone());
+        let mut settings = config.console.clone();
+        settings.sources = config.known_sources();
+        let run = console::run(settings, deps, listener, self.shutdown.clone());
         self.tasks.spawn("console", run);
     }
 }

@@ -58,16 +58,22 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-/// The text is not 64 hex digits.
+/// The text is no key's hash.
 #[derive(Debug, thiserror::Error)]
-#[error("a key hash is the SHA-256 of the key as 64 hex digits (printf %s KEY | sha256sum)")]
-pub struct NotAKeyHash;
+pub enum NotAKeyHash {
+    #[error("a key hash is the SHA-256 of the key as 64 hex digits (printf %s KEY | sha256sum)")]
+    Text,
+    /// Of a variable that was not set: everybody has that key.
+    #[error("this is the hash of an empty key; make one with `openssl rand -hex 32`")]
+    Empty,
+}
 
 impl TryFrom<String> for KeyHash {
     type Error = NotAKeyHash;
 
     fn try_from(text: String) -> Result<Self, NotAKeyHash> {
-        const_hex::decode_to_array(text).map(Self).map_err(|_| NotAKeyHash)
+        let hash = const_hex::decode_to_array(text).map(Self).map_err(|_| NotAKeyHash::Text)?;
+        if hash == Self::of("") { Err(NotAKeyHash::Empty) } else { Ok(hash) }
     }
 }
 
@@ -107,7 +113,7 @@ impl TryFrom<Vec<String>> for Projects {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     pub operator_id: String,
-    /// How the request proved it: `bearer`.
+    /// How the request proved it: `bearer`, or `session` for the pages.
     pub auth_method: &'static str,
     pub role: Role,
     pub visible: Visible,
@@ -132,7 +138,7 @@ impl Keys {
         Self(operators.into_iter().map(key).collect())
     }
 
-    /// Whose key the request carries. Takes the same time whichever key matches, or none.
+    /// Whose key the request carries.
     pub fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Problem> {
         let missing = || Problem::unauthorised("missing operator key: Authorization: Bearer <key>");
         let value = headers.get(header::AUTHORIZATION).ok_or_else(missing)?;
@@ -141,15 +147,17 @@ impl Keys {
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(missing());
         }
-        let presented = KeyHash::of(key.trim());
+        self.holder(key.trim()).ok_or_else(|| Problem::unauthorised("invalid operator key"))
+    }
+
+    /// Whose key this is. Takes the same time whichever key matches, or none.
+    pub fn holder(&self, key: &str) -> Option<Arc<Principal>> {
+        let presented = KeyHash::of(key);
         let mut found = u32::MAX;
         for (index, (hash, _)) in (0u32..).zip(&self.0) {
             found.conditional_assign(&index, hash.0.ct_eq(&presented.0));
         }
-        match self.0.get(found as usize) {
-            Some((_, principal)) => Ok(Arc::clone(principal)),
-            None => Err(Problem::unauthorised("invalid operator key")),
-        }
+        self.0.get(found as usize).map(|(_, principal)| Arc::clone(principal))
     }
 }
 
@@ -245,6 +253,12 @@ mod tests {
         assert_eq!(read(&hash, serde_json::json!(["*"])).unwrap().projects.0, Visible::Everything);
         for (key, projects, problem) in [
             ("abc", serde_json::json!(["a"]), "64 hex digits"),
+            // What `printf %s "$KEY" | sha256sum` says when KEY is not set.
+            (
+                "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+                serde_json::json!(["a"]),
+                "of an empty key",
+            ),
             (hash.as_str(), serde_json::json!([]), "at least one"),
             (hash.as_str(), serde_json::json!(["*", "a"]), "stands alone"),
             (hash.as_str(), serde_json::json!(["A"]), "is not an id"),

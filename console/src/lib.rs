@@ -1,13 +1,15 @@
-//! The operator API: reads the tables for people and scripts.
+//! The operator API and the pages: reads the tables for people and scripts.
 //!
 //! It knows who may see what and the shapes of the answers; it must not know the log's contents or
 //! decide anything. It reads tables only, every query narrowed to the caller's projects
 //! ([`store::read::View`]); what it will change it will append to the log like everybody else.
 //!
-//! To add a route, see [`api`].
+//! To add a route, see [`api`]; to add a page, see [`pages`].
 
 pub mod api;
 pub mod auth;
+pub mod live;
+pub mod pages;
 pub mod problem;
 
 use std::{
@@ -18,13 +20,16 @@ use std::{
 };
 
 use axum::{Router, http::StatusCode, middleware};
-use runtime::{Clock, Health, Shutdown, http_server, telemetry::MetricsHandle};
+use runtime::{Clock, ConfigError, Health, Shutdown, http_server, telemetry::MetricsHandle};
 use schemas::ProjectId;
 use serde::Deserialize;
 use store::{Store, read::Visible};
 use tokio::net::TcpListener;
 
+use live::Hub;
+
 pub use auth::{KeyHash, Operator, Projects, Role};
+pub use pages::home::KnownSource;
 pub use problem::Problem;
 
 /// The console's section of the configuration.
@@ -40,6 +45,12 @@ pub struct Config {
     pub operators: BTreeMap<String, Operator>,
     /// How long the log keeps raw bodies, in days: the retention of the input stream; default 35.
     pub log_retention_days: u16,
+    /// A source from which nothing came for this long is shown as silent; default 24 h.
+    #[serde(with = "runtime::config::duration")]
+    pub silent_after: Duration,
+    /// The configured sources, so that one never heard can be named; from their own section.
+    #[serde(skip)]
+    pub sources: Vec<KnownSource>,
 }
 
 impl Default for Config {
@@ -50,7 +61,30 @@ impl Default for Config {
             default_project: ProjectId::new("default").expect("a valid id"),
             operators: BTreeMap::new(),
             log_retention_days: 35,
+            silent_after: Duration::from_secs(24 * 3600),
+            sources: Vec::new(),
         }
+    }
+}
+
+impl Config {
+    /// Checks what the types cannot say.
+    ///
+    /// # Errors
+    /// Two operators with one key: whoever shows it would be either.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let mut known = Vec::new();
+        for (id, operator) in &self.operators {
+            if let Some((other, _)) = known.iter().find(|(_, key)| *key == operator.key_sha256) {
+                return Err(ConfigError::new(
+                    format!("console.operators.{id}.key_sha256"),
+                    format!("is also the key of {other}"),
+                    "give each operator a key of its own",
+                ));
+            }
+            known.push((id, operator.key_sha256));
+        }
+        Ok(())
     }
 }
 
@@ -70,9 +104,18 @@ const PART: &str = "console";
 /// How often the tables are asked whether they answer.
 const PROBE_EVERY: Duration = Duration::from_secs(3);
 
-/// The API's routes, without probes.
-pub fn router(config: Config, deps: &Deps) -> Router {
+/// The routes of API and pages, without probes. The pages' live streams say nothing unless `hub`
+/// runs.
+pub fn router(config: Config, deps: &Deps, hub: Arc<Hub>) -> Router {
     let keys = Arc::new(auth::Keys::new(config.operators));
+    let pages = pages::Pages {
+        store: deps.store.clone(),
+        keys: Arc::clone(&keys),
+        sessions: pages::session::Sessions::new(deps.clock.clone()),
+        hub,
+        sources: config.sources,
+        silent_after: config.silent_after,
+    };
     let app = api::App {
         store: deps.store.clone(),
         clock: deps.clock.clone(),
@@ -89,6 +132,8 @@ pub fn router(config: Config, deps: &Deps) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this route has other methods")
         })
         .with_state(Arc::new(app))
+        .merge(pages::router(Arc::new(pages)))
+        .layer(middleware::from_fn(pages::front_door))
 }
 
 /// The OpenAPI document of all routes, as it is checked in.
@@ -100,10 +145,11 @@ pub fn openapi() -> String {
     text
 }
 
-/// Answers the API, the probes, and what stands `beside` them, until told to stop.
+/// Answers the API, the pages, the probes, and what stands `beside` them, until told to stop.
 pub async fn run(config: Config, deps: Deps, listener: TcpListener, shutdown: Shutdown) {
     let probes = runtime::admin::router(deps.health.clone(), deps.metrics.clone());
-    let app = router(config, &deps).merge(probes);
+    let hub = Arc::new(Hub::new(deps.store.clone()));
+    let app = router(config, &deps, Arc::clone(&hub)).merge(probes);
     let app = match deps.beside {
         Some(beside) => app.fallback_service(beside),
         None => app.fallback(async || Problem::not_found("no such route")),
@@ -112,6 +158,7 @@ pub async fn run(config: Config, deps: Deps, listener: TcpListener, shutdown: Sh
     tokio::join!(
         http_server::serve(listener, app, limits, shutdown.clone()),
         watch(&deps.store, &deps.health, &shutdown),
+        hub.run(&shutdown),
     );
 }
 
@@ -179,5 +226,20 @@ mod tests {
         assert_eq!(config.default_project.as_str(), "default");
         assert_eq!(config.log_retention_days, 35);
         assert!(serde_json::from_str::<Config>(r#"{"listne": "x"}"#).is_err());
+    }
+
+    #[test]
+    fn r47_two_operators_have_two_keys() {
+        let read = |keys: [&str; 2]| {
+            let [ann, ben] = keys.map(|key| {
+                serde_json::json!({"key_sha256": key.repeat(32), "role": "viewer", "projects": ["*"]})
+            });
+            let config = serde_json::json!({"operators": {"ann": ann, "ben": ben}});
+            serde_json::from_value::<Config>(config).unwrap().check()
+        };
+        assert_eq!(read(["01", "02"]), Ok(()));
+        let error = read(["01", "01"]).unwrap_err();
+        assert_eq!(error.key, "console.operators.ben.key_sha256");
+        assert_eq!(error.problem, "is also the key of ann");
     }
 }

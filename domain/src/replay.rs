@@ -201,6 +201,9 @@ impl Tables {
         let missing = state.missing(&batch);
         let found = self.find(&missing);
         state.learn(missing, found)?;
+        let listed = state.listed(&batch);
+        let found = self.find(&listed);
+        state.learn(listed, found)?;
         let mut effects = Effects::default();
         for prepared in batch {
             let at = prepared.at();

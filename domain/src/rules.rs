@@ -53,7 +53,36 @@ struct Document {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Section {
+    #[serde(default)]
+    stale: Stale,
     routes: Vec<Route>,
+}
+
+/// How long a firing that its sender dates before the problem's last status change is stale.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stale {
+    /// What decisions call the rule.
+    pub id: String,
+    /// Minutes of lane time after the status change.
+    minutes: u16,
+}
+
+impl Stale {
+    /// The longest a document may ask for: within it, a real outage is told to nobody.
+    const LONGEST: u16 = 24 * 60;
+
+    /// Seconds of lane time after the status change.
+    pub fn seconds(&self) -> i64 {
+        i64::from(self.minutes) * 60
+    }
+}
+
+impl Default for Stale {
+    /// What the built-in document says, for a document that says nothing.
+    fn default() -> Self {
+        Self { id: "stale-firing-10m".to_owned(), minutes: 10 }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -91,6 +120,11 @@ impl Rules {
         &self.text
     }
 
+    /// How long an older firing is stale.
+    pub fn stale(&self) -> &Stale {
+        &self.document.defaults.stale
+    }
+
     /// Where an alert with these facts goes.
     pub fn route(&self, _facts: &Facts) -> Routed {
         // Routes carry no conditions, and `check` lets no route stand behind one that takes all.
@@ -104,6 +138,13 @@ impl Rules {
 impl Section {
     fn check(&self, section: &str) -> Result<(), Error> {
         let invalid = |at: String, problem| Err(Error::Invalid { at, problem });
+        let at = format!("{section}.stale");
+        if self.stale.id.is_empty() {
+            return invalid(at, "the id is empty");
+        }
+        if self.stale.minutes > Stale::LONGEST {
+            return invalid(at, "minutes is more than a day");
+        }
         let at = format!("{section}.routes");
         match self.routes.as_slice() {
             [] => invalid(at, "there is no route"),
@@ -153,6 +194,12 @@ mod tests {
         check(&format!("{route}[\"x\"]\n{route}[\"y\"]"), Err("never reached"));
         check(&format!("{route}[\"x\"]\nmute = true"), Err("unknown field `mute`"));
         check("[defaults]\nroutes = []", Err("no route"));
+        let stale = |text: &str| format!("[defaults.stale]\n{text}\n{route}[\"x\"]");
+        check(&stale("id = \"s\"\nminutes = 1440"), Ok("x"));
+        check(&stale("id = \"s\"\nminutes = 1441"), Err("more than a day"));
+        check(&stale("id = \"s\"\nminutes = -1"), Err("parse rules"));
+        check(&stale("id = \"\"\nminutes = 1"), Err("id is empty"));
+        check(&stale("minutes = 1"), Err("missing field `id`"));
         check("", Err("missing field `defaults`"));
         check("{", Err("parse rules"));
     }
@@ -164,5 +211,7 @@ mod tests {
         assert_eq!(rules.hash(), Rules::parse(rules.text()).unwrap().hash());
         assert_ne!(rules.hash(), Rules::parse(&format!("{BUILTIN}#")).unwrap().hash());
         assert_eq!(rules.document.defaults.routes[0].name, "everything");
+        assert_eq!(rules.stale(), &Stale::default());
+        assert!(rules.text().contains("[defaults.stale]"));
     }
 }

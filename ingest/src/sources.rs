@@ -211,7 +211,7 @@ impl Source {
     }
 }
 
-/// Everything that lets a request in; empty texts count as absent.
+/// Everything that lets a request in; blank texts count as absent.
 fn credentials(
     id: &str,
     provider: &dyn Provider,
@@ -243,7 +243,7 @@ fn credentials(
 }
 
 fn given(secret: Option<&SecretString>) -> Option<&str> {
-    secret.map(ExposeSecret::expose_secret).filter(|text| !text.is_empty())
+    secret.map(ExposeSecret::expose_secret).filter(|text| !text.trim().is_empty())
 }
 
 fn hmac(id: &str, secret: &str) -> Credential {
@@ -287,6 +287,9 @@ fn bearer_credential(
         (Some(_), Some(_)) => return fail("has both key and sha256"),
         (Some(key), None) => Sha256::digest(key.as_bytes()).into(),
         (None, Some(hex)) => match const_hex::decode_to_array::<_, 32>(hex) {
+            Ok(sha256) if sha256 == <[u8; 32]>::from(Sha256::digest("")) => {
+                return fail("sha256 is that of an empty key");
+            }
             Ok(sha256) => sha256,
             Err(_) => return fail("sha256 is not 64 hex digits"),
         },

@@ -26,7 +26,7 @@ use schemas::{
 };
 use store::Store;
 pub use store::job::{End, Job, NewJob, Queue};
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use self::{busy::Busy, pace::Pace};
 
@@ -258,7 +258,12 @@ impl<W: Work> JobLoop<W> {
 
     async fn claim(&self, wanted: usize, full: Vec<String>) -> Claim {
         let asked = Instant::now();
-        let jobs = self.store.claim(self.queue, wanted, self.lease, &full).await;
+        let claim = self.store.claim(self.queue, wanted, self.lease, &full);
+        // What was claimed unheard rests for a lease anyway.
+        let jobs = timeout(self.lease, claim).await.unwrap_or_else(|_| {
+            tracing::warn!(queue = self.queue.word(), "jobs_claim_unanswered");
+            Ok(Vec::new())
+        });
         Claim { wanted, asked, jobs }
     }
 

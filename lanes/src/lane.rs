@@ -210,7 +210,9 @@ impl<S: Stage> LaneLoop<S> {
                     biased;
                     () = shutdown.hard() => return Ok(()),
                     () = shutdown.stopping() => break,
-                    () = crew.round() => {}
+                    done = tokio::time::timeout(beat::ANSWER, crew.round()) => if done.is_err() {
+                        tracing::warn!("looking for lanes: no answer for {:?}", beat::ANSWER);
+                    },
                 },
             }
         }
@@ -364,12 +366,16 @@ impl<'a, S: Stage> Crew<'a, S> {
             let connection = tokio::select! {
                 biased;
                 () = asked.asked() => return (lane, Ended::Stopped(Stop::Asked, memory)),
-                connection = store.own_lane(stage.name(), generation, lane) => connection,
+                connection = beat::answered(
+                    beat::ANSWER,
+                    store.own_lane(stage.name(), generation, lane),
+                ) => connection,
             };
             let connection = match connection {
-                Ok(Some(connection)) => connection,
-                Ok(None) => return (lane, Ended::Taken),
-                Err(error) => return (lane, Ended::Stopped(error.into(), memory)),
+                Ok(Ok(Some(connection))) => connection,
+                Ok(Ok(None)) => return (lane, Ended::Taken),
+                Ok(Err(error)) => return (lane, Ended::Stopped(error.into(), memory)),
+                Err(stop) => return (lane, Ended::Stopped(stop, memory)),
             };
             tracing::info!(stage = stage.name(), lane = lane.0, "lane {lane} is taken over");
             let (beat, pulse) = Beat::new(config.beat);

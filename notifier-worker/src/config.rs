@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use jiff::tz::{Offset, TimeZone};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 
 use crate::{
-    channels::{self, Channel},
+    channels::{self, Channel, Keys, Need, SecretForm},
     sender,
 };
 
@@ -26,7 +27,7 @@ pub struct Error {
     pub remedy: String,
 }
 
-/// Section `notifier`: how sends are tried.
+/// Section `deliver`: how sends are tried.
 ///
 /// ```
 /// # use notifier_worker::Config;
@@ -49,11 +50,20 @@ pub struct Config {
     /// How long a channel that cannot edit its messages holds the first one back, so that the
     /// analysis can be in it, in milliseconds; at most 5000. Default 5000.
     pub hold_ms: u64,
+    /// Time zone that messages show times in: `+08:00`, `Europe/Berlin`. Default `+08:00`.
+    #[serde(with = "jiff::fmt::serde::tz::required")]
+    pub zone: TimeZone,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { concurrency: 32, lease_ms: 45_000, max_attempts: 60, hold_ms: 5_000 }
+        Self {
+            concurrency: 32,
+            lease_ms: 45_000,
+            max_attempts: 60,
+            hold_ms: 5_000,
+            zone: TimeZone::fixed(Offset::constant(8)),
+        }
     }
 }
 
@@ -61,7 +71,7 @@ impl Config {
     /// Checks what no single key can say.
     pub fn check(&self, channels: &Channels) -> Result<(), Error> {
         let error = |key: &str, problem: String, remedy: &str| {
-            Err(Error { key: format!("notifier.{key}"), problem, remedy: remedy.to_owned() })
+            Err(Error { key: format!("deliver.{key}"), problem, remedy: remedy.to_owned() })
         };
         if self.concurrency == 0 {
             return error("concurrency", "nothing would be sent".into(), "use at least 1");
@@ -95,17 +105,28 @@ impl Config {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChannelConfig {
-    /// `log` or `webhook`.
+    /// `log`, `webhook`, `feishu` or `telegram`.
     pub kind: String,
-    /// Where to POST to; http or https. It is a credential and never shown.
+    /// Where to POST to; http or https. It is a credential and never shown. Of `feishu` the bot's
+    /// webhook; of `telegram` the server of the Bot API, `https://api.telegram.org` by default.
     #[serde(default)]
     pub url: Option<SecretString>,
-    /// `whsec_` and the base64 of 24 to 64 random bytes (Standard Webhooks).
+    /// Of `webhook` `whsec_` and the base64 of 24 to 64 random bytes (Standard Webhooks); of
+    /// `feishu` the bot's signing secret, where it has one.
     #[serde(default)]
     pub secret: Option<SecretString>,
     /// The secret before this one; messages are signed with both while it is set.
     #[serde(default)]
     pub previous_secret: Option<SecretString>,
+    /// Of `telegram`: the bot's token, as @BotFather gives it. It is never shown.
+    #[serde(default)]
+    pub token: Option<SecretString>,
+    /// Of `telegram`: the chat's number (negative of a group), or `@name` of a public one.
+    #[serde(default, deserialize_with = "number_or_text")]
+    pub chat_id: Option<String>,
+    /// Of `telegram`: the topic of the chat.
+    #[serde(default)]
+    pub thread_id: Option<i64>,
     /// The receivers, as the rules name them, that this channel serves. Default `["default"]`.
     #[serde(default = "default_receivers")]
     pub receivers: Vec<String>,
@@ -125,6 +146,33 @@ fn default_timeout_ms() -> u64 {
     15_000
 }
 
+/// A text, or the text of a whole number.
+fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    struct Visitor;
+
+    impl de::Visitor<'_> for Visitor {
+        type Value = Option<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a whole number or a text")
+        }
+
+        fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
+            Ok(Some(number.to_string()))
+        }
+
+        fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
+            Ok(Some(number.to_string()))
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(Some(text.to_owned()))
+        }
+    }
+
+    deserializer.deserialize_any(Visitor)
+}
+
 /// A channel's configuration, checked.
 #[derive(Clone)]
 pub struct Target {
@@ -133,9 +181,30 @@ pub struct Target {
     pub url: Option<Url>,
     /// Newest first.
     pub keys: Vec<SigningKey>,
+    pub token: Option<SecretString>,
+    pub chat_id: Option<String>,
+    pub thread_id: Option<i64>,
     pub receivers: Vec<String>,
     pub allow_private: bool,
     pub timeout: Duration,
+}
+
+impl Target {
+    /// `text` without this target's credentials, should what a receiver says repeat them.
+    pub(crate) fn hide_credentials(&self, text: &str) -> String {
+        let path = self.url.iter().flat_map(|url| url.path().split('/'));
+        // Shorter parts of a path are words like `hook`.
+        let path = path.filter(|part| part.len() >= 12);
+        let query = self.url.iter().filter_map(|url| url.query());
+        let token = self.token.iter().map(ExposeSecret::expose_secret);
+        path.chain(query).chain(token).filter(|secret| !secret.is_empty()).fold(
+            text.to_owned(),
+            |text, secret| match text.contains(secret) {
+                true => text.replace(secret, "…"),
+                false => text,
+            },
+        )
+    }
 }
 
 impl fmt::Debug for Target {
@@ -192,26 +261,10 @@ fn target(id: &str, config: &ChannelConfig) -> Result<Target, Error> {
         let kinds: Vec<_> = channels::all().iter().map(|channel| channel.kind()).collect();
         error("kind", "there is no such kind of channel", format!("use {}", kinds.join(" or ")))
     })?;
-    let kind = channel.kind();
     let takes = channel.keys();
-    for (key, taken, given) in [
-        ("url", takes.url, config.url.is_some()),
-        ("secret", takes.secret, config.secret.is_some()),
-        ("previous_secret", takes.secret, config.previous_secret.is_some()),
-    ] {
-        if given && !taken {
-            return Err(error(key, &format!("kind {kind} takes none"), "remove the key".into()));
-        }
-    }
-    if takes.secret && config.secret.is_none() {
-        let remedy = "set it to `whsec_` and the output of `openssl rand -base64 32`".into();
-        return Err(error("secret", &format!("kind {kind} signs its messages"), remedy));
-    }
+    check_presence(channel.kind(), takes, config)
+        .map_err(|(key, problem, remedy)| error(key, &problem, remedy.to_owned()))?;
     let url = match &config.url {
-        None if takes.url => {
-            let problem = format!("kind {kind} needs an address");
-            return Err(error("url", &problem, "set it to where messages are to be sent".into()));
-        }
         None => None,
         Some(url) => Some(
             address(url.expose_secret(), config.allow_private)
@@ -222,11 +275,21 @@ fn target(id: &str, config: &ChannelConfig) -> Result<Target, Error> {
     for (key, secret) in [("secret", &config.secret), ("previous_secret", &config.previous_secret)]
     {
         if let Some(secret) = secret {
-            keys.push(signing_key(secret).map_err(|problem| {
-                let remedy = "use `whsec_` and the output of `openssl rand -base64 32`".into();
-                error(key, problem, remedy)
+            keys.push(signing_key(secret, takes.secret_form).map_err(|problem| {
+                error(key, problem, secret_remedy(takes.secret_form).to_owned())
             })?);
         }
+    }
+    if config.token.as_ref().is_some_and(|token| !is_token(token.expose_secret())) {
+        let remedy = "use the bot's token, digits, a colon and letters, as @BotFather gives it";
+        return Err(error("token", "this is no bot's token", remedy.into()));
+    }
+    if config.chat_id.as_ref().is_some_and(|chat| !is_chat(chat)) {
+        let remedy = "use the chat's number (negative of a group), or @name of a public chat";
+        return Err(error("chat_id", "this is no chat", remedy.into()));
+    }
+    if config.thread_id.is_some_and(|thread| thread <= 0) {
+        return Err(error("thread_id", "this is no topic", "use the topic's number".into()));
     }
     if config.receivers.is_empty() || config.receivers.iter().any(String::is_empty) {
         let remedy = "name the receivers of the rules that this channel serves, or [\"default\"]";
@@ -240,10 +303,76 @@ fn target(id: &str, config: &ChannelConfig) -> Result<Target, Error> {
         channel,
         url,
         keys,
+        token: config.token.clone(),
+        chat_id: config.chat_id.clone(),
+        thread_id: config.thread_id,
         receivers: config.receivers.clone(),
         allow_private: config.allow_private,
         timeout: Duration::from_millis(config.timeout_ms),
     })
+}
+
+/// Every key that is given is taken, and every key that is needed is given; else the key, what is
+/// wrong with it and what to do.
+fn check_presence(
+    kind: &str,
+    takes: Keys,
+    config: &ChannelConfig,
+) -> Result<(), (&'static str, String, &'static str)> {
+    for (key, need, given, remedy) in [
+        ("url", takes.url, config.url.is_some(), "set it to where messages are to be sent"),
+        ("secret", takes.secret, config.secret.is_some(), secret_remedy(takes.secret_form)),
+        (
+            "previous_secret",
+            takes.previous_secret,
+            config.previous_secret.is_some(),
+            secret_remedy(takes.secret_form),
+        ),
+        (
+            "token",
+            takes.token,
+            config.token.is_some(),
+            "set it to the bot's token, as @BotFather gives it",
+        ),
+        (
+            "chat_id",
+            takes.chat_id,
+            config.chat_id.is_some(),
+            "set it to the chat's number, or @name of a public chat",
+        ),
+        ("thread_id", takes.thread_id, config.thread_id.is_some(), "set it to the topic's number"),
+    ] {
+        match (need, given) {
+            (Need::Never, true) => {
+                return Err((key, format!("kind {kind} takes none"), "remove the key"));
+            }
+            (Need::Must, false) => {
+                return Err((key, format!("kind {kind} needs one"), remedy));
+            }
+            (Need::Never, false) | (Need::May, _) | (Need::Must, true) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Digits, a colon, and what base64 in addresses is made of: nothing that could lead elsewhere.
+fn is_token(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(bot, key)| {
+        (1..=20).contains(&bot.len())
+            && bot.bytes().all(|b| b.is_ascii_digit())
+            && (20..=100).contains(&key.len())
+            && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+    })
+}
+
+fn is_chat(text: &str) -> bool {
+    match text.strip_prefix('@') {
+        Some(name) => {
+            (4..=32).contains(&name.len())
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        }
+        None => text.parse::<i64>().is_ok_and(|id| id != 0),
+    }
 }
 
 /// Never returns any of the text: it is a credential.
@@ -259,105 +388,31 @@ fn address(text: &str, allow_private: bool) -> Result<Url, (&'static str, &'stat
     Ok(url)
 }
 
-fn signing_key(secret: &SecretString) -> Result<SigningKey, &'static str> {
+fn signing_key(secret: &SecretString, form: SecretForm) -> Result<SigningKey, &'static str> {
     let text = secret.expose_secret();
-    let bytes = text
-        .strip_prefix("whsec_")
-        .ok_or("it does not start with whsec_")
-        .and_then(|rest| STANDARD.decode(rest).map_err(|_| "it is not base64 after whsec_"))?;
-    if (24..=64).contains(&bytes.len()) {
-        Ok(SigningKey::from(bytes))
-    } else {
-        Err("it is not 24 to 64 bytes long")
+    match form {
+        SecretForm::StandardWebhooks => {
+            let bytes =
+                text.strip_prefix("whsec_").ok_or("it does not start with whsec_").and_then(
+                    |rest| STANDARD.decode(rest).map_err(|_| "it is not base64 after whsec_"),
+                )?;
+            if (24..=64).contains(&bytes.len()) {
+                Ok(SigningKey::from(bytes))
+            } else {
+                Err("it is not 24 to 64 bytes long")
+            }
+        }
+        SecretForm::Text if text.trim().is_empty() => Err("it is empty"),
+        SecretForm::Text => Ok(SigningKey::from(text.as_bytes().to_vec())),
+    }
+}
+
+fn secret_remedy(form: SecretForm) -> &'static str {
+    match form {
+        SecretForm::StandardWebhooks => "use `whsec_` and the output of `openssl rand -base64 32`",
+        SecretForm::Text => "use the secret as the receiver's settings show it, or remove the key",
     }
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3";
-
-    pub(crate) fn target(kind: &str, url: Option<&str>) -> Target {
-        let (text, webhook) = (url.map(SecretString::from), kind == "webhook");
-        let secret = webhook.then(|| SecretString::from(SECRET));
-        let config = ChannelConfig {
-            kind: kind.into(),
-            url: text,
-            previous_secret: secret.clone(),
-            secret,
-            receivers: default_receivers(),
-            allow_private: false,
-            timeout_ms: 15_000,
-        };
-        super::target("out", &config).unwrap()
-    }
-
-    fn check(json: serde_json::Value, expect: Result<(), &str>) {
-        let got = serde_json::from_value(json.clone())
-            .map_err(|e| e.to_string())
-            .map(|config: ChannelConfig| BTreeMap::from([("out".to_owned(), config)]))
-            .and_then(|configs| Channels::new(&configs).map_err(|e| e.to_string()));
-        match (got, expect) {
-            (Ok(channels), Ok(())) => assert!(channels.get("out").is_some()),
-            (Err(got), Err(want)) => {
-                assert!(got.contains(want), "{json}: {got:?} lacks {want:?}");
-                assert!(!got.contains("hunter2"), "{json}: {got:?} shows a secret");
-            }
-            (got, want) => panic!("{json} gave {got:?}, not {want:?}"),
-        }
-    }
-
-    #[test]
-    fn errors_name_key_problem_and_remedy_and_show_no_secret() {
-        use serde_json::json;
-        let hook = "https://hooks.example.com/hunter2";
-        check(json!({"kind": "log"}), Ok(()));
-        check(json!({"kind": "webhook", "url": hook, "secret": SECRET}), Ok(()));
-        check(json!({"kind": "pigeon"}), Err("channels.out.kind: there is no such kind"));
-        check(json!({"kind": "log", "colour": "red"}), Err("unknown field `colour`"));
-        check(json!({"kind": "log", "url": hook}), Err("channels.out.url: kind log takes none"));
-        check(json!({"kind": "webhook", "secret": SECRET}), Err("out.url: kind webhook needs"));
-        check(json!({"kind": "webhook", "url": hook}), Err("openssl rand -base64 32"));
-        for secret in ["hunter2", "whsec_hunter2!", "whsec_aHVudGVyMg=="] {
-            let channel = json!({"kind": "webhook", "url": hook, "secret": secret});
-            check(channel, Err("channels.out.secret: it "));
-        }
-        for url in ["hunter2", "ftp://example.com/hunter2", "data:hunter2"] {
-            let channel = json!({"kind": "webhook", "url": url, "secret": SECRET});
-            check(channel, Err("channels.out.url: this is no"));
-        }
-        let private = "http://2130706433/hunter2";
-        let channel = json!({"kind": "webhook", "url": private, "secret": SECRET});
-        check(channel, Err("set allow_private = true"));
-        let channel =
-            json!({"kind": "webhook", "url": private, "secret": SECRET, "allow_private": true});
-        check(channel, Ok(()));
-        check(json!({"kind": "log", "receivers": []}), Err("serves nobody"));
-        check(json!({"kind": "log", "timeout_ms": 0}), Err("out of range"));
-    }
-
-    #[test]
-    fn a_lease_outlives_two_timeouts() {
-        let config = serde_json::from_str(r#"{"kind": "log", "timeout_ms": 30000}"#).unwrap();
-        let channels = Channels::new(&BTreeMap::from([("slow".to_owned(), config)])).unwrap();
-        assert_eq!(Config::default().check(&Channels::default()), Ok(()));
-        assert_eq!(Config::default().check(&channels).unwrap_err().key, "notifier.lease_ms");
-        let config = Config { lease_ms: 60_001, ..Config::default() };
-        assert_eq!(config.check(&channels), Ok(()));
-    }
-
-    #[test]
-    fn receivers_are_served_by_the_channels_that_name_them() {
-        let config = |json| serde_json::from_str::<ChannelConfig>(json).unwrap();
-        let channels = Channels::new(&BTreeMap::from([
-            ("a".to_owned(), config(r#"{"kind": "log"}"#)),
-            ("b".to_owned(), config(r#"{"kind": "log", "receivers": ["ops", "default"]}"#)),
-        ]))
-        .unwrap();
-        let ids = |receiver| channels.serving(receiver).map(|t| t.id.as_str()).collect::<Vec<_>>();
-        assert_eq!(ids("default"), ["a", "b"]);
-        assert_eq!(ids("ops"), ["b"]);
-        assert!(ids("nobody").is_empty());
-    }
-}
+pub(crate) mod tests;

@@ -20,9 +20,10 @@ use store::{
     Store,
     job::{End, Job, Queue, Telling, Told},
 };
+use tokio::time::Instant;
 
 use crate::{
-    channels::{Channel, Notification, Verdict},
+    channels::{Notification, Request, Verdict},
     config::{Channels, Config, Target},
     sender::{Exchange, Sender},
 };
@@ -32,6 +33,9 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
 
 /// Longest pause of a whole target that no receiver asked for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// With less time left a send is not begun.
+const SHORTEST_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// The effect of queue `send`.
 #[derive(Debug)]
@@ -79,13 +83,49 @@ impl DeliverWork {
                 return Ok(self.end(job, &send, target, verdict));
             }
         }
-        let exchange = self.sender.send(request, target).await;
-        let (verdict, not_taken) = judge(exchange, target.channel);
+        let (verdict, not_taken) = self.attempt(request, &notification, target).await;
         if told == Told::First && not_taken {
             // Nobody was told so far: the next attempt is a first one again.
             self.store.retract(telling).await?;
         }
         Ok(self.end(job, &send, target, verdict))
+    }
+
+    /// Sends, and once more in the channel's plain form where only the form was refused; both
+    /// within the target's time limit. Whether it is certain that nothing was taken comes along.
+    async fn attempt(
+        &self,
+        request: Request,
+        notification: &Notification,
+        target: &Target,
+    ) -> (Verdict, bool) {
+        let begun = Instant::now();
+        let exchange = self.sender.send(request, target).await;
+        let (verdict, not_taken) = judge(exchange, target);
+        let Verdict::TryPlain(reason) = verdict else { return (verdict, not_taken) };
+        let channel = target.channel.kind();
+        metrics::counter!("bellwether_sends_plain_total", "channel" => channel).increment(1);
+        tracing::warn!(
+            incident = %notification.incident, target = target.id, channel, reason,
+            "message about incident {} is refused by {} as it is put, told again plainly: {reason}",
+            notification.incident, target.id,
+        );
+        let request = match target.channel.plain(notification, target) {
+            Ok(request) => request,
+            Err(why) => return (Verdict::Refused(format!("{reason}; {why}")), true),
+        };
+        let timeout = target.timeout.saturating_sub(begun.elapsed());
+        if timeout < SHORTEST_TIMEOUT {
+            let reason = format!("{reason}; no time was left to tell it plainly");
+            return (Verdict::Retry { after: None, pause_target: false, reason }, true);
+        }
+        let exchange = self.sender.send(request, &Target { timeout, ..target.clone() }).await;
+        match judge(exchange, target) {
+            (Verdict::TryPlain(again), _) => {
+                (Verdict::Refused(format!("{reason}; told plainly: {again}")), true)
+            }
+            ended => ended,
+        }
     }
 
     async fn notification(&self, job: &Job, send: &SendJob) -> Result<Notification, store::Error> {
@@ -108,6 +148,7 @@ impl DeliverWork {
             text: render_text(send.kind, &send.facts, analysis.as_ref(), &shown, None),
             facts: send.facts.clone(),
             analysis,
+            zone: self.config.zone.clone(),
         })
     }
 
@@ -146,7 +187,7 @@ impl DeliverWork {
                 self.given_up(job, send, channel, &reason);
                 refused(format!("given up after {} attempts: {reason}", job.attempts))
             }
-            Verdict::Refused(reason) => {
+            Verdict::Refused(reason) | Verdict::TryPlain(reason) => {
                 count("refused");
                 self.given_up(job, send, channel, &reason);
                 refused(reason)
@@ -205,14 +246,27 @@ impl Work for DeliverWork {
     }
 }
 
-/// What an exchange means for the send, and whether it is certain that it was not taken.
-fn judge(exchange: Exchange, channel: &dyn Channel) -> (Verdict, bool) {
+/// What an exchange means for the send, and whether it is certain that it was not taken. Reasons
+/// are free of the target's credentials.
+fn judge(exchange: Exchange, target: &Target) -> (Verdict, bool) {
+    let channel = target.channel;
     let retry = |reason| Verdict::Retry { after: None, pause_target: false, reason };
     match exchange {
+        // Whoever is behind the gateway may have taken it after all.
+        Exchange::Answered(response) if response.status == 504 && !channel.idempotent() => {
+            (Verdict::Ambiguous("status 504".into()), false)
+        }
         Exchange::Answered(response) => {
-            let verdict = channel.outcome(&response);
-            let not_taken = matches!(verdict, Verdict::Retry { .. } | Verdict::Refused(_));
-            (verdict, not_taken)
+            let hide = |reason: String| target.hide_credentials(&reason);
+            match channel.outcome(&response) {
+                Verdict::Delivered(id) => (Verdict::Delivered(id), false),
+                Verdict::Ambiguous(reason) => (Verdict::Ambiguous(hide(reason)), false),
+                Verdict::Refused(reason) => (Verdict::Refused(hide(reason)), true),
+                Verdict::TryPlain(reason) => (Verdict::TryPlain(hide(reason)), true),
+                Verdict::Retry { after, pause_target, reason } => {
+                    (Verdict::Retry { after, pause_target, reason: hide(reason) }, true)
+                }
+            }
         }
         Exchange::NotSent(reason) => (retry(reason), true),
         Exchange::Blocked(reason) => (Verdict::Refused(reason), true),
@@ -264,10 +318,11 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::config::tests::{feishu, target};
 
     #[test]
     fn a7_what_an_exchange_without_an_answer_means() {
-        let channel = crate::channels::by_kind("webhook").unwrap();
+        let target = target("webhook", Some("https://hooks.example.com/x"));
         let reason = || "why".to_owned();
         let retry = Verdict::Retry { after: None, pause_target: false, reason: reason() };
         for (exchange, expect) in [
@@ -276,7 +331,7 @@ mod tests {
             // The receiver knows a repeat by its key.
             (Exchange::Lost(reason()), (retry, false)),
         ] {
-            assert_eq!(judge(exchange, channel), expect);
+            assert_eq!(judge(exchange, &target), expect);
         }
         let answer = Exchange::Answered(crate::channels::tests::response(429, Some("7"), ""));
         let expect = Verdict::Retry {
@@ -284,38 +339,24 @@ mod tests {
             pause_target: true,
             reason: "status 429".into(),
         };
-        assert_eq!(judge(answer, channel), (expect, true));
+        assert_eq!(judge(answer, &target), (expect, true));
     }
 
     #[test]
     fn a3_a_lost_answer_is_unknown_where_a_repeat_is_not_recognised() {
-        struct Pager;
-        impl Channel for Pager {
-            fn kind(&self) -> &'static str {
-                "pager"
-            }
-            fn keys(&self) -> crate::channels::Keys {
-                crate::channels::Keys { url: false, secret: false }
-            }
-            fn can_edit(&self) -> bool {
-                true
-            }
-            fn idempotent(&self) -> bool {
-                false
-            }
-            fn request(
-                &self,
-                _: &Notification,
-                _: &Target,
-            ) -> Result<crate::channels::Request, String> {
-                Err("no request".into())
-            }
-            fn outcome(&self, _: &crate::channels::Response) -> Verdict {
-                Verdict::Delivered(None)
-            }
-        }
-        let lost = judge(Exchange::Lost("timeout".into()), &Pager);
+        let target = feishu(None);
+        let lost = judge(Exchange::Lost("timeout".into()), &target);
         assert_eq!(lost, (Verdict::Ambiguous("timeout".into()), false));
+        let gateway = Exchange::Answered(crate::channels::tests::response(504, None, ""));
+        assert_eq!(judge(gateway, &target), (Verdict::Ambiguous("status 504".into()), false));
+    }
+
+    #[test]
+    fn a7_no_reason_repeats_a_credential() {
+        let body = r#"{"code":31415,"msg":"no bot 0f1e2d3c-hunter2"}"#;
+        let answer = Exchange::Answered(crate::channels::tests::response(200, None, body));
+        let expect = Verdict::TryPlain("code 31415: no bot …".into());
+        assert_eq!(judge(answer, &feishu(None)), (expect, true));
     }
 
     #[test]

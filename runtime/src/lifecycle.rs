@@ -210,11 +210,17 @@ pub async fn run_until_stopped(
     tasks: &Tasks,
     grace: Duration,
 ) -> Result<(), TaskFailure> {
-    let mut signals = Signals::listen().map_err(|e| TaskFailure {
-        task: "signals".to_owned(),
-        how: format!("could not be listened to: {e}"),
-    })?;
+    let mut signals = Signals::listen()?;
     run_until(controller, tasks, grace, &mut signals).await
+}
+
+/// Waits for a signal that asks the process to stop and returns its name; for a start that has
+/// something to take back. From the first call on no such signal ends the process by itself.
+///
+/// # Errors
+/// When signals cannot be listened to.
+pub async fn signalled() -> Result<&'static str, TaskFailure> {
+    Ok(Signals::listen()?.next().await)
 }
 
 async fn run_until(
@@ -253,11 +259,17 @@ struct Signals {
 }
 
 impl Signals {
-    fn listen() -> std::io::Result<Self> {
+    fn listen() -> Result<Self, TaskFailure> {
         use tokio::signal::unix::{SignalKind, signal};
+        let listen = |kind| {
+            signal(kind).map_err(|e| TaskFailure {
+                task: "signals".to_owned(),
+                how: format!("could not be listened to: {e}"),
+            })
+        };
         Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
         })
     }
 

@@ -39,9 +39,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// # Errors
 /// A filter that is none, or a second call.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), Error> {
-    let parsed = EnvFilter::try_new(filter)
-        .map_err(|e| Error::LogFilter { filter: filter.to_owned(), reason: e.to_string() })?;
-    let registry = tracing_subscriber::registry().with(parsed);
+    let registry = tracing_subscriber::registry().with(parse(filter)?);
     let installed = match format {
         LogFormat::Text => {
             // Colours only for eyes: a file keeps plain text.
@@ -53,6 +51,19 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), Error> {
         }
     };
     installed.map_err(|e| Error::LogOutput { reason: e.to_string() })
+}
+
+/// Whether `filter` is one, before anything is installed.
+///
+/// # Errors
+/// What [`init`] would say.
+pub fn check_filter(filter: &str) -> Result<(), Error> {
+    parse(filter).map(drop)
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, Error> {
+    EnvFilter::try_new(filter)
+        .map_err(|e| Error::LogFilter { filter: filter.to_owned(), reason: e.to_string() })
 }
 
 /// What reads the metrics of this process. Clones read the same ones.

@@ -166,6 +166,10 @@ pub struct Opened {
     pub risk: Risk,
     #[n(5)]
     pub facts: Facts,
+    /// The rule by which a firing that its sender dates before the problem's last status change
+    /// opened it all the same; absent where the firing is the newer one.
+    #[n(6)]
+    pub rule: Option<String>,
 }
 
 /// The problem still fires.
@@ -201,7 +205,7 @@ pub struct Resolved {
 }
 
 /// A status change that was overtaken.
-#[derive(Clone, Copy, Debug, PartialEq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
 #[cbor(map)]
 pub struct Stale {
     #[n(0)]
@@ -212,6 +216,9 @@ pub struct Stale {
     /// The problem's last status change, which is not earlier.
     #[n(2)]
     pub last_change: Time,
+    /// The rule that decided.
+    #[n(3)]
+    pub rule: Option<String>,
 }
 
 /// An analyst's answer took effect.

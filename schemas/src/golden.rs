@@ -14,8 +14,8 @@ use crate::{
     alert::{Content, LogCorrelation, Risk, SourceRefs, Stage},
     codec,
     event::{
-        Answered, Cause, EVENT_VERSION, Effect, Kind, Observed, Opened, Planned, Repeated, Resolved,
-        Settled, Stale, Withheld,
+        Answered, Cause, EVENT_VERSION, Effect, Kind, Observed, Opened, Planned, Repeated,
+        Resolved, Settled, Stale, Withheld,
     },
     job::{Analysis, AnswerResult, SendJob, SendKind, SendResult, TriageJob},
     record::{
@@ -155,10 +155,7 @@ fn records() -> Vec<(&'static str, Record)> {
                 result: analysis(),
             })),
         ),
-        (
-            "outcome-delivered",
-            Body::Outcome(Box::new(outcome(SendResult::Delivered(text("m-1"))))),
-        ),
+        ("outcome-delivered", Body::Outcome(Box::new(outcome(SendResult::Delivered(text("m-1")))))),
         ("outcome-already-told", Body::Outcome(Box::new(outcome(SendResult::AlreadyTold)))),
         (
             "outcome-refused",
@@ -268,6 +265,7 @@ fn events() -> Vec<(&'static str, Event)> {
                 episode: 2,
                 risk: Risk::High,
                 facts: facts(),
+                rule: None,
             })),
         ),
         (
@@ -287,6 +285,7 @@ fn events() -> Vec<(&'static str, Event)> {
                 fingerprint: Fingerprint(uuid(8)),
                 status_at: time(1),
                 last_change: time(2),
+                rule: None,
             }),
         ),
         (

@@ -17,6 +17,9 @@ use nix::{
 
 use super::{Error, Programs, end, end_stale, wait_ready};
 
+/// How long a start may take: a large log on a cold disk is read first.
+const READY_SECONDS: u64 = 60;
+
 /// How a nats-server is started.
 #[derive(Clone, Debug)]
 pub struct NatsOptions {
@@ -48,7 +51,7 @@ impl NatsServer {
         end_stale(&pid_file, &options.dir, Signal::SIGTERM)?;
         let program = programs.nats_server.clone();
         let port = options.port;
-        let (child, port, monitor_port) = spawn(&program, &options, port, None)?;
+        let (child, port, monitor_port) = spawn(&program, &options, port, None, READY_SECONDS)?;
         Ok(Self { program, options, child, port, monitor_port })
     }
 
@@ -82,7 +85,7 @@ impl NatsServer {
     pub fn restart(&mut self) -> Result<(), Error> {
         end(&mut self.child, Signal::SIGTERM);
         let (port, monitor) = (Some(self.port), Some(self.monitor_port));
-        let (child, ..) = spawn(&self.program, &self.options, port, monitor)?;
+        let (child, ..) = spawn(&self.program, &self.options, port, monitor, READY_SECONDS)?;
         self.child = child;
         Ok(())
     }
@@ -115,8 +118,10 @@ fn spawn(
     options: &NatsOptions,
     port: Option<u16>,
     monitor_port: Option<u16>,
+    seconds: u64,
 ) -> Result<(Child, u16, u16), Error> {
     let dir = &options.dir;
+    remove_ports_files(dir)?;
     let config = dir.join("nats.conf");
     let log = dir.join("nats.log");
     let sync = if options.sync_always { "always" } else { "2m" };
@@ -150,12 +155,30 @@ fn spawn(
         .map_err(Error::io("start", program))?;
     let ports_file = dir.join(format!("nats-server_{}.ports", child.id()));
     let mut found = None;
-    wait_ready("nats-server", &mut child, &log, 15, || {
-        found = found.or_else(|| ports(&ports_file));
+    let ready = wait_ready("nats-server", &mut child, &log, seconds, || {
+        found = ports(&ports_file);
         found.is_some_and(|(_, monitor)| healthy(monitor))
-    })?;
+    });
+    if let Err(error) = ready {
+        // Left alone it would write into the same data as the one that is started next.
+        end(&mut child, Signal::SIGTERM);
+        return Err(error);
+    }
     let (port, monitor) = found.unwrap_or_default();
     Ok((child, port, monitor))
+}
+
+/// A server that was killed leaves its ports file, which is named by process id: in a container the
+/// next server has the same one and would seem to listen where the last one did.
+fn remove_ports_files(dir: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(dir).map_err(Error::io("look into", dir))? {
+        let file = entry.map_err(Error::io("look into", dir))?.path();
+        let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
+        if name.is_some_and(|n| n.starts_with("nats-server_") && n.ends_with(".ports")) {
+            fs::remove_file(&file).map_err(Error::io("remove", &file))?;
+        }
+    }
+    Ok(())
 }
 
 /// The ports the server says it listens on.
@@ -192,4 +215,46 @@ fn write_private(path: &Path, text: &str) -> Result<(), Error> {
         .open(path)
         .map_err(Error::io("create", path))?;
     file.write_all(text.as_bytes()).map_err(Error::io("write", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// A program in place of nats-server that notes its process id and then does `then`.
+    fn stand_in(dir: &Path, then: &str) -> (PathBuf, NatsOptions) {
+        let program = dir.join("program");
+        let text = format!("#!/bin/sh\necho $$ > {dir:?}/pid\n{then}\n");
+        fs::write(&program, text).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let options =
+            NatsOptions { dir: dir.to_owned(), port: None, sync_always: true, credentials: None };
+        (program, options)
+    }
+
+    #[test]
+    fn a_server_that_does_not_get_ready_is_not_left_running() {
+        let dir = tempfile::tempdir().unwrap();
+        let (program, options) = stand_in(dir.path(), "exec sleep 60");
+        let error = spawn(&program, &options, None, None, 1).unwrap_err();
+        assert!(matches!(error, Error::NotReady { .. }), "{error}");
+        let pid: i32 = fs::read_to_string(dir.path().join("pid")).unwrap().trim().parse().unwrap();
+        assert!(kill(Pid::from_raw(pid), None).is_err(), "it still runs");
+    }
+
+    #[test]
+    fn ports_of_a_killed_server_are_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let stale = dir.path().join("nats-server_12.ports");
+        let other = dir.path().join("nats.log");
+        fs::write(&stale, r#"{"nats":["nats://127.0.0.1:1"],"monitoring":["http://127.0.0.1:2"]}"#)
+            .unwrap();
+        assert_eq!(ports(&stale), Some((1, 2)));
+        let (program, options) = stand_in(dir.path(), "exit 3");
+        let error = spawn(&program, &options, None, None, 5).unwrap_err();
+        assert!(matches!(error, Error::Ended { .. }), "{error}");
+        assert!(!stale.exists() && other.exists());
+    }
 }

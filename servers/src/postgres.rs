@@ -231,8 +231,8 @@ fn same_version(bin: &Path, data: &Path) -> Result<(), Error> {
     if found == have {
         return Ok(());
     }
-    let remedy = "put that version on PATH or in BELLWETHER_POSTGRES_BIN, or move the folder away \
-                  to start with an empty database (the log is kept, so nothing is lost)";
+    let remedy = "put that version on PATH or in BELLWETHER_POSTGRES_BIN, or carry the data over with \
+                  pg_upgrade; an empty database beside the log that is there is refused";
     Err(Error::OtherVersion { path: data.to_owned(), found, have, remedy })
 }
 

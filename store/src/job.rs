@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::{
     Error, Store,
     lane::{JobState, LaneTransaction},
+    projection::text,
 };
 
 pub use told::{Telling, Told};
@@ -327,7 +328,7 @@ impl Store {
         .bind(job.claim)
         .bind(result)
         .bind(end.word())
-        .bind(reason)
+        .bind(reason.map(text))
         .execute(self.pool())
         .await
         .map_err(Error::doing("store a job's result"))?;
@@ -345,7 +346,7 @@ impl Store {
         .bind(job.id.0)
         .bind(job.claim)
         .bind(end.word())
-        .bind(reason)
+        .bind(reason.map(text))
         .execute(self.pool())
         .await
         .map_err(Error::doing("settle a job"))?;
@@ -364,7 +365,7 @@ impl Store {
         .bind(job.id.0)
         .bind(job.claim)
         .bind(after.as_secs_f64())
-        .bind(reason)
+        .bind(text(reason))
         .execute(self.pool())
         .await
         .map_err(Error::doing("hand a job back"))?;

@@ -38,8 +38,7 @@ impl Store {
     /// Connects to `url` (`postgres://…`) with at most `connections` pooled connections, trying
     /// for `patience` while the server does not answer yet.
     pub async fn connect(url: &str, connections: u32, patience: Duration) -> Result<Self, Error> {
-        let options = PgConnectOptions::from_str(url)
-            .map_err(|e| Error::Address { reason: e.to_string() })?
+        let options = address(url)?
             .application_name("bellwether")
             // The planner must see the values: tables grow from empty, and a generic plan made
             // while they are empty stays. Compiling a statement costs more than running it here.
@@ -51,6 +50,11 @@ impl Store {
             .await
             .map_err(Error::doing("connect"))?;
         Ok(Self { pool, options })
+    }
+
+    /// Whether `url` is an address at all; connects to nothing.
+    pub fn check_url(url: &str) -> Result<(), Error> {
+        address(url).map(drop)
     }
 
     /// Makes the database `name` on the server that `url` leads to, unless it is there.
@@ -119,6 +123,10 @@ impl Store {
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+fn address(url: &str) -> Result<PgConnectOptions, Error> {
+    PgConnectOptions::from_str(url).map_err(|e| Error::Address { reason: e.to_string() })
 }
 
 /// As a bind parameter for `timestamptz`.

@@ -236,6 +236,7 @@ fn opened() -> Kind {
         episode: 1,
         risk: Risk::High,
         facts: facts(),
+        rule: None,
     }))
 }
 

@@ -6,10 +6,16 @@
     reason = "tests fail by panicking, and make their own clocks and tasks"
 )]
 
+mod alertmanager;
+mod channels;
+mod compose;
 mod crash;
 mod deliver;
+mod doors;
 mod job_loop;
 mod lane_loop;
 mod layering;
+mod newcomer;
 mod observe;
 mod query;
+mod storm;

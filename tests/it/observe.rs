@@ -101,6 +101,13 @@ fn log() -> Vec<Record> {
     let solved = serde_json::json!({"action": "resolved", "data": {"issue": {
         "id": "77", "title": "Boom", "culprit": "a.b", "level": "error",
         "project": {"id": "1", "slug": "shop"}}}});
+    // Of staging, and its end, which names no environment.
+    let staged = serde_json::json!({"action": "created", "data": {"error": {
+        "event_id": "e2", "issue_id": "78", "project": 1, "title": "Bang", "culprit": "a.c",
+        "environment": "staging", "datetime": second(15).to_string()}}});
+    let over = serde_json::json!({"action": "resolved", "data": {"issue": {
+        "id": "78", "title": "Bang", "culprit": "a.c",
+        "project": {"id": "1", "slug": "shop"}}}});
     let text = "[[defaults.routes]]\nname = \"all\"\nreceivers = [\"ops\"]\n";
     let rules = RulesDocument {
         hash: Rules::parse(text).unwrap().hash().to_owned(),
@@ -139,6 +146,8 @@ fn log() -> Vec<Record> {
         sentry(12, "issue", "k3", solved),
         delivery(13, "shop", "sentry", &[("sentry-hook-resource", "issue")], "{".into()),
         alertmanager(14, "shop", &[(2, "resolved", 5)]),
+        sentry(15, "error", "k4", staged),
+        sentry(16, "issue", "k5", over),
     ]
 }
 
@@ -222,7 +231,12 @@ async fn i4_r26_r34_the_rows_of_observe_equal_the_sequential_fold() {
     let oracle = replay::sequential(LANE, ONE, inputs).unwrap();
     let openings: Vec<_> = oracle.openings.iter().map(|o| o.opening.input.sequence).collect();
     // Both reports of the Sentry event are one incident.
-    assert_eq!(openings, [1, 1, 2, 5, 11, 11]);
+    assert_eq!(openings, [1, 1, 2, 5, 11, 11, 15]);
+    let ends = oracle.events.iter().filter_map(|e| match &e.kind {
+        Kind::Resolved(over) => Some((e.at.input.sequence, over.opening.input.sequence)),
+        _ => None,
+    });
+    assert_eq!(Vec::from_iter(ends), [(3, 1), (12, 5), (16, 15)]);
     assert_eq!(oracle.ledger[&Outcome::Redelivered], 1);
     assert_eq!(oracle.ledger[&Outcome::Rejected], 1);
 
@@ -291,6 +305,7 @@ async fn check_rows(url: &str, oracle: &replay::Folded, made: &Made) {
         ("shop", "20260101", 3, "1-5-0-0"),
         ("shop", "20260102", 1, "1-11-0-0"),
         ("shop", "20260102", 2, "1-11-0-1"),
+        ("shop", "20260102", 3, "1-15-0-0"),
     ];
     let numbers: Vec<_> =
         numbers.iter().map(|(p, d, n, o)| (p.as_str(), d.as_str(), *n, o.as_str())).collect();

@@ -3,6 +3,7 @@
 
 mod desk;
 mod incident;
+mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -15,6 +15,7 @@ pub mod fleet;
 pub mod load;
 pub mod oracle;
 pub mod receiver;
+pub mod receivers;
 pub mod senders;
 
 use std::{num::NonZeroU16, path::PathBuf, sync::Arc, time::Duration};

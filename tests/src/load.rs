@@ -16,6 +16,7 @@ use hdrhistogram::Histogram;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::watch,
     task::JoinSet,
 };
 
@@ -26,6 +27,8 @@ pub struct Seen {
     pub accepted: u64,
     /// Other answers, and connections that broke.
     pub refused: u64,
+    /// When the first request was due.
+    pub begin: Instant,
     pub elapsed: Duration,
     /// Microseconds from the moment a request was due to its answer.
     pub latency: Histogram<u64>,
@@ -55,27 +58,61 @@ pub fn post(path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Every connection sends its next request as soon as the last is answered, until the time is up or
-/// the requests are used up.
+/// Holds a closed loop back while whoever watches it says so, and counts what was accepted.
+#[derive(Clone, Debug)]
+pub struct Valve {
+    held: Arc<watch::Sender<bool>>,
+    accepted: Arc<AtomicU64>,
+}
+
+impl Default for Valve {
+    fn default() -> Self {
+        Self { held: Arc::new(watch::Sender::new(false)), accepted: Arc::default() }
+    }
+}
+
+impl Valve {
+    /// While true no connection sends another request.
+    pub fn hold(&self, held: bool) {
+        self.held.send_if_modified(|was| std::mem::replace(was, held) != held);
+    }
+
+    /// Requests answered 2xx so far.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+}
+
+/// Every connection sends its next request as soon as the last is answered and the valve lets it,
+/// until the time is up or the requests are used up.
 pub async fn closed_loop(
     address: SocketAddr,
     connections: usize,
     limit: Duration,
     requests: Arc<Vec<Vec<u8>>>,
+    valve: Valve,
 ) -> Seen {
     let next = Arc::new(AtomicU64::new(0));
     let begin = Instant::now();
     let mut clients = JoinSet::new();
     for _ in 0..connections {
         let (next, requests) = (Arc::clone(&next), Arc::clone(&requests));
+        let (mut held, accepted) = (valve.held.subscribe(), Arc::clone(&valve.accepted));
         clients.spawn(async move {
             let mut client = Client::connect(address).await;
             while begin.elapsed() < limit {
+                if *held.borrow() {
+                    let left = limit.saturating_sub(begin.elapsed());
+                    let _ = tokio::time::timeout(left, held.wait_for(|held| !held)).await;
+                    continue;
+                }
                 let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed) as usize)
                 else {
                     break;
                 };
-                client.ask(request, Instant::now()).await;
+                if client.ask(request, Instant::now()).await {
+                    accepted.fetch_add(1, Ordering::Relaxed);
+                }
             }
             client
         });
@@ -112,7 +149,8 @@ pub async fn open_loop(
 }
 
 async fn gather(mut clients: JoinSet<Client>, begin: Instant) -> Seen {
-    let mut seen = Seen { accepted: 0, refused: 0, elapsed: Duration::ZERO, latency: histogram() };
+    let (accepted, refused, elapsed) = (0, 0, Duration::ZERO);
+    let mut seen = Seen { accepted, refused, begin, elapsed, latency: histogram() };
     while let Some(client) = clients.join_next().await {
         let client = client.expect("a client panicked");
         seen.accepted += client.accepted;
@@ -149,19 +187,20 @@ impl Client {
         }
     }
 
-    async fn ask(&mut self, request: &[u8], due: Instant) {
-        match self.exchange(request).await {
-            Some(200..=299) => {
-                self.accepted += 1;
-                let micros = due.elapsed().as_micros().min(59_000_000) as u64;
-                self.latency.record(micros.max(1)).expect("within bounds");
-            }
-            Some(_) => self.refused += 1,
-            None => {
-                self.refused += 1;
-                self.stream = dial(self.address).await;
-            }
+    /// Sends one request; whether it was accepted.
+    async fn ask(&mut self, request: &[u8], due: Instant) -> bool {
+        let status = self.exchange(request).await;
+        if matches!(status, Some(200..=299)) {
+            self.accepted += 1;
+            let micros = due.elapsed().as_micros().min(59_000_000) as u64;
+            self.latency.record(micros.max(1)).expect("within bounds");
+            return true;
         }
+        self.refused += 1;
+        if status.is_none() {
+            self.stream = dial(self.address).await;
+        }
+        false
     }
 
     /// Sends one request and reads one answer; the status, or none when the connection broke.

@@ -224,7 +224,10 @@ impl Stage for ObserveStage {
                 }
             }
             let found = find(connection, &missing).await?;
-            lane.state.learn(missing, found).map_err(unreadable("problem"))
+            lane.state.learn(missing, found).map_err(unreadable("problem"))?;
+            let listed = lane.state.listed(batch.iter().map(|(_, prepared)| prepared));
+            let found = find(connection, &listed).await?;
+            lane.state.learn(listed, found).map_err(unreadable("problem"))
         })
     }
 

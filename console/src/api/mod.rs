@@ -115,6 +115,13 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        // Postgres takes no such text; as a failed query it would be our fault.
+        if parts.uri.query().is_some_and(|query| query.contains("%00")) {
+            return Err(Problem::new(
+                axum::http::StatusCode::UNPROCESSABLE_ENTITY,
+                "a parameter holds NUL",
+            ));
+        }
         Query::try_from_uri(&parts.uri).map(|Query(params)| Self(params)).map_err(|rejection| {
             // The source of the rejection reads `limit: invalid digit found in string`.
             let cause = std::error::Error::source(&rejection)
@@ -136,6 +143,16 @@ pub fn bounded(
         let (low, high) = (bounds.start(), bounds.end());
         Problem::parameter(name, format_args!("must be from {low} to {high}, not {value}"))
     })
+}
+
+/// Whether everything is counted (`window=all`) instead of the newest events; 422 for another
+/// window.
+pub fn counts_all(window: Option<&str>) -> Result<bool, Problem> {
+    match window {
+        None => Ok(false),
+        Some("all") => Ok(true),
+        Some(_) => Err(Problem::parameter("window", "must be all, or absent")),
+    }
 }
 
 impl App {
@@ -197,5 +214,8 @@ mod tests {
         check("limit=", Err("limit: ")).await;
         check("limit=ten", Err("limit: ")).await;
         check("limit=99999999999999999999", Err("limit: ")).await;
+        // No table can hold it, so it is not asked.
+        check("limit=7&other=a%00b", Err("a parameter holds NUL")).await;
+        check("limit=7&other=a%2500b", Ok(Some(7))).await;
     }
 }

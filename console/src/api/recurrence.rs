@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{Json, extract::State};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use store::read::recurrence::RecurringEvent;
+use store::read::recurrence::{RecurringEvent, RecurringKey, RecurringTotals};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{App, Params, bounded};
+use super::{App, Params, bounded, counts_all};
 use crate::{auth::Caller, problem::Problem};
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -19,9 +19,13 @@ pub struct RecurrenceQuery {
     project_id: Option<String>,
     /// Only this provider, for example `alertmanager`.
     provider: Option<String>,
-    /// How many of the newest events are counted; the groups are made of those.
+    /// How many of the newest events are counted; the groups are made of those. With `window=all`,
+    /// how many groups are listed.
     #[param(minimum = 1, maximum = 300, default = 100)]
     limit: Option<i64>,
+    /// `all`: totals over everything ever observed, from the materialised counters.
+    #[param(pattern = "^all$")]
+    window: Option<String>,
 }
 
 /// Sums over the events counted. There are no repair runs and no work items yet, so what counts
@@ -34,7 +38,8 @@ pub struct ChannelEventRecurrenceSummary {
     /// Groups with at least two events.
     recurrent_group_total: usize,
     duplicate_event_total: usize,
-    /// Events whose incident has a run; with `unlinked_event_total` all of them.
+    /// Events whose incident has a run; with `unlinked_event_total` all of them. With `window=all`
+    /// those that belong to an incident: each is asked for a run as it opens.
     linked_run_total: usize,
     unlinked_event_total: usize,
     auto_repair_linked_total: usize,
@@ -66,7 +71,7 @@ pub struct ChannelEventRecurrenceItem {
     /// The analyst of that run.
     latest_agent_id: Option<String>,
     latest_incident_id: Option<String>,
-    /// Newest first.
+    /// Newest first; with `window=all` the newest alone.
     incident_ids: Vec<String>,
     /// Null: there are no repair runs yet.
     #[schema(value_type = Option<Object>)]
@@ -76,14 +81,14 @@ pub struct ChannelEventRecurrenceItem {
     work_item: Option<serde_json::Value>,
     occurrence_total: usize,
     duplicate_total: usize,
-    /// Events whose incident has a run.
+    /// Events whose incident has a run; with `window=all` those that belong to an incident.
     linked_run_total: usize,
     source_ref_total: i64,
     missing_source_refs_total: usize,
     sentry_ref_total: i64,
     signoz_ref_total: i64,
     alert_ref_total: i64,
-    /// Linked events by the state of their run; sums to `linked_run_total`.
+    /// Linked events by the state of their run; sums to `linked_run_total`. Empty with `window=all`.
     run_state_counts: BTreeMap<String, usize>,
     first_received_at: Option<Timestamp>,
     latest_received_at: Option<Timestamp>,
@@ -99,7 +104,7 @@ pub struct ChannelEventRecurrenceResponse {
     items: Vec<ChannelEventRecurrenceItem>,
 }
 
-/// The newest events, grouped by what comes back.
+/// The newest events, or all, grouped by what comes back.
 #[utoipa::path(
     get,
     path = "/api/v1/events/dossier/recurrence",
@@ -110,6 +115,8 @@ pub struct ChannelEventRecurrenceResponse {
         (status = 401, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 422, body = Problem, content_type = "application/problem+json"),
+        (status = 500, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn recurrence(
@@ -118,15 +125,19 @@ pub async fn recurrence(
     Params(query): Params<RecurrenceQuery>,
 ) -> Result<Json<ChannelEventRecurrenceResponse>, Problem> {
     let limit = bounded("limit", query.limit, 1..=300, 100)?;
+    let all = counts_all(query.window.as_deref())?;
     let project_id = app.project(&caller, query.project_id.as_deref())?;
-    let events = app
-        .store
-        .view(&caller.visible)
-        .await?
-        .recurring_events(&project_id, query.provider.as_deref(), limit)
-        .await?;
-    let items = groups(&events);
-    let summary = summary(&items);
+    let mut view = app.store.view(&caller.visible).await?;
+    let provider = query.provider.as_deref();
+    let (summary, items) = if all {
+        let totals = view.recurring_totals(&project_id, provider).await?;
+        let keys = view.recurring_keys(&project_id, provider, limit).await?;
+        let items = keys.into_iter().map(ChannelEventRecurrenceItem::from).collect();
+        (ChannelEventRecurrenceSummary::from(&totals), items)
+    } else {
+        let items = groups(&view.recurring_events(&project_id, provider, limit).await?);
+        (summary(&items), items)
+    };
     Ok(Json(ChannelEventRecurrenceResponse { project_id, limit, summary, items }))
 }
 
@@ -208,6 +219,64 @@ fn summary(items: &[ChannelEventRecurrenceItem]) -> ChannelEventRecurrenceSummar
         sum.latest_received_at = sum.latest_received_at.max(item.latest_received_at);
     }
     sum
+}
+
+/// A counter, which is never negative.
+fn count_of(counter: i64) -> usize {
+    usize::try_from(counter).unwrap_or(0)
+}
+
+impl From<&RecurringTotals> for ChannelEventRecurrenceSummary {
+    fn from(t: &RecurringTotals) -> Self {
+        Self {
+            source_event_total: count_of(t.events),
+            recurrence_group_total: count_of(t.keys),
+            recurrent_group_total: count_of(t.recurrent),
+            duplicate_event_total: count_of(t.duplicates),
+            linked_run_total: count_of(t.linked),
+            unlinked_event_total: count_of(t.events - t.linked),
+            latest_received_at: t.latest_received_at.map(|at| at.timestamp()),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<RecurringKey> for ChannelEventRecurrenceItem {
+    fn from(k: RecurringKey) -> Self {
+        let incident = k.latest_incident.map(|incident| incident.to_string());
+        let (run, state, agent) =
+            k.latest_run.map_or((None, None, None), |r| (Some(r.run), Some(r.state), r.agent));
+        Self {
+            recurrence_key: k.recurrence_key.to_string(),
+            provider: Some(k.provider),
+            alertname: k.alertname,
+            severity: k.severity,
+            namespace: k.namespace,
+            target_resource: k.target_resource,
+            fingerprint: Some(k.fingerprint.to_string()),
+            latest_event_id: Some(k.latest_event),
+            latest_provider_event_id: Some(k.latest_provider_event_id),
+            latest_content_preview: k.latest_content_preview,
+            latest_run_id: run,
+            latest_run_state: state,
+            latest_agent_id: agent,
+            incident_ids: incident.iter().cloned().collect(),
+            latest_incident_id: incident,
+            repair_summary: None,
+            work_item: None,
+            occurrence_total: count_of(k.counters.total),
+            duplicate_total: count_of(k.counters.duplicates),
+            linked_run_total: count_of(k.linked),
+            source_ref_total: k.counters.refs(),
+            missing_source_refs_total: count_of(k.counters.without_refs),
+            sentry_ref_total: k.counters.sentry_refs,
+            signoz_ref_total: k.counters.signoz_refs,
+            alert_ref_total: k.counters.alert_refs,
+            run_state_counts: BTreeMap::new(),
+            first_received_at: Some(k.first_received_at.timestamp()),
+            latest_received_at: Some(k.latest_received_at.timestamp()),
+        }
+    }
 }
 
 #[cfg(test)]

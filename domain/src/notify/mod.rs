@@ -9,6 +9,7 @@
 //! same without asking any provider. Receivers are names; which channels stand behind them is
 //! configuration and unknown here.
 
+mod feishu;
 mod render;
 mod state;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use schemas::{
     job::SendKind,
 };
 
+pub use feishu::{Message, feishu_card, feishu_text};
 pub use render::{Frequency, header, render_text, severity};
 pub use state::{State, Way};
 

@@ -12,7 +12,7 @@ const BAR: &str = "════════════════════�
 const RULE: &str = "───────────────────────────";
 
 /// How many characters (code points) of each part are shown.
-mod cut {
+pub(super) mod cut {
     pub const TITLE: usize = 100;
     pub const ROOT_CAUSE: usize = 120;
     pub const SUGGESTION: usize = 100;
@@ -111,12 +111,8 @@ fn frequency_line(f: Frequency) -> String {
     format!("📊 頻率: 1h:{} / 24h:{} / 7d:{}", f.count_1h, f.count_24h, f.count_7d)
 }
 
-/// A playbook does not pose as a model: only a model's answer is called OpenClaw's.
 fn analysis_lines(analysis: &Analysis) -> Vec<String> {
-    let name = match analysis.model {
-        Some(_) => "OpenClaw".to_owned(),
-        None => single_line(&analysis.analyzed_by, cut::WORD),
-    };
+    let name = analyst(analysis);
     vec![
         RULE.to_owned(),
         format!("🧠 {name} 分析 (信心: {}%):", percent(analysis.confidence)),
@@ -125,30 +121,43 @@ fn analysis_lines(analysis: &Analysis) -> Vec<String> {
     ]
 }
 
-/// How long it lasted, as the sender says; independent of any time zone.
+/// Whose analysis it is. A playbook does not pose as a model: only a model's answer is called
+/// OpenClaw's.
+pub(super) fn analyst(analysis: &Analysis) -> String {
+    match analysis.model {
+        Some(_) => "OpenClaw".to_owned(),
+        None => single_line(&analysis.analyzed_by, cut::WORD),
+    }
+}
+
 fn duration_line(facts: &Facts) -> Option<String> {
+    Some(format!("⏱️ 持續: {}", duration(facts)?))
+}
+
+/// How long it lasted, as the sender says; independent of any time zone.
+pub(super) fn duration(facts: &Facts) -> Option<String> {
     let seconds = facts.ended_at?.micros_since(facts.started_at?) / 1_000_000;
     if seconds < 0 {
         return None;
     }
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     Some(match (days, hours, minutes) {
-        (0, 0, 0) => format!("⏱️ 持續: {seconds}s"),
-        (0, 0, _) => format!("⏱️ 持續: {minutes}m {}s", seconds % 60),
-        (0, _, _) => format!("⏱️ 持續: {hours}h {minutes}m"),
-        _ => format!("⏱️ 持續: {days}d {hours}h {minutes}m"),
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, _, _) => format!("{hours}h {minutes}m"),
+        _ => format!("{days}d {hours}h {minutes}m"),
     })
 }
 
 /// A share of one in percent, rounded half to even.
-fn percent(share: f64) -> u8 {
+pub(super) fn percent(share: f64) -> u8 {
     // `as` saturates, and turns what is no number into 0.
     (share.clamp(0.0, 1.0) * 100.0).round_ties_even() as u8
 }
 
 /// `text` as one line of at most `limit` characters (code points): line breaks and tabs become one
 /// space, control characters and marks that turn the reading direction go.
-fn single_line(text: &str, limit: usize) -> String {
+pub(super) fn single_line(text: &str, limit: usize) -> String {
     let mut line = String::with_capacity(text.len().min(limit * 4));
     let mut characters = 0;
     let mut broken = false;
@@ -160,8 +169,7 @@ fn single_line(text: &str, limit: usize) -> String {
                 }
                 ' '
             }
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => continue,
-            c if c.is_control() => continue,
+            c if is_hidden(c) => continue,
             c => {
                 broken = false;
                 c
@@ -174,4 +182,10 @@ fn single_line(text: &str, limit: usize) -> String {
         characters += 1;
     }
     line
+}
+
+/// Control characters, and marks that turn the reading direction.
+pub(super) fn is_hidden(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || c.is_control()
 }

@@ -251,6 +251,7 @@ mod deciding {
             episode: 1,
             risk: Risk::Critical,
             facts: facts("sentry", "boom"),
+            rule: None,
         }))
     }
 
@@ -379,6 +380,7 @@ mod deciding {
             fingerprint: fingerprint(),
             status_at: Time::from_micros(1),
             last_change: Time::from_micros(2),
+            rule: None,
         });
         for kind in [Kind::Ticked, Kind::RulesChanged, stale] {
             let (_, last) = check(vec![kind], &[]);

@@ -18,17 +18,46 @@ const UNKNOWN_ENVIRONMENT: &str = "production";
 /// Fingerprint v1: hash(project, provider, environment, identity). Severity, status, counts and
 /// times are no part of it.
 pub fn fingerprint(project: &ProjectId, alert: &Alert) -> Fingerprint {
-    let facts = &alert.facts;
-    let stated = facts.environment.as_deref().filter(|word| !word.is_empty());
-    let environment = stated.unwrap_or(UNKNOWN_ENVIRONMENT);
+    let stated = alert.facts.environment.as_deref().filter(|word| !word.is_empty());
+    of_environment(project, alert, stated.unwrap_or(UNKNOWN_ENVIRONMENT))
+}
+
+fn of_environment(project: &ProjectId, alert: &Alert, environment: &str) -> Fingerprint {
     let mut parts: Vec<&[u8]> = vec![
         b"fingerprint-v1",
         project.as_str().as_bytes(),
-        facts.provider.as_bytes(),
+        alert.facts.provider.as_bytes(),
         environment.as_bytes(),
     ];
     parts.extend(alert.identity.iter().map(String::as_bytes));
     Fingerprint(id::hash(&parts))
+}
+
+/// How an alert's problem hangs together with those of the same identity in other environments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Not at all.
+    Own,
+    /// It is one environment's. `whole` is the problem of the identity without an environment,
+    /// which keeps the list of those that are open elsewhere.
+    One { whole: Fingerprint },
+    /// The alert names no environment and tells of all.
+    Whole,
+}
+
+/// What an alert with the fingerprint `own` tells of.
+///
+/// Sentry's issues are in one state over all environments, and its issue webhooks name none, while
+/// the events that open problems do. Other senders name the environment in every alert or in none.
+pub fn scope(project: &ProjectId, alert: &Alert, own: Fingerprint) -> Scope {
+    if alert.facts.provider != "sentry" {
+        return Scope::Own;
+    }
+    if alert.facts.environment.as_deref().is_none_or(str::is_empty) {
+        return Scope::Whole;
+    }
+    let whole = of_environment(project, alert, UNKNOWN_ENVIRONMENT);
+    if whole == own { Scope::Own } else { Scope::One { whole } }
 }
 
 /// The coarser identity recurrence is counted by: for senders whose alerts name a pod, the alert

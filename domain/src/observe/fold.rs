@@ -1,32 +1,22 @@
 //! The fold itself: one record after the other, in the order of the log.
 
+mod alerts;
+
 use std::num::NonZeroU16;
 
 use schemas::{
-    Event, EventId, Facts, Fingerprint, IncidentId, JobId, Lane, Level, Outcome, Position,
-    ProjectId, RecordId, Time,
-    alert::Stage,
-    event::{
-        Answered, Cause, EVENT_VERSION, Effect, Kind as EventKind, Observed, Opened, Repeated,
-        Resolved, Settled, Stale,
-    },
+    Event, EventId, Lane, Outcome, Position, ProjectId, RecordId, Time,
+    event::{Answered, EVENT_VERSION, Kind as EventKind, Settled},
     id,
-    job::TriageJob,
     record::{Answer, SendOutcome},
 };
 
 use super::{
-    Change, FINGERPRINT_VERSION, Sighting, changed_at,
-    incident::Incident,
-    incident_id, occurrence_hash,
-    prepare::{Content, Kind, Prepared, PreparedAlert, PreparedDelivery, Readable, SeenKey, Told},
-    problem::Latest,
+    incident_id,
+    prepare::{Content, Kind, Prepared, PreparedDelivery, Readable, SeenKey, Told},
     state::Working,
 };
-use crate::{
-    effect::{Effects, Opening, TriageAsk},
-    rules::Rules,
-};
+use crate::{effect::Effects, rules::Rules};
 
 /// What became of a record: exactly one outcome (invariant I2).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,129 +197,6 @@ impl LaneState {
         seen
     }
 
-    /// Folds one alert into its problem and tells what came of it.
-    fn alert(
-        &mut self,
-        turn: &Turn<'_>,
-        parcel: &Parcel<'_>,
-        at: Position,
-        prepared: PreparedAlert,
-        effects: &mut Effects,
-    ) {
-        let PreparedAlert { alert, fingerprint, recurrence_key } = prepared;
-        let (effect, belongs) = match alert.stage {
-            Stage::Test | Stage::Heartbeat => (Effect::RecordedOnly, None),
-            Stage::Received | Stage::Resolved => {
-                let key = (parcel.project.clone(), fingerprint);
-                if parcel.redelivered {
-                    (Effect::Redelivered, self.working.incident_of(&key))
-                } else {
-                    let sighting = Sighting {
-                        at,
-                        incident: incident_id(parcel.project, at),
-                        status: alert.facts.status,
-                        changed_at: changed_at(alert.status_at, turn.received_at),
-                        occurrence: alert.occurrence.as_deref().map(occurrence_hash),
-                    };
-                    let (change, latest) = self.working.apply(key, &sighting);
-                    let seen = Seen { fingerprint, sighting, latest };
-                    self.announce(turn, parcel.project, &alert.facts, change, &seen, effects)
-                }
-            }
-        };
-        let observed = Observed {
-            alert,
-            record: turn.record,
-            received_at: turn.received_at,
-            fingerprint,
-            fingerprint_version: FINGERPRINT_VERSION,
-            recurrence_key,
-            effect,
-            incident: belongs.map(|(incident, _)| incident),
-            opening: belongs.map(|(_, opening)| opening),
-            raw_sha256: parcel.raw_sha256,
-            raw_length: parcel.raw_length,
-            channel_type: parcel.channel_type.to_owned(),
-        };
-        self.tell(turn, at, EventKind::Observed(Box::new(observed)), effects);
-    }
-
-    /// Tells what an alert changed, and asks for what a new incident needs.
-    fn announce(
-        &mut self,
-        turn: &Turn<'_>,
-        project: &ProjectId,
-        facts: &Facts,
-        change: Change,
-        seen: &Seen,
-        effects: &mut Effects,
-    ) -> (Effect, Option<(IncidentId, Position)>) {
-        let belongs = seen.latest.incident;
-        let fingerprint = seen.fingerprint;
-        let kind = match change {
-            Change::Opened(cause) => Some(self.open(project, facts, cause, seen, effects)),
-            Change::Repeated => belongs.map(|(incident, opening)| {
-                let occurrences = seen.latest.occurrences;
-                EventKind::Repeated(Repeated { incident, fingerprint, opening, occurrences })
-            }),
-            Change::Resolved => {
-                belongs.map(|episode| EventKind::Resolved(Box::new(seen.over(facts, episode))))
-            }
-            Change::Suppressed => {
-                belongs.map(|episode| EventKind::Suppressed(Box::new(seen.over(facts, episode))))
-            }
-            Change::Stale { last_change } => {
-                let status_at = seen.sighting.changed_at;
-                Some(EventKind::Stale(Stale { fingerprint, status_at, last_change }))
-            }
-            Change::SameOccurrence | Change::NothingToClose => None,
-        };
-        if let Some(kind) = kind {
-            self.tell(turn, seen.sighting.at, kind, effects);
-        }
-        (change.effect(), belongs)
-    }
-
-    /// Opens an incident: its state, its number, its triage.
-    fn open(
-        &mut self,
-        project: &ProjectId,
-        facts: &Facts,
-        cause: Cause,
-        seen: &Seen,
-        effects: &mut Effects,
-    ) -> EventKind {
-        const REASON: &str = "open";
-        let Sighting { at: opening, incident, .. } = seen.sighting;
-        let fingerprint = seen.fingerprint;
-        self.working.open_incident((project.clone(), incident), Incident::new(fingerprint));
-        effects.openings.push(Opening {
-            project: project.clone(),
-            incident,
-            opening,
-            opened_at: self.lane_time,
-        });
-        effects.triage.push(TriageAsk {
-            id: JobId::triage(opening, REASON),
-            trigger: opening,
-            job: TriageJob {
-                project: project.clone(),
-                incident,
-                opening,
-                reason: REASON.to_owned(),
-                facts: facts.clone(),
-            },
-        });
-        EventKind::Opened(Box::new(Opened {
-            incident,
-            fingerprint,
-            cause,
-            episode: seen.latest.episode,
-            risk: Level::risk(facts.level),
-            facts: facts.clone(),
-        }))
-    }
-
     /// The first answer for (opening position, reason) takes effect; later ones only count, and so
     /// do answers about incidents this generation never opened.
     fn answer(
@@ -402,25 +269,6 @@ impl LaneState {
             rules: self.rules.hash().to_owned(),
             kind,
         });
-    }
-}
-
-/// An alert and its problem's latest episode after it.
-struct Seen {
-    fingerprint: Fingerprint,
-    sighting: Sighting,
-    latest: Latest,
-}
-
-impl Seen {
-    fn over(&self, facts: &Facts, (incident, opening): (IncidentId, Position)) -> Resolved {
-        Resolved {
-            incident,
-            fingerprint: self.fingerprint,
-            opening,
-            occurrences: self.latest.occurrences,
-            facts: facts.clone(),
-        }
     }
 }
 

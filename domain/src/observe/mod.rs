@@ -19,18 +19,20 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use fingerprint::{FINGERPRINT_VERSION, fingerprint, recurrence_key, without_pod_suffix};
+pub use fingerprint::{
+    FINGERPRINT_VERSION, Scope, fingerprint, recurrence_key, scope, without_pod_suffix,
+};
 pub use fold::{LaneState, Verdict};
 pub use incident::{Incident, incident_id};
 pub use prepare::{Prepared, SeenKey, prepare};
-pub use problem::{Change, Latest, Problem, Sighting, changed_at, occurrence_hash};
+pub use problem::{Change, Elsewhere, Latest, Problem, Sighting, changed_at, occurrence_hash};
 pub use state::{Changes, Found, IncidentKey, Missing, NewSeen, ProblemKey, SEEN_DAYS, Unasked};
 
 use schemas::{CodecError, InputPosition, Time};
 
 /// Version of this fold. Raised whenever the same log would fold to another state or other events;
 /// stored with the cursor and in every state row.
-pub const FOLD_VERSION: u32 = 1;
+pub const FOLD_VERSION: u32 = 2;
 
 /// One record of the log, still as bytes.
 #[derive(Clone, Copy, Debug)]

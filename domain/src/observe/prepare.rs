@@ -7,7 +7,7 @@ use schemas::{
 };
 use uuid::Uuid;
 
-use super::{Input, fingerprint, recurrence_key};
+use super::{Input, Scope, fingerprint, recurrence_key, scope};
 use crate::{
     providers::{self, DeliveryKey, Normalised},
     redact::Redactor,
@@ -96,6 +96,7 @@ pub(super) struct PreparedAlert {
     pub alert: Alert,
     pub fingerprint: Fingerprint,
     pub recurrence_key: Fingerprint,
+    pub scope: Scope,
 }
 
 /// Names a delivery over its sender's retries.
@@ -187,10 +188,11 @@ fn prepare_delivery(project: Option<&ProjectId>, delivery: Delivery) -> Prepared
     }
 }
 
-fn prepare_alert(project: &ProjectId, alert: Alert) -> PreparedAlert {
+pub(super) fn prepare_alert(project: &ProjectId, alert: Alert) -> PreparedAlert {
     let fingerprint = fingerprint(project, &alert);
     let recurrence_key = recurrence_key(project, &alert.facts, fingerprint);
-    PreparedAlert { alert, fingerprint, recurrence_key }
+    let scope = scope(project, &alert, fingerprint);
+    PreparedAlert { alert, fingerprint, recurrence_key, scope }
 }
 
 fn seen_key(project: &ProjectId, delivery: &Delivery, key: &DeliveryKey) -> SeenKey {

@@ -2,7 +2,7 @@
 
 use minicbor::{Decode, Encode};
 use schemas::{
-    CodecError, IncidentId, Position, Status, Time, codec,
+    CodecError, Fingerprint, IncidentId, Position, Status, Time, codec,
     event::{Cause, Effect},
     id,
 };
@@ -13,9 +13,15 @@ use super::FOLD_VERSION;
 /// each other, so only a burst of more than this many different ones in between is counted twice.
 const REMEMBERED: usize = 16;
 
+/// How many environments of one identity are known to be open; of more, the oldest are let go.
+const ELSEWHERE: usize = 64;
+
 /// Where a sender announces a problem without naming the occurrence behind it (Sentry's issue
 /// webhooks), the named occurrence this close to it is the one it announced.
 const SAME_MOMENT_SECONDS: i64 = 60;
+
+/// The last change of a problem nothing was heard of: before all times a sender can state.
+const UNHEARD: Time = Time::from_micros(i64::MIN);
 
 /// A sender's time may be this far ahead of the moment we received it; what is later is no time at
 /// all, or one wrong clock would make every later change of the problem stale.
@@ -59,6 +65,23 @@ pub struct Problem {
     /// since.
     #[n(9)]
     pub announced: bool,
+    /// Lane time of the last status change; none in a row of fold 1.
+    #[n(10)]
+    pub changed_lane: Option<Time>,
+    /// Open problems of the same identity in other environments, oldest first. Kept by the problem
+    /// of the identity without an environment.
+    #[n(11)]
+    pub elsewhere: Option<Vec<Elsewhere>>,
+}
+
+/// A problem of the same identity in another environment.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Elsewhere {
+    #[n(0)]
+    pub environment: String,
+    #[n(1)]
+    pub fingerprint: Fingerprint,
 }
 
 /// One alert as far as a problem's state is concerned.
@@ -74,20 +97,29 @@ pub struct Sighting {
     pub changed_at: Time,
     /// Hash of the sender's occurrence key; see [`occurrence_hash`].
     pub occurrence: Option<u64>,
+    /// Lane time at the alert.
+    pub lane_time: Time,
+    /// For how many seconds of lane time after a status change a firing that is dated before it
+    /// is stale.
+    pub stale_seconds: i64,
 }
 
 /// What an alert did to its problem, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// An episode began.
-    Opened(Cause),
+    Opened {
+        cause: Cause,
+        /// The firing is not later than the last status change, and no longer stale for that.
+        dated_back: bool,
+    },
     /// It fires on.
     Repeated,
     /// The episode ended.
     Resolved,
     /// The sender ignores it until it reappears; the episode ended.
     Suppressed,
-    /// The status change is not later than `last_change` and opens or closes nothing.
+    /// The status change is not later than `last_change`, and opens or closes nothing.
     Stale { last_change: Time },
     /// This occurrence was counted before, reported another way.
     SameOccurrence,
@@ -106,10 +138,21 @@ pub struct Latest {
 }
 
 impl Change {
+    /// Whether the problem is open after it, where that is another answer than before.
+    pub const fn is_open_after(self) -> Option<bool> {
+        match self {
+            Self::Opened { .. } => Some(true),
+            Self::Resolved | Self::Suppressed => Some(false),
+            Self::Repeated | Self::Stale { .. } | Self::SameOccurrence | Self::NothingToClose => {
+                None
+            }
+        }
+    }
+
     /// The word for it on the alert.
     pub const fn effect(self) -> Effect {
         match self {
-            Self::Opened(_) => Effect::Opened,
+            Self::Opened { .. } => Effect::Opened,
             Self::Repeated => Effect::Repeated,
             Self::Resolved => Effect::Resolved,
             Self::Suppressed => Effect::Suppressed,
@@ -148,13 +191,14 @@ impl Problem {
     /// Applies the next alert to `problem`; none is a problem never heard of.
     pub fn apply(problem: &mut Option<Self>, seen: &Sighting) -> (Change, Latest) {
         let (state, change) = match problem {
-            Some(known) => {
+            Some(known) if known.is_heard_of() => {
                 let change = known.turn(seen);
                 (known, change)
             }
-            None => {
-                let first = problem.insert(Self::unheard_of(seen));
-                let change = first.turn_to(seen, Cause::New);
+            before => {
+                let elsewhere = before.take().and_then(|list| list.elsewhere);
+                let first = before.insert(Self { elsewhere, ..Self::unheard_of(seen) });
+                let change = first.turn_to(seen, Cause::New, false);
                 (first, change)
             }
         };
@@ -179,7 +223,8 @@ impl Problem {
             self.occurrences += 1;
             return Change::Repeated;
         }
-        if seen.changed_at <= self.last_change {
+        let dated_back = seen.changed_at <= self.last_change;
+        if dated_back && !(firing && self.copies_are_over(seen)) {
             return Change::Stale { last_change: self.last_change };
         }
         let cause = match (self.episodes, self.status) {
@@ -187,7 +232,16 @@ impl Problem {
             (_, Status::Suppressed) => Cause::Reappearance,
             (_, Status::Firing | Status::Resolved) => Cause::Regression,
         };
-        self.turn_to(seen, cause)
+        self.turn_to(seen, cause, dated_back)
+    }
+
+    /// Whether the last status change is so long ago that a firing dated before it is no late copy.
+    ///
+    /// A sender that lost sight of a problem and then found it again goes on under the first start
+    /// time: taken for a copy for ever, that outage would be told to nobody.
+    fn copies_are_over(&mut self, seen: &Sighting) -> bool {
+        let since = *self.changed_lane.get_or_insert(seen.lane_time);
+        seen.lane_time > since.plus_seconds(seen.stale_seconds)
     }
 
     /// Notes the occurrence a firing alert reports; true when it was counted already, reported
@@ -220,6 +274,8 @@ impl Problem {
             total: u64::from(firing),
             recent: Vec::new(),
             announced: false,
+            changed_lane: None,
+            elsewhere: None,
         };
         if let Some(key) = seen.occurrence.filter(|_| firing) {
             state.remember(key);
@@ -228,10 +284,12 @@ impl Problem {
     }
 
     /// Changes the status.
-    fn turn_to(&mut self, seen: &Sighting, cause: Cause) -> Change {
+    fn turn_to(&mut self, seen: &Sighting, cause: Cause, dated_back: bool) -> Change {
         let was_open = self.is_open();
         self.status = seen.status;
-        self.last_change = seen.changed_at;
+        // Never back, or a late copy of the end before would be the end of this episode.
+        self.last_change = self.last_change.max(seen.changed_at);
+        self.changed_lane = Some(seen.lane_time);
         match seen.status {
             Status::Firing => {
                 self.episodes += 1;
@@ -239,13 +297,51 @@ impl Problem {
                 self.incident = Some(seen.incident);
                 self.occurrences = 1;
                 self.announced = seen.occurrence.is_none();
-                Change::Opened(cause)
+                Change::Opened { cause, dated_back }
             }
             // Kept although nothing is open: a firing alert that this one overtook is stale.
             Status::Resolved | Status::Suppressed if !was_open => Change::NothingToClose,
             Status::Resolved => Change::Resolved,
             Status::Suppressed => Change::Suppressed,
         }
+    }
+
+    /// Notes in `problem` that one of the same identity is open elsewhere, or no longer is.
+    pub fn list(problem: &mut Option<Self>, other: Elsewhere, open: bool) {
+        let list = problem.get_or_insert_with(Self::only_a_list);
+        list.fold = FOLD_VERSION;
+        let mut all = list.elsewhere.take().unwrap_or_default();
+        all.retain(|known| known.fingerprint != other.fingerprint);
+        if open {
+            if all.len() >= ELSEWHERE {
+                all.remove(0);
+            }
+            all.push(other);
+        }
+        list.elsewhere = (!all.is_empty()).then_some(all);
+    }
+
+    /// The state of a problem nothing was ever heard of, for its list.
+    fn only_a_list() -> Self {
+        Self {
+            fold: FOLD_VERSION,
+            status: Status::Resolved,
+            last_change: UNHEARD,
+            episodes: 0,
+            opening: None,
+            incident: None,
+            occurrences: 0,
+            total: 0,
+            recent: Vec::new(),
+            announced: false,
+            changed_lane: None,
+            elsewhere: None,
+        }
+    }
+
+    /// False while the row stands for its list alone.
+    fn is_heard_of(&self) -> bool {
+        self.last_change != UNHEARD
     }
 
     fn remember(&mut self, key: u64) {

@@ -8,9 +8,8 @@ use schemas::{
 use uuid::Uuid;
 
 use super::{
-    Input, Prepared, fingerprint, prepare,
-    prepare::{Content, Kind, PreparedAlert, PreparedDelivery, Readable, SeenKey, Told},
-    recurrence_key,
+    Input, Prepared, prepare,
+    prepare::{Content, Kind, PreparedDelivery, Readable, SeenKey, Told, prepare_alert},
 };
 
 /// An alert that fires for the problem `identity`.
@@ -84,14 +83,7 @@ pub fn delivery(
     alerts: Vec<Alert>,
     key: Option<SeenKey>,
 ) -> Prepared {
-    let alerts = alerts
-        .into_iter()
-        .map(|alert| {
-            let fingerprint = fingerprint(&project(), &alert);
-            let recurrence_key = recurrence_key(&project(), &alert.facts, fingerprint);
-            PreparedAlert { alert, fingerprint, recurrence_key }
-        })
-        .collect();
+    let alerts = alerts.into_iter().map(|alert| prepare_alert(&project(), alert)).collect();
     told(sequence, received, Told::Alerts { alerts, key })
 }
 

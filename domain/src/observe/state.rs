@@ -11,7 +11,7 @@ use schemas::{CodecError, Fingerprint, IncidentId, Lane, Position, ProjectId, Ti
 use uuid::Uuid;
 
 use super::{
-    Change, FOLD_VERSION, LaneState, Problem, Sighting,
+    Change, Elsewhere, FOLD_VERSION, LaneState, Problem, Scope, Sighting,
     fold::lane_time_after,
     incident::{Incident, incident_id},
     known_fold,
@@ -150,7 +150,12 @@ impl LaneState {
             let Content::Record(record) = &prepared.content else { continue };
             let Some(project) = &record.project else { continue };
             if let Some((alerts, key)) = prepared.told() {
-                let keys = alerts.iter().map(|a| (project.clone(), a.fingerprint));
+                let own = alerts.iter().map(|a| a.fingerprint);
+                let lists = alerts.iter().filter_map(|a| match a.scope {
+                    Scope::One { whole } => Some(whole),
+                    Scope::Own | Scope::Whole => None,
+                });
+                let keys = own.chain(lists).map(|fingerprint| (project.clone(), fingerprint));
                 missing.problems.extend(keys.filter(|key| !self.working.problems.knows(key)));
                 missing.seen.extend(key.map(|key| key.key));
             } else if let Kind::Answer(answer) = &record.kind {
@@ -158,6 +163,24 @@ impl LaneState {
                 if !self.working.incidents.knows(&key) {
                     missing.incidents.insert(key);
                 }
+            }
+        }
+        missing
+    }
+
+    /// What `batch` will look at besides, now that [`Self::missing`] was learnt: the problems that
+    /// alerts of no environment tell of in others. To be asked for likewise.
+    pub fn listed<'a>(&self, batch: impl IntoIterator<Item = &'a Prepared>) -> Missing {
+        let mut missing = Missing::default();
+        for prepared in batch {
+            let Content::Record(record) = &prepared.content else { continue };
+            let (Some(project), Some((alerts, _))) = (&record.project, prepared.told()) else {
+                continue;
+            };
+            for alert in alerts.iter().filter(|a| a.scope == Scope::Whole) {
+                let listed = self.working.elsewhere(&(project.clone(), alert.fingerprint));
+                let keys = listed.iter().map(|other| (project.clone(), other.fingerprint));
+                missing.problems.extend(keys.filter(|key| !self.working.problems.knows(key)));
             }
         }
         missing
@@ -218,6 +241,28 @@ impl Working {
         let row = self.problems.rows.entry(key).or_insert(Row { value: None, changed: true });
         row.changed = true;
         Problem::apply(&mut row.value, sighting)
+    }
+
+    /// True while a problem's episode is open.
+    pub fn is_open(&self, key: &ProblemKey) -> bool {
+        let row = self.problems.rows.get(key).and_then(|row| row.value.as_ref());
+        row.is_some_and(Problem::is_open)
+    }
+
+    /// The open problems of the same identity in other environments, as this problem lists them.
+    pub fn elsewhere(&self, key: &ProblemKey) -> &[Elsewhere] {
+        let row = self.problems.rows.get(key).and_then(|row| row.value.as_ref());
+        row.and_then(|problem| problem.elsewhere.as_deref()).unwrap_or_default()
+    }
+
+    /// Notes in a problem's list that another is open, or no longer is.
+    pub fn list(&mut self, key: ProblemKey, other: Elsewhere, open: bool) {
+        if !self.problems.knows(&key) {
+            self.unasked = Some("problem");
+        }
+        let row = self.problems.rows.entry(key).or_insert(Row { value: None, changed: true });
+        row.changed = true;
+        Problem::list(&mut row.value, other, open);
     }
 
     /// Puts a new incident there.

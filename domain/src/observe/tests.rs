@@ -23,7 +23,9 @@ use crate::{
     rules::Rules,
 };
 
+mod environments;
 mod properties;
+mod stale;
 
 const LANE: Lane = Lane(0);
 const ONE: NonZeroU16 = NonZeroU16::MIN;

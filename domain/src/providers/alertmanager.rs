@@ -21,6 +21,14 @@ use crate::redact::Redactor;
 #[cfg(test)]
 mod tests;
 
+/// How many alerts are taken out of one body. Alerts that say anything are larger than the share of
+/// the largest body that this leaves each; without a bound, a body of empty ones would be a batch
+/// that no worker has the memory for.
+const MAX_ALERTS: usize = 10_000;
+
+/// How much of a group's labels an alert without any is given, in bytes of text.
+const MAX_GROUP_LABELS: usize = 4 * 1024;
+
 /// See the module.
 pub struct Alertmanager;
 
@@ -30,7 +38,7 @@ impl Provider for Alertmanager {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn kept_headers(&self) -> &'static [&'static str] {
@@ -71,19 +79,26 @@ impl Provider for Alertmanager {
         }
         let total = parts.len();
         let group = Group::new(&body, note);
-        let mut alerts = Vec::with_capacity(total);
+        let mut alerts = Vec::with_capacity(total.min(MAX_ALERTS));
+        let (mut bad, mut too_many) = (0, 0);
         for part in parts {
-            if part.is_object() {
-                alerts.push(alert(part, &group, &delivery.source, redactor));
+            match part {
+                Value::Object(_) if alerts.len() == MAX_ALERTS => too_many += 1,
+                Value::Object(_) => alerts.push(alert(part, &group, &delivery.source, redactor)),
+                _ => bad += 1,
             }
         }
-        let bad = total - alerts.len();
         if alerts.is_empty() {
             return Normalised::Rejected { reason: format!("bad_alerts: {bad} of {total}") };
         }
         if bad > 0 {
             for alert in &mut alerts {
                 alert.notes.push(format!("{bad} of {total} alerts in the body are no objects"));
+            }
+        }
+        if too_many > 0 {
+            for alert in &mut alerts {
+                alert.notes.push(format!("{too_many} alerts of the body are over {MAX_ALERTS}"));
             }
         }
         Normalised::Alerts { alerts, key: None }
@@ -93,9 +108,34 @@ impl Provider for Alertmanager {
 /// What the members of a group share.
 struct Group {
     status: Option<Status>,
-    /// The label set of an alert that carries none of its own, before redaction.
-    labels: Option<Value>,
+    /// The labels of an alert that carries none of its own, before redaction.
+    labels: Option<GroupLabels>,
     notes: Vec<String>,
+}
+
+/// A group's labels, as far as they stand in for an alert's own.
+struct GroupLabels {
+    /// As many as each alert can be given.
+    kept: Value,
+    /// How many are not.
+    left_out: usize,
+    /// The fingerprint of all.
+    fingerprint: String,
+}
+
+impl GroupLabels {
+    fn new(all: &Value) -> Self {
+        let mut kept = serde_json::Map::new();
+        let mut size = 0;
+        for (name, value) in all.as_object().into_iter().flatten() {
+            size += name.len() + build::pair_text(value).len();
+            if size <= MAX_GROUP_LABELS {
+                kept.insert(name.clone(), value.clone());
+            }
+        }
+        let left_out = all.as_object().map_or(0, serde_json::Map::len) - kept.len();
+        Self { kept: Value::Object(kept), left_out, fingerprint: fingerprint(Some(all)) }
+    }
 }
 
 impl Group {
@@ -103,7 +143,7 @@ impl Group {
         let labels = ["commonLabels", "groupLabels"]
             .iter()
             .find_map(|k| body.get(*k).filter(|v| v.as_object().is_some_and(|o| !o.is_empty())))
-            .cloned();
+            .map(GroupLabels::new);
         let mut notes: Vec<String> = note.into_iter().collect();
         if let Some(left_out) = json::at(body, &["truncatedAlerts"]).and_then(json::count)
             && left_out > 0
@@ -125,15 +165,20 @@ fn status_word(word: &str) -> Option<Status> {
 
 fn alert(mut part: Value, group: &Group, source: &SourceId, redactor: &Redactor) -> Alert {
     let mut notes = group.notes.clone();
-    if let Some(labels) = &group.labels
-        && let Some(map) = part.as_object_mut()
-        && !map.get("labels").is_some_and(Value::is_object)
-    {
-        map.insert("labels".to_owned(), labels.clone());
-        notes.push("the alert has no labels: those of its group are taken".to_owned());
-    }
     // Over the labels as received: redaction must not change who an alert is.
-    let computed = fingerprint(part.get("labels"));
+    let computed = match &group.labels {
+        Some(labels) if !part.get("labels").is_some_and(Value::is_object) => {
+            if let Some(map) = part.as_object_mut() {
+                map.insert("labels".to_owned(), labels.kept.clone());
+            }
+            notes.push("the alert has no labels: those of its group are taken".to_owned());
+            if labels.left_out > 0 {
+                notes.push(format!("{} labels of the group were too much", labels.left_out));
+            }
+            labels.fingerprint.clone()
+        }
+        Some(_) | None => fingerprint(part.get("labels")),
+    };
     let replaced = redactor.value(&mut part);
     let labels = Pairs::object(part.get("labels"), 2 * MAX_LINE);
     let annotations = Pairs::object(part.get("annotations"), MAX_TEXT);

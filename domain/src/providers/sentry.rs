@@ -34,7 +34,7 @@ impl Provider for Sentry {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn kept_headers(&self) -> &'static [&'static str] {

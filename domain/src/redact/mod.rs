@@ -56,6 +56,7 @@ struct Document {
 struct Fields {
     exact: Vec<String>,
     suffixes: Vec<String>,
+    parts: Vec<String>,
     keep: Vec<String>,
     paths: Vec<String>,
 }
@@ -81,6 +82,7 @@ pub struct Redactor {
     version: String,
     exact: HashSet<String>,
     suffixes: Vec<String>,
+    parts: Vec<String>,
     keep: HashSet<String>,
     paths: Vec<(String, String)>,
     keywords: AhoCorasick,
@@ -129,6 +131,7 @@ impl Redactor {
             version: format!("{}-{}", document.name, &hash[..12]),
             exact: document.fields.exact.into_iter().collect(),
             suffixes: document.fields.suffixes,
+            parts: document.fields.parts,
             keep: document.fields.keep.into_iter().collect(),
             paths: (document.fields.paths.iter())
                 .filter_map(|p| p.split_once('.'))
@@ -192,7 +195,18 @@ impl Redactor {
                 {
                     return self.replace(second);
                 }
-                items.iter_mut().map(|item| self.walk(parent, item)).sum()
+                // The arguments of a command: an option, and its value after it.
+                let mut of_option = false;
+                let mut count = 0;
+                for item in items {
+                    count += match item {
+                        Value::String(_) if of_option => self.replace(item),
+                        _ => self.walk(parent, item),
+                    };
+                    of_option =
+                        item.as_str().is_some_and(|s| s.starts_with('-') && self.is_secret("", s));
+                }
+                count
             }
             Value::Object(map) => self.walk_object(parent, map),
         }
@@ -200,14 +214,16 @@ impl Redactor {
 
     fn walk_object(&self, parent: &str, map: &mut serde_json::Map<String, Value>) -> u32 {
         // ... or as {"name": ..., "value": ...}.
-        let named = ["name", "key"]
+        let named = ["name", "key", "header", "field"]
             .iter()
             .filter_map(|k| map.get(*k)?.as_str())
             .any(|name| self.is_secret("", name));
         let mut count = 0;
         let mut odd_names = false;
         for (name, value) in map.iter_mut() {
-            count += if self.is_secret(parent, name) || (named && name == "value") {
+            count += if self.is_secret(parent, name)
+                || (named && ["value", "values", "val"].contains(&name.as_str()))
+            {
                 self.replace(value)
             } else {
                 self.walk(name, value)
@@ -252,16 +268,15 @@ impl Redactor {
         }
         self.exact.contains(&name)
             || self.suffixes.iter().any(|s| name.ends_with(s.as_str()))
+            || self.parts.iter().any(|p| name.contains(p.as_str()))
             || (!parent.is_empty()
                 && self.paths.iter().any(|(p, f)| *f == name && *p == plain(parent)))
     }
 
-    /// Whether `text` begins with a mark this rule set leaves.
+    /// Whether `text` is a mark this rule set leaves, and nothing besides.
     fn is_marked(&self, text: &str) -> bool {
-        text.strip_prefix(MARK).is_some_and(|rest| {
-            rest.starts_with(FIELD)
-                || self.patterns.iter().any(|p| rest.starts_with(p.name.as_str()))
-        })
+        let name = text.strip_prefix(MARK).and_then(|rest| rest.strip_suffix(']'));
+        name.is_some_and(|name| name == FIELD || self.patterns.iter().any(|p| p.name == name))
     }
 
     /// The places to replace: sorted, disjoint, on character boundaries.

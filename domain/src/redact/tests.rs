@@ -79,6 +79,17 @@ fn r51_each_value_rule_takes_its_credential() {
     check(r#"{\"client_secret\":\"x1y2z3\"}"#, "x1y2z3", "secret_named");
     check("API_KEY=пароль", "пароль", "secret_assignment");
     check("?next=password%3Dhunter2", "hunter2", "password_assignment");
+    check("DB_PASS=hunter2", "hunter2", "password_assignment");
+    check("https://sk_abc123:@api.example.com/x", "sk_abc123", "url_credentials");
+    check("https://dXNlcjpwYXNz@h/x", "dXNlcjpwYXNz", "url_credentials");
+    check("mysqldump --password hunter2 shop", "hunter2", "option");
+    check("['app', '--api-key', 'hunter2']", "hunter2", "option");
+    check("<a:Password>hunter2</a:Password>", "hunter2", "element");
+    check(r#"{"Cookie": "sid=1; b=2"}"#, "sid=1", "cookie");
+    check(r#"{\"Set-Cookie\":\"sid=1\"}"#, "sid=1", "cookie");
+    check("?h=Bearer%20abc123def456", "abc123def456", "authorization_scheme");
+    // What only begins like a mark is none.
+    check("password=[redacted:field]hunter2", "hunter2", "password_assignment");
 }
 
 #[test]
@@ -96,6 +107,12 @@ fn r51_prose_and_identities_survive() {
         "http://pop-os:9090/graph?g0.expr=up+%3E+20&g0.tab=1",
         "https://sentry.io/organizations/o/issues/1/?referrer=webhooks_plugin",
         "ssh://git@example.org/repo",
+        "https://medium.com/@someone/a-story",
+        "https://grafana.example.org:3000/d/x?from=now-1h&to=now",
+        "12 tests pass, 3 fail: compass=north bypass: no",
+        "run it with --token-file /run/x or --secret=",
+        "x < password > y",
+        "cookies are required",
         "召回結果為空",
     ] {
         check_untouched(text);
@@ -129,9 +146,50 @@ fn r51_fields_go_by_name_whatever_they_hold() {
 }
 
 #[test]
+fn r51_fields_go_by_what_their_names_hold_and_by_what_stands_beside_them() {
+    let redacted = |mut value: Value| {
+        Redactor::builtin().value(&mut value);
+        value
+    };
+    for name in [
+        "passwords",
+        "password2",
+        "password_hash",
+        "newPasswordConfirmation",
+        "DB_PASS",
+        "pass",
+        "PHP-Auth-PW",
+        "SECRET_KEY_BASE",
+        "api_key_1",
+        "authToken2",
+        "credentials_json",
+        "ssh-key",
+    ] {
+        let text = redacted(json!({name: "s3cr3t"})).to_string();
+        assert!(!text.contains("s3cr3t"), "{text}");
+    }
+    for value in [
+        json!({"header": "Authorization", "values": ["s3cr3t"]}),
+        json!({"name": "password", "val": "s3cr3t"}),
+        json!({"args": ["app", "--token", "s3cr3t", "-v"]}),
+        json!({"password": "[redacted:field] s3cr3t"}),
+    ] {
+        let text = redacted(value).to_string();
+        assert!(!text.contains("s3cr3t"), "{text}");
+    }
+    for kept in [
+        json!({"args": ["app", "--verbose", "yes"], "compass": "north", "bypass": "no"}),
+        json!({"args": ["token", "bucket", "full"]}),
+        json!({"password": "[redacted:field]"}),
+    ] {
+        assert_eq!(redacted(kept.clone()), kept);
+    }
+}
+
+#[test]
 fn r51_nul_characters_and_secret_names_are_dropped() {
     let mut value = json!({"a\0b": "c\0d", "x password=hunter2": 1});
-    assert_eq!(Redactor::builtin().value(&mut value), 1);
+    assert_eq!(Redactor::builtin().value(&mut value), 2);
     assert_eq!(value["ab"], "cd");
     assert!(!value.to_string().contains("hunter2"));
 }

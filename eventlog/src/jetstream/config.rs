@@ -2,6 +2,7 @@
 
 use std::{fmt, num::NonZeroU16, time::Duration};
 
+use async_nats::ServerAddr;
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
 use schemas::Namespace;
 use serde::Deserialize;
@@ -58,6 +59,25 @@ impl JetStreamConfig {
     /// The servers' addresses, one by one.
     pub(super) fn addresses(&self) -> Vec<String> {
         self.url.split(',').map(|address| address.trim().to_owned()).collect()
+    }
+
+    /// Checks what the types cannot say; connects to nothing.
+    ///
+    /// # Errors
+    /// The key, and what is wrong with its value; values are not repeated, they may hold secrets.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        for address in self.addresses() {
+            if let Err(e) = address.parse::<ServerAddr>() {
+                return Err(("url", format!("is no address of a server: {e}")));
+            }
+        }
+        if self.replicas == 0 {
+            return Err(("replicas", "is 0: nothing would be kept".to_owned()));
+        }
+        if self.ack_timeout.is_zero() {
+            return Err(("ack_timeout", "is 0: no answer would be awaited".to_owned()));
+        }
+        Ok(())
     }
 
     /// The address as it may be shown: without what stands before an `@`.

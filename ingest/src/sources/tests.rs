@@ -193,3 +193,21 @@ fn unusable_sources_name_key_problem_and_remedy() {
 fn secrets_do_not_show_in_debug_output() {
     assert!(!format!("{:?}", secret("hush-hush")).contains("hush-hush"));
 }
+
+#[test]
+fn r3_a_blank_secret_is_none() {
+    for blank in ["", " ", "\n", " \t"] {
+        let sources = build(&[("sentry", secret(blank))], &production()).unwrap();
+        assert_eq!(ids(sources.at("/webhook/sentry").unwrap()), ["closed"], "{blank:?}");
+    }
+}
+
+#[test]
+fn r11_the_hash_of_an_empty_key_is_refused() {
+    // What `printf %s "$KEY" | sha256sum` says when KEY is not set: no request could match it.
+    let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let bearer = vec![BearerConfig { sha256: Some(empty.into()), ..BearerConfig::default() }];
+    let config = SourceConfig { bearer, ..of("alertmanager") };
+    let error = build(&[("am", config)], &production()).map(drop).unwrap_err();
+    assert_eq!(error.problem, "sha256 is that of an empty key");
+}

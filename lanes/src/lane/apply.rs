@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     Owner,
+    beat::{BATCH_ANSWER, answered},
     entry::{Content, Entry, Marks},
     prepare::Batch,
     publish::Publisher,
@@ -78,9 +79,9 @@ impl<S: Stage> Owner<S> {
         let stored_at = last.stored_at;
         let first_at = items.first().map_or(last_input, |(item, _)| item.at);
         if count > 0 {
-            AssertUnwindSafe(self.stage.gather(&mut self.connection, &mut state, &items))
-                .catch_unwind()
-                .await
+            let gathered = self.stage.gather(&mut self.connection, &mut state, &items);
+            answered(BATCH_ANSWER, AssertUnwindSafe(gathered).catch_unwind())
+                .await?
                 .map_err(|panic| poison(first_at, "gather", &*panic))??;
         }
         let (mut state, mut out) = fold(&self.stage, state, items, &session.cursor).await?;
@@ -99,7 +100,7 @@ impl<S: Stage> Owner<S> {
         }
 
         let begun = Instant::now();
-        let committed = commit(
+        let commit = commit(
             &mut self.connection,
             &self.config.faults,
             &*self.stage,
@@ -113,8 +114,8 @@ impl<S: Stage> Owner<S> {
                 state: &mut state,
                 out: &mut out,
             },
-        )
-        .await?;
+        );
+        let committed = answered(BATCH_ANSWER, commit).await??;
         self.meters.committed(begun.elapsed(), entries.len() as u64, parked);
         self.meters.outcomes(&out.outcomes);
         self.memory.committed(entries.len() as u64, parked, self.config.parked_window);

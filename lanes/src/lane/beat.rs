@@ -12,6 +12,23 @@ use tokio::{sync::watch, time::Instant};
 use super::{read::subjects, stop::Stop};
 use crate::{Input, Stage};
 
+/// How long the tables may take to answer a beat: the server closes a silent connection after as
+/// long, and the lock goes with it.
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
+
+/// How long they may take to read or write a batch.
+pub(super) const BATCH_ANSWER: Duration = Duration::from_secs(120);
+
+/// Waits for the tables, but not for ever: when the server's machine or the network is gone, nobody
+/// says so.
+pub(super) async fn answered<T>(
+    limit: Duration,
+    answer: impl Future<Output = T>,
+) -> Result<T, Stop> {
+    let silent = |_| Stop::NotOwner(format!("the tables have not answered for {limit:?}"));
+    tokio::time::timeout(limit, answer).await.map_err(silent)
+}
+
 /// What a beat tells.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pulse {
@@ -53,6 +70,10 @@ impl Beat {
             return Ok(());
         }
         self.due = Instant::now() + self.every;
+        answered(ANSWER, self.beat(connection)).await?
+    }
+
+    async fn beat(&self, connection: &mut LaneConnection) -> Result<(), Stop> {
         let now = connection.now().await?;
         self.pulse.send_modify(|pulse| pulse.now = now);
         if self.frozen_at.is_some() {

@@ -13,8 +13,10 @@ use super::{
 };
 use crate::{Item, Stage};
 
-/// This many items are prepared where they are; handing them to other threads costs more.
+/// This many items of together this many bytes are prepared where they are; handing them to other
+/// threads costs more.
 const INLINE: usize = 8;
+const INLINE_BYTES: usize = 64 * 1024;
 
 /// A batch ready to be folded.
 pub(super) struct Batch<P> {
@@ -44,7 +46,8 @@ pub(super) async fn prepare<S: Stage>(
             Content::Repeated | Content::GivenUp(_) | Content::Nothing => None,
         })
         .collect();
-    let chunks = if items.len() <= INLINE {
+    let bytes: usize = items.iter().map(|item| item.bytes.len()).sum();
+    let chunks = if items.len() <= INLINE && bytes <= INLINE_BYTES {
         vec![prepare_chunk(&**stage, items)]
     } else {
         in_parallel(stage, items, threads).await?

@@ -12,7 +12,7 @@ impl Channel for Log {
     }
 
     fn keys(&self) -> Keys {
-        Keys { url: false, secret: false }
+        Keys::default()
     }
 
     fn can_edit(&self) -> bool {

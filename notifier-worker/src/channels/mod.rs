@@ -4,12 +4,15 @@
 //! registry below. Both of its functions are pure; connections, time limits, the address guard and
 //! size caps are the sender's and the same for all.
 
+mod feishu;
 mod log;
+mod telegram;
 mod webhook;
 
 use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::tz::TimeZone;
 use reqwest::Url;
 use schemas::{
     Facts, IncidentId, JobId, ProjectId, Time,
@@ -20,7 +23,7 @@ use schemas::{
 use crate::config::Target;
 
 /// The registry.
-static ALL: &[&dyn Channel] = &[&log::Log, &webhook::Webhook];
+static ALL: &[&dyn Channel] = &[&log::Log, &webhook::Webhook, &feishu::Feishu, &telegram::Telegram];
 
 /// Every channel.
 pub fn all() -> &'static [&'static dyn Channel] {
@@ -37,7 +40,7 @@ pub trait Channel: Send + Sync {
     /// The word in configuration, tables and metrics.
     fn kind(&self) -> &'static str;
 
-    /// Which keys its configuration takes; those it takes are required.
+    /// Which keys its configuration takes besides those that all take.
     fn keys(&self) -> Keys;
 
     /// A message that was sent can be changed later, so the first one need not wait for anything.
@@ -52,13 +55,43 @@ pub trait Channel: Send + Sync {
 
     /// What its answer means.
     fn outcome(&self, response: &Response) -> Verdict;
+
+    /// The same told as simply as can be, after [`Verdict::TryPlain`].
+    fn plain(&self, _: &Notification, _: &Target) -> Result<Request, String> {
+        Err("there is no plainer form".into())
+    }
 }
 
 /// The keys a channel's configuration takes besides those that all take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Keys {
-    pub url: bool,
-    pub secret: bool,
+    pub url: Need,
+    pub secret: Need,
+    pub previous_secret: Need,
+    pub token: Need,
+    pub chat_id: Need,
+    pub thread_id: Need,
+    pub secret_form: SecretForm,
+}
+
+/// Whether a key is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Need {
+    /// It means nothing here, so it is refused.
+    #[default]
+    Never,
+    May,
+    Must,
+}
+
+/// How a secret is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SecretForm {
+    /// `whsec_` and base64 (Standard Webhooks).
+    #[default]
+    StandardWebhooks,
+    /// As the receiver shows it; its bytes are the key.
+    Text,
 }
 
 /// What is told.
@@ -80,6 +113,15 @@ pub struct Notification {
     pub analysis: Option<Analysis>,
     /// The whole as flat text.
     pub text: String,
+    /// The zone that times are shown in.
+    pub zone: TimeZone,
+}
+
+impl Notification {
+    /// The incident's number, or its id while it has none.
+    pub fn shown_number(&self) -> String {
+        self.number.clone().unwrap_or_else(|| self.incident.to_string())
+    }
 }
 
 /// What the sender is to do. It shows no `Debug`: addresses and headers are credentials.
@@ -116,6 +158,9 @@ pub enum Verdict {
         pause_target: bool,
         reason: String,
     },
+    /// Definitely not taken because of how it is put: told once more, at once, by
+    /// [`Channel::plain`].
+    TryPlain(String),
     /// Definitely not taken, and asking again changes nothing.
     Refused(String),
     /// It may or may not have been taken.
@@ -154,9 +199,73 @@ fn retry_after(response: &Response) -> Option<Duration> {
     Some(wait.min(LONGEST_WAIT))
 }
 
+/// What a receiver says of a failure, in one line that is not long.
+fn excerpt(said: &str) -> String {
+    let line: String = said.chars().filter(|c| !c.is_control()).take(200).collect();
+    if line.is_empty() { "no words".to_owned() } else { line }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
+    use schemas::{Level, SourceId, Status};
+    use uuid::Uuid;
+
     use super::*;
+
+    pub(crate) fn notification() -> Notification {
+        Notification {
+            key: JobId(Uuid::from_u128(5)),
+            kind: SendKind::Fire,
+            attempted_at: Time::from_micros(1_700_000_001_900_000),
+            planned_at: Time::from_micros(1_700_000_000_000_000),
+            project: ProjectId::new("shop").unwrap(),
+            incident: IncidentId(Uuid::from_u128(6)),
+            number: Some("INC-20260102-007".into()),
+            risk: Risk::High,
+            facts: Facts {
+                provider: "sentry".into(),
+                source: SourceId::new("main").unwrap(),
+                title: "boom".into(),
+                status: Status::Firing,
+                level: Some(Level::Error),
+                severity_raw: None,
+                alertname: None,
+                message: None,
+                culprit: None,
+                environment: None,
+                service: None,
+                namespace: None,
+                target: None,
+                sender_project: None,
+                platform: None,
+                issue_id: None,
+                url: None,
+                started_at: None,
+                ended_at: None,
+                first_seen: None,
+                count: None,
+                user_count: None,
+                labels: vec![],
+                annotations: vec![],
+                stack: vec![],
+            },
+            analysis: None,
+            text: "text".into(),
+            zone: TimeZone::UTC,
+        }
+    }
+
+    /// Address, headers and JSON body of a POST.
+    pub(crate) fn parts(
+        request: Request,
+    ) -> (String, Vec<(&'static str, String)>, serde_json::Value) {
+        match request {
+            Request::Post { url, headers, body } => {
+                (url.to_string(), headers, serde_json::from_slice(&body).unwrap())
+            }
+            Request::Print { .. } => panic!("nothing to print"),
+        }
+    }
 
     pub(crate) fn response(status: u16, retry_after: Option<&str>, body: &str) -> Response {
         Response {

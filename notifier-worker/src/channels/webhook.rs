@@ -8,7 +8,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use super::{Channel, Keys, Notification, Request, Response, Verdict, http_verdict};
+use super::{Channel, Keys, Need, Notification, Request, Response, Verdict, http_verdict};
 use crate::config::{SigningKey, Target};
 
 /// POSTs JSON under a key that stays the same when it is tried again, so that the receiver can tell
@@ -21,7 +21,7 @@ impl Channel for Webhook {
     }
 
     fn keys(&self) -> Keys {
-        Keys { url: true, secret: true }
+        Keys { url: Need::Must, secret: Need::Must, previous_secret: Need::May, ..Keys::default() }
     }
 
     fn can_edit(&self) -> bool {
@@ -114,55 +114,13 @@ fn reports_error(body: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use schemas::{
-        Facts, IncidentId, JobId, Level, ProjectId, SourceId, Status, Time, alert::Risk,
-    };
-    use uuid::Uuid;
+    use schemas::Time;
 
     use super::*;
-    use crate::{channels::tests::response, config::tests::target};
-
-    fn notification() -> Notification {
-        Notification {
-            key: JobId(Uuid::from_u128(5)),
-            kind: SendKind::Fire,
-            attempted_at: Time::from_micros(1_700_000_001_900_000),
-            planned_at: Time::from_micros(1_700_000_000_000_000),
-            project: ProjectId::new("shop").unwrap(),
-            incident: IncidentId(Uuid::from_u128(6)),
-            number: Some("INC-20260102-007".into()),
-            risk: Risk::High,
-            facts: Facts {
-                provider: "sentry".into(),
-                source: SourceId::new("main").unwrap(),
-                title: "boom".into(),
-                status: Status::Firing,
-                level: Some(Level::Error),
-                severity_raw: None,
-                alertname: None,
-                message: None,
-                culprit: None,
-                environment: None,
-                service: None,
-                namespace: None,
-                target: None,
-                sender_project: None,
-                platform: None,
-                issue_id: None,
-                url: None,
-                started_at: None,
-                ended_at: None,
-                first_seen: None,
-                count: None,
-                user_count: None,
-                labels: vec![],
-                annotations: vec![],
-                stack: vec![],
-            },
-            analysis: None,
-            text: "text".into(),
-        }
-    }
+    use crate::{
+        channels::tests::{notification, response},
+        config::tests::target,
+    };
 
     /// The example that Standard Webhooks libraries are tested against.
     #[test]

@@ -41,6 +41,8 @@ fn rows(events: &[Concerned]) -> Vec<RecurrenceRow<'_>> {
         let earlier = keys.remove(&(project, observed.recurrence_key));
         let mut counters = earlier.as_ref().map_or(Counters::default(), |row| row.counters);
         counters.add(observed.effect.is_duplicate(), alert.content.replaced > 0, &alert.refs);
+        let linked =
+            earlier.as_ref().map_or(0, |row| row.linked) + i64::from(observed.incident.is_some());
         let first = earlier.as_ref().map_or(observed.received_at, |row| row.first_received_at);
         let latest = earlier.as_ref().map_or(observed.received_at, |row| row.latest_received_at);
         keys.insert(
@@ -59,6 +61,7 @@ fn rows(events: &[Concerned]) -> Vec<RecurrenceRow<'_>> {
                 latest_content_preview: &alert.content.preview,
                 latest_incident: observed.incident.or(earlier.and_then(|row| row.latest_incident)),
                 counters,
+                linked,
                 first_received_at: first.min(observed.received_at),
                 latest_received_at: latest.max(observed.received_at),
             },

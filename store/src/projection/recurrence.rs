@@ -21,6 +21,8 @@ pub struct RecurrenceRow<'a> {
     pub latest_content_preview: &'a str,
     pub latest_incident: Option<IncidentId>,
     pub counters: Counters,
+    /// Events that belong to an incident.
+    pub linked: i64,
     pub first_received_at: Time,
     pub latest_received_at: Time,
 }
@@ -38,12 +40,12 @@ impl LaneTransaction<'_> {
                latest_provider_event_id, latest_content_preview, latest_incident, \
                occurrence_total, duplicate_total, redacted_total, source_ref_total, \
                missing_source_refs_total, sentry_ref_total, signoz_ref_total, alert_ref_total, \
-               first_received_at, latest_received_at) \
+               first_received_at, latest_received_at, linked_total) \
              select $1, u.* from unnest($2::text[], $3::uuid[], $4::text[], $5::text[], \
                $6::text[], $7::text[], $8::text[], $9::uuid[], $10::uuid[], $11::text[], \
                $12::text[], $13::uuid[], $14::bigint[], $15::bigint[], $16::bigint[], \
                $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[], \
-               $22::timestamptz[], $23::timestamptz[]) as u \
+               $22::timestamptz[], $23::timestamptz[], $24::bigint[]) as u \
              on conflict (generation, project, recurrence_key) do update set \
                alertname = excluded.alertname, severity = excluded.severity, \
                namespace = excluded.namespace, target_resource = excluded.target_resource, \
@@ -60,6 +62,7 @@ impl LaneTransaction<'_> {
                sentry_ref_total = r.sentry_ref_total + excluded.sentry_ref_total, \
                signoz_ref_total = r.signoz_ref_total + excluded.signoz_ref_total, \
                alert_ref_total = r.alert_ref_total + excluded.alert_ref_total, \
+               linked_total = r.linked_total + excluded.linked_total, \
                first_received_at = least(r.first_received_at, excluded.first_received_at), \
                latest_received_at = greatest(r.latest_received_at, excluded.latest_received_at)",
         )
@@ -86,6 +89,7 @@ impl LaneTransaction<'_> {
         .bind(column(rows, |r| r.counters.alert_refs))
         .bind(column(rows, |r| timestamptz(r.first_received_at)))
         .bind(column(rows, |r| timestamptz(r.latest_received_at)))
+        .bind(column(rows, |r| r.linked))
         .execute(&mut *self.transaction)
         .await
         .map_err(Error::doing("add to recurrence"))?;

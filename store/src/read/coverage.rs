@@ -11,8 +11,8 @@ use crate::{Error, projection::coverage::Counters, time, timestamptz};
 pub struct ProviderCoverage {
     pub provider: String,
     pub counters: Counters,
-    /// Events whose raw body is still in the log.
-    pub with_envelope: i64,
+    /// Events whose raw body is still in the log; no table counts them over all time.
+    pub with_envelope: Option<i64>,
     pub latest_received_at: Time,
 }
 
@@ -53,15 +53,39 @@ impl View {
         .fetch_all(&mut *self.transaction)
         .await
         .map_err(Error::doing("count coverage"))?;
-        let row = |row: &PgRow| {
-            Ok(ProviderCoverage {
-                provider: row.try_get("provider")?,
-                counters: counters(row)?,
-                with_envelope: row.try_get("with_envelope")?,
-                latest_received_at: time(row.try_get("latest_received_at")?),
-            })
-        };
-        rows.iter().map(row).collect::<Result<_, _>>().map_err(Error::doing("read coverage"))
+        rows.iter()
+            .map(provider_coverage)
+            .collect::<Result<_, _>>()
+            .map_err(Error::doing("read coverage"))
+    }
+
+    /// The all-time counters of each provider of `project`.
+    pub async fn coverage_of_all(
+        &mut self,
+        project: &str,
+        provider: Option<&str>,
+    ) -> Result<Vec<ProviderCoverage>, Error> {
+        let rows = sqlx::query(
+            "select provider, total, duplicate_total as duplicates, redacted_total as redacted, \
+               missing_source_refs_total as without_refs, sentry_ref_total as sentry_refs, \
+               signoz_ref_total as signoz_refs, alert_ref_total as alert_refs, \
+               null::bigint as with_envelope, latest_received_at \
+             from coverage where generation = $1 and project = $2 \
+               and ($3::text[] is null or project = any($3)) \
+               and ($4::text is null or provider = $4) \
+             order by provider",
+        )
+        .bind(self.generation)
+        .bind(project)
+        .bind(&self.projects)
+        .bind(provider)
+        .fetch_all(&mut *self.transaction)
+        .await
+        .map_err(Error::doing("read coverage of all"))?;
+        rows.iter()
+            .map(provider_coverage)
+            .collect::<Result<_, _>>()
+            .map_err(Error::doing("read coverage of all"))
     }
 
     /// The all-time counters of each provider of `project`, and when it was last really heard.
@@ -89,6 +113,15 @@ impl View {
         };
         rows.iter().map(row).collect::<Result<_, _>>().map_err(Error::doing("read coverage totals"))
     }
+}
+
+fn provider_coverage(row: &PgRow) -> Result<ProviderCoverage, sqlx::Error> {
+    Ok(ProviderCoverage {
+        provider: row.try_get("provider")?,
+        counters: counters(row)?,
+        with_envelope: row.try_get("with_envelope")?,
+        latest_received_at: time(row.try_get("latest_received_at")?),
+    })
 }
 
 /// Reads the columns total, duplicates, redacted, without_refs and the three kinds of reference.

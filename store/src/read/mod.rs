@@ -6,6 +6,7 @@
 pub mod coverage;
 pub mod delivery;
 pub mod event;
+pub mod home;
 pub mod incident;
 pub mod recurrence;
 

@@ -38,7 +38,120 @@ pub struct LinkedRun {
     pub agent: Option<String>,
 }
 
+/// All events of one recurrence key.
+#[derive(Clone, Debug)]
+pub struct RecurringKey {
+    pub recurrence_key: Uuid,
+    /// Identity is that of the latest event.
+    pub provider: String,
+    pub alertname: Option<String>,
+    pub severity: Option<String>,
+    pub namespace: Option<String>,
+    pub target_resource: Option<String>,
+    pub fingerprint: Uuid,
+    pub latest_event: Uuid,
+    pub latest_provider_event_id: String,
+    pub latest_content_preview: Option<String>,
+    pub latest_incident: Option<Uuid>,
+    /// The newest run of that incident.
+    pub latest_run: Option<LinkedRun>,
+    pub counters: Counters,
+    /// Events that belong to an incident.
+    pub linked: i64,
+    pub first_received_at: Time,
+    pub latest_received_at: Time,
+}
+
+/// Sums over all recurrence keys of a project.
+#[derive(Clone, Debug)]
+pub struct RecurringTotals {
+    pub keys: i64,
+    /// Keys with at least two events.
+    pub recurrent: i64,
+    pub events: i64,
+    pub duplicates: i64,
+    /// Events that belong to an incident.
+    pub linked: i64,
+    pub latest_received_at: Option<Time>,
+}
+
 impl View {
+    /// The `limit` most frequent recurrence keys of `project` over all time, of equally frequent
+    /// ones the newest first.
+    pub async fn recurring_keys(
+        &mut self,
+        project: &str,
+        provider: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<RecurringKey>, Error> {
+        let rows = sqlx::query(
+            "select k.*, r.run, r.state, r.agent \
+             from (select *, occurrence_total as total, duplicate_total as duplicates, \
+                 redacted_total as redacted, missing_source_refs_total as without_refs, \
+                 sentry_ref_total as sentry_refs, signoz_ref_total as signoz_refs, \
+                 alert_ref_total as alert_refs \
+               from recurrence \
+               where generation = $1 and project = $2 \
+                 and ($3::text[] is null or project = any($3)) \
+                 and ($4::text is null or provider = $4) \
+               order by occurrence_total desc, latest_received_at desc, recurrence_key \
+               limit $5) k \
+             left join lateral (select run, state, agent from run r \
+               where r.generation = $1 and r.project = k.project \
+                 and r.incident = k.latest_incident \
+               order by started_at desc, run desc limit 1) r on true \
+             order by k.occurrence_total desc, k.latest_received_at desc, k.recurrence_key",
+        )
+        .bind(self.generation)
+        .bind(project)
+        .bind(&self.projects)
+        .bind(provider)
+        .bind(i64::from(limit))
+        .fetch_all(&mut *self.transaction)
+        .await
+        .map_err(Error::doing("read recurrence keys"))?;
+        rows.iter()
+            .map(recurring_key)
+            .collect::<Result<_, _>>()
+            .map_err(Error::doing("read a recurrence key"))
+    }
+
+    /// What [`Self::recurring_keys`] sums to without its limit.
+    pub async fn recurring_totals(
+        &mut self,
+        project: &str,
+        provider: Option<&str>,
+    ) -> Result<RecurringTotals, Error> {
+        let row = sqlx::query(
+            "select count(*) as keys, count(*) filter (where occurrence_total >= 2) as recurrent, \
+               coalesce(sum(occurrence_total), 0)::bigint as events, \
+               coalesce(sum(duplicate_total), 0)::bigint as duplicates, \
+               coalesce(sum(linked_total), 0)::bigint as linked, \
+               max(latest_received_at) as latest_received_at \
+             from recurrence where generation = $1 and project = $2 \
+               and ($3::text[] is null or project = any($3)) \
+               and ($4::text is null or provider = $4)",
+        )
+        .bind(self.generation)
+        .bind(project)
+        .bind(&self.projects)
+        .bind(provider)
+        .fetch_one(&mut *self.transaction)
+        .await
+        .map_err(Error::doing("sum recurrence"))?;
+        let totals = |row: PgRow| {
+            Ok(RecurringTotals {
+                keys: row.try_get("keys")?,
+                recurrent: row.try_get("recurrent")?,
+                events: row.try_get("events")?,
+                duplicates: row.try_get("duplicates")?,
+                linked: row.try_get("linked")?,
+                latest_received_at: row.try_get::<Option<_>, _>("latest_received_at")?.map(time),
+            })
+        };
+        totals(row).map_err(Error::doing("sum recurrence"))
+    }
+
     /// The newest `limit` events of `project` that can recur, newest first: heartbeats and tests
     /// are left out.
     pub async fn recurring_events(
@@ -104,13 +217,38 @@ impl View {
     }
 }
 
-fn recurring_event(row: &PgRow) -> Result<RecurringEvent, sqlx::Error> {
-    let run = match row.try_get("run")? {
+fn recurring_key(row: &PgRow) -> Result<RecurringKey, sqlx::Error> {
+    Ok(RecurringKey {
+        recurrence_key: row.try_get("recurrence_key")?,
+        provider: row.try_get("provider")?,
+        alertname: row.try_get("alertname")?,
+        severity: row.try_get("severity")?,
+        namespace: row.try_get("namespace")?,
+        target_resource: row.try_get("target_resource")?,
+        fingerprint: row.try_get("fingerprint")?,
+        latest_event: row.try_get("latest_event_id")?,
+        latest_provider_event_id: row.try_get("latest_provider_event_id")?,
+        latest_content_preview: row.try_get("latest_content_preview")?,
+        latest_incident: row.try_get("latest_incident")?,
+        latest_run: linked_run(row)?,
+        counters: counters(row)?,
+        linked: row.try_get("linked_total")?,
+        first_received_at: time(row.try_get("first_received_at")?),
+        latest_received_at: time(row.try_get("latest_received_at")?),
+    })
+}
+
+/// Reads the columns run, state and agent.
+fn linked_run(row: &PgRow) -> Result<Option<LinkedRun>, sqlx::Error> {
+    Ok(match row.try_get("run")? {
         None => None,
         Some(run) => {
             Some(LinkedRun { run, state: row.try_get("state")?, agent: row.try_get("agent")? })
         }
-    };
+    })
+}
+
+fn recurring_event(row: &PgRow) -> Result<RecurringEvent, sqlx::Error> {
     Ok(RecurringEvent {
         recurrence_key: row.try_get("recurrence_key")?,
         event: row.try_get("event_id")?,
@@ -127,7 +265,7 @@ fn recurring_event(row: &PgRow) -> Result<RecurringEvent, sqlx::Error> {
         signoz_refs: i64::from(row.try_get::<i32, _>("signoz_ref_count")?),
         alert_refs: i64::from(row.try_get::<i32, _>("alert_ref_count")?),
         incident: row.try_get("incident")?,
-        run,
+        run: linked_run(row)?,
         received_at: time(row.try_get("received_at")?),
     })
 }

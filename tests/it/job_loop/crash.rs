@@ -75,8 +75,9 @@ async fn a_worker_that_lost_its_lease_changes_nothing() {
     assert!(!store.store_result(&late, b"late", End::Done, None).await.unwrap());
     assert!(!store.settle(&late, End::Done, None).await.unwrap());
     assert!(!store.retry(&late, Duration::ZERO, "late").await.unwrap());
-    assert!(store.store_result(&next, b"next", End::Parked, Some("why")).await.unwrap());
-    assert!(store.retry(&next, Duration::ZERO, "the log is away").await.unwrap());
+    // NUL, which no column takes, must not make a row that can never be written.
+    assert!(store.store_result(&next, b"next", End::Parked, Some("why\0")).await.unwrap());
+    assert!(store.retry(&next, Duration::ZERO, "the log\0 is away").await.unwrap());
 
     // and what was kept comes with the next claim
     let third = store.claim(Queue::Send, 1, PATIENCE, &[]).await.unwrap().remove(0);

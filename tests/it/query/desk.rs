@@ -304,6 +304,7 @@ impl Sample {
             episode: 1,
             risk: Risk::High,
             facts: self.facts(),
+            rule: None,
         })))
     }
 

@@ -2,23 +2,26 @@
 
 use proptest::prelude::*;
 use schemas::{
+    Alert,
     Status::{self, Firing, Resolved, Suppressed},
     Time,
     event::Effect,
 };
 
-use super::{LANE, ONE, effects, fold, words};
+use super::{LANE, ONE, effects, fold};
 use crate::{
     effect::Effects,
     invariant,
     observe::{
-        Found, LaneState, Prepared, SeenKey,
-        samples::{alert, delivery, second},
+        Found, LaneState, Prepared, Problem, Scope, SeenKey, fingerprint,
+        samples::{alert, delivery, project, second},
+        scope,
     },
     replay::Tables,
 };
 
-/// One delivery of the property test: when it comes, its sender's id, its alerts.
+/// One delivery of the property test: when it comes, its sender's id, its alerts. Every second
+/// problem is Sentry's, where the occurrence decides on the environment.
 type Sent = (i64, Option<u8>, Vec<(u8, Status, Option<i64>, Option<u8>)>);
 
 fn deliveries() -> impl Strategy<Value = Vec<Sent>> {
@@ -28,19 +31,31 @@ fn deliveries() -> impl Strategy<Value = Vec<Sent>> {
     prop::collection::vec(told, 1..40)
 }
 
+fn report(
+    (problem, status, status_at, occurrence): &(u8, Status, Option<i64>, Option<u8>),
+) -> Alert {
+    let mut alert = alert(&problem.to_string());
+    alert.facts.status = *status;
+    alert.status_at = status_at.map(second);
+    alert.occurrence = occurrence.map(|o| o.to_string());
+    if problem % 2 == 1 {
+        alert.facts.provider = "sentry".into();
+        let environments = ["production", "staging", "testing"];
+        alert.facts.environment = occurrence.map(|o| environments[usize::from(o) % 3].to_owned());
+    }
+    alert
+}
+
+fn alerts(told: &[Sent]) -> impl Iterator<Item = Alert> {
+    told.iter().flat_map(|(_, _, alerts)| alerts.iter().map(report))
+}
+
 fn records(told: &[Sent]) -> Vec<Prepared> {
     (1u64..)
         .zip(told)
         .map(|(n, (received, key, alerts))| {
-            let alerts = alerts.iter().map(|(problem, status, status_at, occurrence)| {
-                let mut alert = alert(&problem.to_string());
-                alert.facts.status = *status;
-                alert.status_at = status_at.map(second);
-                alert.occurrence = occurrence.map(|o| o.to_string());
-                alert
-            });
             let key = key.map(|k| SeenKey { key: uuid::Uuid::from_u128(k.into()), seconds: 90 });
-            delivery(n, second(*received), alerts.collect(), key)
+            delivery(n, second(*received), alerts.iter().map(report).collect(), key)
         })
         .collect()
 }
@@ -68,6 +83,7 @@ proptest! {
         for prepared in records(&told) {
             let missing = state.missing([&prepared]);
             state.learn(missing, Found::default()).unwrap();
+            prop_assert!(state.listed([&prepared]).problems.is_empty());
             state.fold(prepared, &mut made);
         }
         prop_assert_eq!(&made.events, &oracle.events);
@@ -86,14 +102,30 @@ proptest! {
         // is_duplicate: whatever opened or advanced nothing; the rest changed something.
         let seen = effects(&folded);
         let duplicates = seen.iter().filter(|(e, _)| e.is_duplicate()).count();
-        let changed = words(&folded)
+        // One alert may close its problem in several environments.
+        let changed: std::collections::BTreeSet<_> = folded
+            .events
             .iter()
-            .filter(|w| matches!(**w, "opened" | "resolved" | "suppressed"))
-            .count();
+            .filter(|e| matches!(e.kind.word(), "opened" | "resolved" | "suppressed"))
+            .map(|e| e.at)
+            .collect();
         let idle = seen.iter().filter(|(e, _)| *e == Effect::NothingToClose).count();
-        prop_assert_eq!(seen.len(), duplicates + changed + idle);
+        prop_assert_eq!(seen.len(), duplicates + changed.len() + idle);
         prop_assert_eq!(folded.openings.len(), folded.triage.len());
         let ids: std::collections::BTreeSet<_> = folded.events.iter().map(|e| e.id).collect();
         prop_assert_eq!(ids.len(), folded.events.len());
+        // What is open in an environment, and nothing else, is on the list of the whole.
+        let listed: std::collections::BTreeSet<_> = folded
+            .problems
+            .values()
+            .flat_map(|p| p.elsewhere.iter().flatten().map(|other| other.fingerprint))
+            .collect();
+        let open: std::collections::BTreeSet<_> = alerts(&told)
+            .map(|alert| (fingerprint(&project(), &alert), alert))
+            .filter(|(own, alert)| matches!(scope(&project(), alert, *own), Scope::One { .. }))
+            .map(|(own, _)| own)
+            .filter(|own| folded.problems.get(&(project(), *own)).is_some_and(Problem::is_open))
+            .collect();
+        prop_assert_eq!(listed, open);
     }
 }

@@ -82,3 +82,30 @@ fn r11_basic_and_bearer_with_two_valid_during_rotation() {
     check(None, Err("credentials_missing"));
     assert!(!format!("{credentials:?}").contains("pass"));
 }
+
+#[test]
+fn a_small_body_does_not_become_a_large_one() {
+    // Given a group whose labels are large, and as many alerts without any as a body can hold ...
+    let labels: serde_json::Map<String, Value> =
+        (0..200).map(|n| (format!("label{n}"), json!("x".repeat(2000)))).collect();
+    let computed = fingerprint(Some(&Value::Object(labels.clone())));
+    let parts = vec![json!({}); 150_000];
+    let body = json!({"status": "firing", "commonLabels": labels, "alerts": parts}).to_string();
+    assert!(body.len() < 896 * 1024, "{}", body.len());
+    // ... when it is read, then all of it fits into memory many times over ...
+    let Normalised::Alerts { alerts, .. } = normalise("alertmanager", &json!({}), body.as_bytes())
+    else {
+        panic!("no alerts")
+    };
+    let size = |alert: &Alert| {
+        let pairs = alert.facts.labels.iter().chain(&alert.facts.annotations);
+        pairs.map(|(n, v)| n.len() + v.len()).sum::<usize>() + alert.content.text.len()
+    };
+    let total: usize = alerts.iter().map(size).sum();
+    assert!(total < 128 << 20, "{} alerts hold {total} bytes", alerts.len());
+    // ... says what was left out, and who they are is that of all labels.
+    assert_eq!(alerts.len(), MAX_ALERTS);
+    assert!(alerts[0].notes.iter().any(|n| n.contains("140000 alerts")), "{:?}", alerts[0].notes);
+    assert_eq!(alerts[0].identity, [computed]);
+    assert!(alerts[0].notes.iter().any(|n| n.contains("too much")), "{:?}", alerts[0].notes);
+}

@@ -93,7 +93,11 @@ pub(super) fn alert(
             (Status::Firing, None) => None,
         },
         identity: identity.iter().map(|part| build::bounded_id(part)).collect(),
-        occurrence: event_id.as_ref().map(|id| format!("event:{id}")),
+        // Who reopens an issue reports no event, though the last one may stand beside it.
+        occurrence: event_id
+            .as_ref()
+            .filter(|_| action != "unresolved")
+            .map(|id| format!("event:{id}")),
         refs: SourceRefs {
             sentry: [
                 issue_id.as_ref().map(|id| format!("issue:{id}")),

@@ -141,40 +141,36 @@ impl Shape {
         }
     }
 
-    /// What stays the same over the sender's retries: resource, action and ids.
+    /// What stays the same over the sender's retries, and differs in everything else it sends:
+    /// resource, action and ids.
     ///
-    /// An issue's state changes have no id of their own. What an issue looked like when it changed
-    /// tells one regression from the next.
+    /// A change of an issue's state has no such thing. Resolved, reopened and resolved again reads
+    /// the same twice; and to apply a retry of one again changes nothing.
     pub fn key_parts(&self, body: &Value) -> Option<Vec<String>> {
         let (issue, event) = self.subjects(body);
-        let mut parts = vec![self.word().to_owned()];
-        parts.push(text(body, &["action"]).unwrap_or_default().to_owned());
-        let mut add = |value: Option<String>| parts.push(value.unwrap_or_default());
+        let action = text(body, &["action"]).unwrap_or_default();
+        let mut parts = vec![self.word().to_owned(), action.to_owned()];
+        let event_id = event.and_then(event_id);
         match self {
-            Self::Issue | Self::ActivityAlert | Self::Error | Self::EventAlert => {
-                let issue_id = issue_id(issue, event);
-                let event_id = event.and_then(event_id);
-                if issue_id.is_none() && event_id.is_none() {
-                    return None;
-                }
-                let changes = event_id.is_none();
-                add(issue_id);
-                add(event_id);
+            Self::Issue if action == "created" => {
+                parts.push(issue_id(issue, event)?);
+                parts.extend(event_id);
+            }
+            Self::Issue if action != "triggered" => return None,
+            Self::Issue | Self::Error | Self::EventAlert => {
+                parts.push(issue_id(issue, event).unwrap_or_default());
+                parts.push(event_id?);
                 // Two rules may report one event.
-                for rule in ["triggered_rule", "activity"] {
-                    add(at(body, &["data", rule]).map(ToString::to_string));
-                }
-                if let Some(issue) = issue.filter(|_| changes) {
-                    for field in ["lastSeen", "status", "substatus", "statusDetails"] {
-                        add(at(issue, &[field]).map(ToString::to_string));
-                    }
-                }
+                parts.extend(at(body, &["data", "triggered_rule"]).map(ToString::to_string));
             }
             Self::MetricAlert => {
-                let alert = at(body, &["data", "metric_alert"])?;
-                add(Some(id(alert, &["id"])?));
+                parts.push(id(at(body, &["data", "metric_alert"])?, &["id"])?);
             }
-            Self::Other(_) | Self::Unknown(_) | Self::Empty | Self::Mismatch { .. } => return None,
+            Self::ActivityAlert
+            | Self::Other(_)
+            | Self::Unknown(_)
+            | Self::Empty
+            | Self::Mismatch { .. } => return None,
         }
         Some(parts)
     }

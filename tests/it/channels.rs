@@ -1,0 +1,312 @@
+//! The chat channels against receivers that enforce their providers' rules: from a decision event
+//! through notify and deliver to what stands in the chat, in the tables and in the log.
+
+mod refusals;
+mod secrets;
+mod telling;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use eventlog::{Appender, AppenderConfig, Log, Read};
+use futures_util::StreamExt;
+use lanes::{
+    Item, JobLoop, JobLoopConfig, Out, Performed, Stage, Work,
+    job::{Job, Queue},
+};
+use notifier_worker::{Channels, Config, DeliverWork, NotifyStage, Sender};
+use runtime::{
+    Clock, Controller, Shutdown,
+    http_client::{ClientConfig, build},
+};
+use schemas::{
+    Event, EventId, Facts, Fingerprint, IncidentId, InputPosition, Lane, LaneKey, Position,
+    ProducerId, ProjectId, Record, RecordFrame, Time,
+    alert::Risk,
+    event::{Cause, EVENT_VERSION, Kind, Opened, Resolved},
+    job::{SendKind, SendResult},
+    record::{Body, SendOutcome},
+    subject::{Class, EventChannel, deliveries, deliveries_stream},
+};
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use store::lane::LaneConnection;
+use tests::{GENERATION, World, receivers::telegram};
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use uuid::Uuid;
+
+const LANE: Lane = Lane(2);
+const LEASE: Duration = Duration::from_secs(30);
+
+/// No wait in these tests is longer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The bot's signing secret.
+const SECRET: &str = "a-signing-secret-of-these-tests";
+
+/// One lane of notify, and deliver beside it, for the configured channels.
+struct Office {
+    stage: NotifyStage,
+    work: Arc<DeliverWork>,
+    lane: LaneConnection,
+    state: <NotifyStage as Stage>::State,
+    log: Arc<dyn Log>,
+    appender: Appender,
+    sql: PgConnection,
+    sequence: u64,
+    world: World,
+}
+
+impl Office {
+    async fn open(channels: Value) -> Self {
+        let world = World::start().await;
+        let configs: BTreeMap<_, _> = serde_json::from_value(channels).unwrap();
+        let channels = Arc::new(Channels::new(&configs).unwrap());
+        let config = Config::default();
+        config.check(&channels).unwrap();
+        let sender = Sender::new(
+            build(&ClientConfig::default()).unwrap(),
+            Clock::system(),
+            Arc::new(|_| ()),
+        );
+        let stage = NotifyStage::new(Arc::clone(&channels), None);
+        let store = world.store.clone();
+        let work = DeliverWork::new(config, channels, store.clone(), sender, Clock::system());
+        let mut lane = store.own_lane("notify", GENERATION, LANE).await.unwrap().unwrap();
+        let state = stage.load(&mut lane, LANE).await.unwrap();
+        let log = world.log().await;
+        let (appender, driver) = Appender::start(
+            Arc::clone(&log),
+            AppenderConfig {
+                producer: ProducerId(runtime::random_uuid()),
+                lanes: world.lanes,
+                budget: Duration::from_millis(900),
+                max_queued_bytes: 1 << 20,
+            },
+        );
+        tokio::spawn(driver);
+        let sql = world.sql().await;
+        Self { stage, work: Arc::new(work), lane, state, log, appender, sql, sequence: 0, world }
+    }
+
+    /// Incident number `n` of `project` opens.
+    async fn fire(&mut self, project: &str, n: u16, facts: Facts) {
+        let incident = incident(project, n);
+        let opening = self.next_position();
+        sqlx::query(
+            "insert into incident_number (project, day, number, incident, opening)
+             values ($1, '20260102', $2, $3, $4)",
+        )
+        .bind(project)
+        .bind(i32::from(n))
+        .bind(incident.0)
+        .bind(opening.to_string())
+        .execute(&mut self.sql)
+        .await
+        .unwrap();
+        let opened = Opened {
+            incident,
+            fingerprint: Fingerprint(incident.0),
+            cause: Cause::New,
+            episode: 1,
+            risk: Risk::High,
+            facts,
+            rule: None,
+        };
+        self.batch(project, Kind::Opened(Box::new(opened))).await;
+    }
+
+    /// Its episode is over.
+    async fn resolve(&mut self, project: &str, n: u16, facts: Facts) {
+        let incident = incident(project, n);
+        let resolved = Resolved {
+            incident,
+            fingerprint: Fingerprint(incident.0),
+            opening: self.next_position(),
+            occurrences: 1,
+            facts,
+        };
+        self.batch(project, Kind::Resolved(Box::new(resolved))).await;
+    }
+
+    fn next_position(&self) -> Position {
+        InputPosition { incarnation: 7, sequence: self.sequence + 1, record: 0 }.alert(0)
+    }
+
+    /// Folds one event as a batch of its own.
+    async fn batch(&mut self, project: &str, kind: Kind) {
+        let at = self.next_position();
+        self.sequence += 1;
+        let event = Event {
+            version: EVENT_VERSION,
+            id: EventId(Uuid::from_u128(u128::from(self.sequence))),
+            at,
+            lane_time: told_at(),
+            project: Some(ProjectId::new(project).unwrap()),
+            rules: "observed".into(),
+            kind,
+        };
+        let item = Item {
+            at: at.input,
+            bytes: Bytes::from(schemas::codec::encode(&event)),
+            stored_at: event.lane_time,
+            of_all: false,
+            channel: Some(EventChannel::Decision),
+        };
+        let prepared = self.stage.prepare(&item).unwrap();
+        let mut out = Out::default();
+        self.stage.fold(&mut self.state, item, prepared, &mut out);
+        let mut transaction = self.lane.begin().await.unwrap();
+        self.stage.write(&mut transaction, &mut self.state, &mut out).await.unwrap();
+        transaction.commit().await.unwrap();
+    }
+
+    /// Delivers until it is told to stop.
+    fn deliver(&self) -> (JoinHandle<()>, Controller) {
+        let (shutdown, controller) = Shutdown::new();
+        let job_loop = JobLoop::new(
+            Arc::clone(&self.work),
+            self.world.store.clone(),
+            self.appender.clone(),
+            Clock::system(),
+            JobLoopConfig::default(),
+        );
+        (tokio::spawn(job_loop.run(shutdown)), controller)
+    }
+
+    /// Delivers until every job is over.
+    async fn deliver_all(&mut self) {
+        let (task, controller) = self.deliver();
+        let over = async {
+            loop {
+                let left: i64 = sqlx::query_scalar(
+                    "select count(*) from job where state in ('pending', 'claimed')",
+                )
+                .fetch_one(&mut self.sql)
+                .await
+                .unwrap();
+                if left == 0 {
+                    return;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, over).await.unwrap();
+        controller.stop();
+        timeout(PATIENCE, task).await.unwrap().unwrap();
+    }
+
+    /// Claims what there is, by target.
+    async fn claim(&self) -> BTreeMap<String, Job> {
+        let jobs = self.world.store.claim(Queue::Send, 10, LEASE, &[]).await.unwrap();
+        jobs.into_iter().map(|job| (job.target.clone(), job)).collect()
+    }
+
+    /// Performs a job as a worker does that dies before it keeps the result.
+    async fn perform(&self, job: &Job) -> SendResult {
+        match self.work.perform(job).await.unwrap() {
+            Performed::Finish { result, .. } => {
+                schemas::codec::decode("send result", &result).unwrap()
+            }
+            retry @ Performed::Retry { .. } => panic!("{retry:?}"),
+        }
+    }
+
+    /// State and reason of each job, by target.
+    async fn jobs(&mut self) -> BTreeMap<String, (String, String)> {
+        let rows: Vec<(String, String, Option<String>)> =
+            sqlx::query_as("select target, state, reason from job")
+                .fetch_all(&mut self.sql)
+                .await
+                .unwrap();
+        rows.into_iter()
+            .map(|(target, state, reason)| (target, (state, reason.unwrap_or_default())))
+            .collect()
+    }
+
+    /// What the log says became of each send, in order.
+    async fn outcomes(&self) -> Vec<SendOutcome> {
+        let of = |record: Record| match record.body {
+            Body::Outcome(outcome) => *outcome,
+            other => panic!("{other:?} is no outcome"),
+        };
+        self.frames()
+            .await
+            .iter()
+            .flat_map(|bytes| {
+                let frame = RecordFrame::parse(bytes).unwrap();
+                frame.records.iter().map(|b| of(Record::decode(b).unwrap())).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    /// The lane's frames of the log as they stand there.
+    async fn frames(&self) -> Vec<Bytes> {
+        let stream = deliveries_stream(&self.world.namespace);
+        let subject = deliveries(&self.world.namespace, LaneKey::Lane(LANE), Class::Data);
+        let Some(last) = self.log.last(&stream, &subject).await.unwrap() else {
+            return Vec::new();
+        };
+        let read = Read { stream, filters: vec![subject], from: 1 };
+        let mut messages = self.log.read(read).await.unwrap();
+        let mut frames = Vec::new();
+        loop {
+            let message = timeout(PATIENCE, messages.next()).await.unwrap().unwrap().unwrap();
+            frames.push(message.payload);
+            if message.sequence == last.sequence {
+                return frames;
+            }
+        }
+    }
+}
+
+fn incident(project: &str, n: u16) -> IncidentId {
+    IncidentId(schemas::id::hash(&[project.as_bytes(), &n.to_be_bytes()]))
+}
+
+/// When everything here was decided.
+fn told_at() -> Time {
+    "2026-01-01T21:40:00Z".parse().unwrap()
+}
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../domain/fixtures/notify")
+}
+
+fn fixture(name: &str) -> String {
+    std::fs::read_to_string(fixtures().join(name)).unwrap()
+}
+
+/// The sample that the rendered fixtures of a provider are made from.
+fn sample(provider: &str, kind: SendKind) -> Facts {
+    let mut facts: Value =
+        serde_json::from_str(&fixture(&format!("{provider}.facts.json"))).unwrap();
+    serde_json::from_value(facts[kind.word()].take()).unwrap()
+}
+
+fn feishu(url: &str, secret: &str) -> Value {
+    json!({
+        "kind": "feishu", "url": url, "secret": secret, "allow_private": true, "timeout_ms": 2_000,
+    })
+}
+
+fn telegram(url: &str) -> Value {
+    json!({
+        "kind": "telegram", "url": url, "token": telegram::TOKEN, "chat_id": telegram::CHAT,
+        "allow_private": true, "timeout_ms": 2_000,
+    })
+}
+
+/// `base` with one key set.
+fn with(mut base: Value, key: &str, value: Value) -> Value {
+    base[key] = value;
+    base
+}

@@ -1,0 +1,165 @@
+//! What arrives, also when the receiver asks for patience or refuses the form.
+
+use tests::receivers::{Fault, feishu, telegram};
+
+use super::*;
+
+/// A card without what differs from attempt to attempt.
+fn unsigned(mut body: Value) -> Value {
+    let fields = body.as_object_mut().unwrap();
+    assert!(fields.remove("sign").is_some() && fields.remove("timestamp").is_some());
+    body
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r66_fire_and_resolve_of_each_provider_arrive_in_each_channel_as_rendered() {
+    let bot = feishu::Bot::start(Some(SECRET), None).await;
+    let api = telegram::Api::start().await;
+    let mut office = Office::open(json!({
+        "team": super::feishu(&bot.url, SECRET),
+        "chat": with(super::telegram(&api.url), "thread_id", json!(telegram::THREAD)),
+    }))
+    .await;
+
+    // Given one incident of each provider, each with number 7 of its project.
+    let providers = ["sentry", "alertmanager"];
+    for provider in providers {
+        office.fire(provider, 7, sample(provider, SendKind::Fire)).await;
+        office.resolve(provider, 7, sample(provider, SendKind::Resolve)).await;
+    }
+    office.deliver_all().await;
+
+    // Then each arrived once, as the fixture says, fire before resolve.
+    let cards: Vec<Value> = bot.inbox.taken().into_iter().map(unsigned).collect();
+    let messages = api.inbox.taken();
+    assert_eq!((cards.len(), messages.len()), (4, 4));
+    for provider in providers {
+        let [fire, resolve] = ["fire", "resolve"].map(|kind| {
+            let card: Value =
+                serde_json::from_str(&fixture(&format!("{provider}.feishu.{kind}.json"))).unwrap();
+            let message = json!({
+                "chat_id": telegram::CHAT,
+                "message_thread_id": telegram::THREAD,
+                "text": fixture(&format!("{provider}.telegram.{kind}.txt")),
+                "link_preview_options": {"is_disabled": true},
+            });
+            let place = |all: &[Value], one: &Value| {
+                all.iter()
+                    .position(|other| other == one)
+                    .unwrap_or_else(|| panic!("{one:#} is not in {all:#?}"))
+            };
+            (place(&cards, &card), place(&messages, &message))
+        });
+        assert!(fire.0 < resolve.0 && fire.1 < resolve.1, "{provider}: {fire:?} {resolve:?}");
+    }
+
+    // And the log says so, with Telegram's message ids.
+    let mut told: Vec<(String, SendResult)> =
+        office.outcomes().await.into_iter().map(|o| (o.channel, o.result)).collect();
+    told.sort_by_key(|(channel, result)| (channel.clone(), format!("{result:?}")));
+    let delivered = |channel: &str, id: Option<&str>| {
+        (channel.to_owned(), SendResult::Delivered(id.map(str::to_owned)))
+    };
+    let expect: Vec<_> = std::iter::repeat_n(delivered("feishu", None), 4)
+        .chain(["100", "101", "102", "103"].map(|id| delivered("telegram", Some(id))))
+        .collect();
+    assert_eq!(told, expect);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a7_limits_of_the_rate_are_honoured_and_nothing_is_lost() {
+    let bot = feishu::Bot::start(Some(SECRET), None).await;
+    let api = telegram::Api::start().await;
+    let mut office = Office::open(json!({
+        "team": super::feishu(&bot.url, SECRET),
+        "chat": with(super::telegram(&api.url), "receivers", json!(["default"])),
+    }))
+    .await;
+
+    // Given more incidents at once than five or one a second.
+    for n in 1..=12 {
+        office.fire("shop", n, sample("sentry", SendKind::Fire)).await;
+        if n == 4 {
+            // The rest is for the bot alone: Telegram's chat would take twelve seconds.
+            office.deliver_all().await;
+            let configs = json!({ "team": super::feishu(&bot.url, SECRET) });
+            let configs: BTreeMap<_, _> = serde_json::from_value(configs).unwrap();
+            office.stage = NotifyStage::new(Arc::new(Channels::new(&configs).unwrap()), None);
+        }
+    }
+    office.deliver_all().await;
+
+    // Then both refused some, and every message arrived once.
+    let limited = |all: Vec<Value>, is: &dyn Fn(&Value) -> bool| {
+        assert!(!all.is_empty() && all.iter().all(is), "{all:?}");
+        all.len()
+    };
+    let bots = limited(bot.inbox.refused(), &|answer| answer["code"] == 11232);
+    let chats = limited(api.inbox.refused(), &|answer| answer["error_code"] == 429);
+    assert_eq!((bot.inbox.taken().len(), api.inbox.taken().len()), (12, 4));
+    // A target that asks for quiet is left alone: not every message is offered at every turn.
+    assert!(bots <= 16 && chats <= 12, "{bots} and {chats} in vain");
+    let mut texts: Vec<String> =
+        api.inbox.taken().iter().map(|m| m["text"].as_str().unwrap().to_owned()).collect();
+    texts.sort_unstable();
+    texts.dedup();
+    assert_eq!(texts.len(), 4, "each incident once");
+    let states: Vec<i64> = sqlx::query_scalar("select count(*) from job group by state")
+        .fetch_all(&mut office.sql)
+        .await
+        .unwrap();
+    assert_eq!(states, [16], "all done: {:?}", office.jobs().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a6_what_is_too_long_or_refused_as_it_is_put_is_told_plainly() {
+    let bot = feishu::Bot::start(Some(SECRET), None).await;
+    let mut office = Office::open(json!({ "team": super::feishu(&bot.url, SECRET) })).await;
+    let long = Facts { message: Some("*".repeat(8_000)), ..sample("sentry", SendKind::Fire) };
+    let vast =
+        Facts { url: Some(format!("https://example.com/{}", "x".repeat(30_000))), ..long.clone() };
+    let kinds = || -> Vec<Value> {
+        bot.inbox.taken().iter().map(|body| body["msg_type"].clone()).collect()
+    };
+    // A long text is cut; what is too long even so goes without a card.
+    office.fire("shop", 1, long).await;
+    office.deliver_all().await;
+    office.fire("shop", 2, vast).await;
+    office.deliver_all().await;
+    assert_eq!(kinds(), ["interactive", "text"]);
+
+    // A card the bot refuses is told at once without one; nothing else rings anybody.
+    for code in [11246, 11310] {
+        let answer = json!({ "code": code, "msg": "Failed to create card content" });
+        bot.inbox.fail_next([Fault::Answer(200, answer)]);
+        office.fire("shop", code - 11_240, sample("sentry", SendKind::Fire)).await;
+        office.deliver_all().await;
+    }
+    assert_eq!(kinds(), ["interactive", "text", "text", "text"]);
+    let last = bot.inbox.taken().pop().unwrap();
+    let expect = fixture("sentry.telegram.fire.txt").replace("-007", "-070").replace('<', "＜");
+    assert_eq!(last["content"]["text"], expect);
+    assert_eq!(office.jobs().await["team"].0, "done");
+    assert_eq!(bot.inbox.arrivals().len(), 6, "each refusal was followed by one plain message");
+
+    // Both forms refused: given up, with both reasons.
+    let refusal = |code| Fault::Answer(200, json!({ "code": code, "msg": "no" }));
+    bot.inbox.fail_next([refusal(11246), refusal(31415)]);
+    office.fire("shop", 100, sample("sentry", SendKind::Fire)).await;
+    let job = office.claim().await.remove("team").unwrap();
+    let expect = "code 11246: no; told plainly: code 31415: no";
+    assert_eq!(office.perform(&job).await, SendResult::Refused(expect.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a6_telegram_is_told_again_where_it_refuses_markup() {
+    let api = telegram::Api::start().await;
+    let mut office = Office::open(json!({ "chat": super::telegram(&api.url) })).await;
+    let said = "Bad Request: can't parse entities: unmatched tag";
+    let answer = json!({ "ok": false, "error_code": 400, "description": said });
+    api.inbox.fail_next([Fault::Answer(400, answer)]);
+    office.fire("shop", 7, sample("sentry", SendKind::Fire)).await;
+    let job = office.claim().await.remove("chat").unwrap();
+    assert_eq!(office.perform(&job).await, SendResult::Delivered(Some("100".into())));
+    assert_eq!(api.inbox.taken()[0]["text"], fixture("sentry.telegram.fire.txt"));
+}

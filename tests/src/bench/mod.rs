@@ -1,0 +1,32 @@
+//! The benches: figures of the whole, each beside its target, measured in one run on this machine.
+//!
+//! Every server is a process of its own on a free loopback port, so that what each costs can be
+//! read from `/proc`. The load generator shares the machine with what it measures, as it did when
+//! the targets were set; what counts are ratios within one run. One file per subject:
+//! [`ingest`] (accepting), [`pipeline`] (from a request to a row), [`visible`] (how soon).
+
+pub mod figures;
+pub mod ingest;
+pub mod pipeline;
+pub mod process;
+pub mod traffic;
+pub mod visible;
+pub mod wal;
+
+use std::time::Duration;
+
+/// How long to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale(pub f64);
+
+impl Scale {
+    /// A time of the standard run, scaled; never shorter than a second.
+    pub fn time(self, seconds: f64) -> Duration {
+        Duration::from_secs_f64((seconds * self.0).max(1.0))
+    }
+}
+
+/// Says on stderr what happens now, because stdout is for the figures.
+pub fn step(text: &str) {
+    eprintln!("bench: {text}");
+}

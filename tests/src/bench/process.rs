@@ -1,0 +1,202 @@
+//! The processes that are measured: started from this very program, watched through `/proc`.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bellwether::{
+    Hooks, Role,
+    commands::{read_config, run::GRACE},
+    roles::{self, Listeners},
+};
+use ingest::Discard;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use runtime::{Clock, Shutdown, http_server};
+use tokio::net::TcpListener;
+
+/// What a child of the bench program plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Roles of the product.
+    Roles(&'static str),
+    /// The ingest routes with nothing behind them.
+    Edge,
+}
+
+/// First argument of a child.
+pub const CHILD: &str = "child";
+/// What an edge has for roles.
+const EDGE: &str = "edge";
+/// Every role of the product.
+pub const ALL_ROLES: Part = Part::Roles("ingest,triage-worker,notifier-worker,projector,console");
+
+/// A running child; killed when dropped.
+#[derive(Debug)]
+pub struct Program {
+    child: Child,
+    /// Where it receives webhooks.
+    pub address: SocketAddr,
+}
+
+impl Program {
+    /// Starts this program as a child that plays `part`; returns when it listens. Its log lines go
+    /// to `log`, or are written and thrown away.
+    pub fn start(part: Part, config: &Path, log: Option<&Path>) -> Self {
+        let roles = match part {
+            Part::Roles(roles) => roles,
+            Part::Edge => EDGE,
+        };
+        let lines = match log {
+            Some(file) => File::options().create(true).append(true).open(file).unwrap().into(),
+            None => Stdio::null(),
+        };
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([CHILD, config.to_str().unwrap(), roles])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(lines)
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().parse().unwrap_or_else(|_| {
+            panic!("{roles} ended while starting; run with --log FILE and read it")
+        });
+        Self { child, address }
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it in order, or after ten seconds anyhow.
+    pub fn stop(&mut self) {
+        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What a child does: plays its part until told to stop.
+pub async fn child(config: &Path, part: &str) {
+    let checked = read_config(Some(config)).unwrap();
+    let log = &checked.config.log;
+    runtime::telemetry::init(log.format, &log.filter).unwrap();
+    if part == EDGE {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        println!("{}", listener.local_addr().unwrap());
+        let config = &checked.config.ingest;
+        let app = ingest::router(config, Arc::clone(&checked.sources), Discard, Clock::system());
+        let (shutdown, _controller) = Shutdown::new();
+        return http_server::serve(listener, app, config.limits(), shutdown).await;
+    }
+    let roles: BTreeSet<Role> = part.split(',').map(|r| r.parse().unwrap()).collect();
+    let listeners = Listeners::open(&checked, &roles).await.unwrap();
+    let address = listeners.ingest_address().unwrap();
+    let process = roles::start(&checked, &roles, listeners, Hooks::default()).await.unwrap();
+    println!("{address}");
+    process.run_until_stopped(GRACE).await.unwrap();
+}
+
+/// Processor seconds used so far, by process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cpu {
+    pub roles: f64,
+    pub nats: f64,
+    /// The postmaster and all its children, those that ended included.
+    pub postgres: f64,
+    pub generator: f64,
+}
+
+impl Cpu {
+    /// Reads `/proc`; what is not running counts 0. Backends in `without` are the bench's own.
+    pub fn read(roles: u32, nats: u32, postgres: u32, without: &[u32]) -> Self {
+        let children: f64 = children_of(postgres)
+            .into_iter()
+            .filter(|pid| !without.contains(pid))
+            .map(|pid| seconds(pid, false))
+            .sum();
+        Self {
+            roles: seconds(roles, false),
+            nats: seconds(nats, false),
+            postgres: seconds(postgres, true) + children,
+            generator: seconds(std::process::id(), false),
+        }
+    }
+
+    /// Cores used on average since `earlier`, `over` ago.
+    pub fn cores_since(self, earlier: Self, over: Duration) -> Self {
+        let cores = |now: f64, then: f64| (now - then).max(0.0) / over.as_secs_f64();
+        Self {
+            roles: cores(self.roles, earlier.roles),
+            nats: cores(self.nats, earlier.nats),
+            postgres: cores(self.postgres, earlier.postgres),
+            generator: cores(self.generator, earlier.generator),
+        }
+    }
+
+    /// Roles and both servers.
+    pub fn product(self) -> f64 {
+        self.roles + self.nats + self.postgres
+    }
+}
+
+/// Linux reports times in hundredths of a second, whatever the kernel's own clock.
+const TICKS: f64 = 100.0;
+
+/// proc_pid_stat(5): fields 14 and 15 are utime and stime, 16 and 17 those of children that ended.
+fn seconds(pid: u32, with_ended: bool) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields: Vec<&str> =
+        text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    // The first field behind the name is number 3.
+    let sum: u64 = fields
+        .iter()
+        .skip(14 - 3)
+        .take(if with_ended { 4 } else { 2 })
+        .filter_map(|f| f.parse::<u64>().ok())
+        .sum();
+    sum as f64 / TICKS
+}
+
+fn children_of(parent: u32) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|text| {
+            let rest = text.rsplit(')').next().unwrap_or_default();
+            rest.split_whitespace().nth(1).and_then(|p| p.parse().ok()) == Some(parent)
+        })
+    })
+    .collect()
+}
+
+/// Resident memory in MiB.
+pub fn resident(pid: u32) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let kib = text.lines().find_map(|line| {
+        line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<f64>().ok()
+    });
+    kib.unwrap_or_default() / 1024.0
+}
