@@ -30,7 +30,7 @@ use store::{Store, read::Visible};
 
 use self::{
     home::{AiBox, Home, KnownSource, Scope},
-    session::{SessionKey, Sessions},
+    session::Sessions,
     words::Words,
 };
 use crate::{
@@ -299,16 +299,16 @@ impl Pages {
         project: &str,
         headers: &HeaderMap,
         choices: &Choices,
-    ) -> Result<(SessionKey, Arc<Principal>, Scope), Response> {
-        let Some((key, principal)) = self.sessions.of(headers) else {
-            return Err(see(&format!("/sign-in?next=/p/{}/", encoded(project))));
+    ) -> Result<(Arc<Principal>, Scope), Box<Response>> {
+        let Some((_, principal)) = self.sessions.of(headers) else {
+            return Err(Box::new(see(&format!("/sign-in?next=/p/{}/", encoded(project)))));
         };
         let Some(scope) = scope(project, &principal) else {
             let shell = Shell::new(headers, choices, Some(&principal));
             let message = shell.words.no_project.replace("{what}", &text::visible(project));
-            return Err(page(StatusCode::NOT_FOUND, &MessagePage { shell, message }));
+            return Err(Box::new(page(StatusCode::NOT_FOUND, &MessagePage { shell, message })));
         };
-        Ok((key, principal, scope))
+        Ok((principal, scope))
     }
 
     async fn home(&self, scope: &Scope, words: &'static Words) -> Result<Home, Problem> {
@@ -348,9 +348,9 @@ async fn home_page(
     Query(choices): Query<Choices>,
     headers: HeaderMap,
 ) -> Response {
-    let (_, principal, scope) = match pages.enter(&project, &headers, &choices) {
+    let (principal, scope) = match pages.enter(&project, &headers, &choices) {
         Ok(entered) => entered,
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let shell = Shell::new(&headers, &choices, Some(&principal));
     let read = async {
@@ -375,11 +375,11 @@ async fn home_main(
 ) -> Response {
     let choices = Choices::default();
     let (principal, scope) = match pages.enter(&project, &headers, &choices) {
-        Ok((_, principal, scope)) => (principal, scope),
+        Ok(entered) => entered,
         Err(response) if response.status() == StatusCode::SEE_OTHER => {
             return StatusCode::UNAUTHORIZED.into_response();
         }
-        Err(response) => return response,
+        Err(response) => return *response,
     };
     let shell = Shell::new(&headers, &choices, Some(&principal));
     match pages.home(&scope, shell.words).await {

@@ -14,6 +14,7 @@
   const clock = (ms) => new Date(ms).toLocaleTimeString(document.documentElement.lang, { hour12: false });
   const span = (s) => s < 60 ? fill(body.dataset.ageS, { n: s })
     : s < 3600 ? fill(body.dataset.ageM, { n: Math.floor(s / 60) })
+    : s % 3600 < 60 ? fill(body.dataset.ageHours, { n: Math.floor(s / 3600) })
     : fill(body.dataset.ageH, { h: Math.floor(s / 3600), m: String(Math.floor(s / 60) % 60).padStart(2, "0") });
   let skew = 0; // the server's clock less ours, in ms
   const now = () => Date.now() + skew;
@@ -102,7 +103,9 @@
     set(button.querySelector(".text"), fill($("new").dataset.new, { n: count }));
     button.hidden = count === 0;
   }
+  let asked = false; // the reader asked for what waits
   async function refresh(force) {
+    asked ||= force;
     if (busy) { dirty = true; return; }
     busy = true; dirty = false; fetchedAt = Date.now();
     clearTimeout(timer); timer = 0;
@@ -113,7 +116,8 @@
       const next = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("main");
       times(next);
       const hovering = Date.now() - pointerAt < POINTER;
-      const frozen = !force && (reading() || hovering);
+      const frozen = !asked && (reading() || hovering);
+      asked = false;
       const before = entering.length ? new Set(entering.map((e) => e.id)) : new Set();
       entering = [];
       morph($("main"), next, frozen);
@@ -129,7 +133,7 @@
       if (dirty) later(pace());
     }
   }
-  const later = (ms) => { if (!timer) timer = setTimeout(() => { timer = 0; if (!paused) refresh(false); }, ms); };
+  const later = (ms) => { if (!timer) timer = setTimeout(() => { timer = 0; if (!paused || asked) refresh(false); }, ms); };
   // The first change after a pause is fetched at once; then at most one fetch each COLLECT, or STORM.
   let fetchedAt = 0;
   const pace = () => {
@@ -224,6 +228,7 @@
     const to = e.target.closest("[data-theme-to]");
     if (to) {
       e.preventDefault();
+      for (const v of document.querySelectorAll(".changed")) v.classList.remove("changed");
       document.documentElement.dataset.theme = to.dataset.themeTo;
       document.cookie = `theme=${to.dataset.themeTo}; path=/; max-age=31536000; samesite=lax`;
       for (const a of document.querySelectorAll("[data-theme-to]")) a === to ? a.setAttribute("aria-current", "true") : a.removeAttribute("aria-current");

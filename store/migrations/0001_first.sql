@@ -180,7 +180,9 @@ create table job (
     primary key (generation, id)
 ) partition by list (generation);
 create index job_due on job (generation, queue, target, not_before, ordinal) where state in ('pending', 'claimed');
-create index job_order on job (generation, queue, incident, target, ordinal) where state in ('pending', 'claimed');
+-- With the sends of shadows in it the index also serves those who look for an incident's sends that are
+-- still to be done.
+create index job_order on job (generation, queue, incident, target, ordinal) where state in ('pending', 'claimed', 'shadow');
 -- An incident's analysis, for its messages.
 create index job_answer on job (incident) where queue = 'triage';
 
@@ -316,6 +318,9 @@ create table incident (
     primary key (generation, project, incident)
 ) partition by list (generation);
 create index incident_newest on incident (generation, project, opened_at desc);
+-- For the home page. No column of it changes while an incident is open, so that repeats stay updates
+-- in place.
+create index incident_open on incident (generation, project, risk, opened_at) where status = 'open';
 
 -- One row a triage run.
 create table run (
@@ -392,6 +397,8 @@ create table recurrence (
     latest_content_preview   text,
     latest_incident    uuid,
     occurrence_total   bigint not null,
+    -- Events that belong to an incident, each of which is asked for a run.
+    linked_total       bigint not null default 0,
     duplicate_total    bigint not null,
     redacted_total     bigint not null,
     source_ref_total   bigint not null,
@@ -434,6 +441,11 @@ begin
     foreach t in array array['problem', 'opening', 'job', 'incident', 'run', 'send', 'notice', 'recurrence', 'coverage'] loop
         execute format('create table if not exists %I partition of %I for values in (%s)', t || '_g' || g, t, g);
     end loop;
+    -- Rows that many batches change again stay on their page: with room beside them an update is one
+    -- write of what differs, without it every index gets another entry and the log the whole row.
+    foreach t in array array['problem', 'incident', 'recurrence', 'coverage'] loop
+        execute format('alter table %I set (fillfactor = 60)', t || '_g' || g);
+    end loop;
     foreach t in array array['dossier', 'delivery', 'seen'] loop
         execute format('create table if not exists %I partition of %I for values in (%s) partition by range (day)', t || '_g' || g, t, g);
     end loop;
@@ -455,6 +467,11 @@ begin
         end if;
     end loop;
 end $$;
+
+alter table cursor set (fillfactor = 50);
+alter table ledger set (fillfactor = 50);
+alter table producer set (fillfactor = 50);
+alter table lane_state set (fillfactor = 50);
 
 insert into generation (generation, state) values (1, 'active');
 select bw_open_generation(1);

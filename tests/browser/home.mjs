@@ -133,6 +133,7 @@ try {
   const cookie = (await desk.cookies()).find((c) => c.name === "bw_session");
   check("the session cookie is HttpOnly and SameSite=Strict", cookie?.httpOnly === true && cookie?.sameSite === "Strict");
   await page.evaluate(() => { globalThis.unreloaded = true; });
+  const had = Number(await page.evaluate(() => document.querySelector("#sentence .one")?.textContent ?? "0"));
 
   // An alert appears, and its analysis lands, without a reload
   const times = [];
@@ -154,11 +155,11 @@ try {
   await row(page, "BrowserError").first().waitFor({ timeout: 5000 });
   await row(page, `it, run ${run}`).locator(".c-ai", { hasText: "no answer" }).waitFor({ timeout: 10000 });
   check("where no analyst answers, the row says so", true);
-  check("it stands among what needs somebody", await page.locator("#needs-rows tr", { hasText: `of run ${run}` }).count() > 0);
-  check("the tab's title has the number", /^\(\d+\) /.test(await page.title()), await page.title());
+  const count = Number(await page.locator("#sentence .one").textContent());
+  check("each counts among what needs somebody", count === had + 6, `${had}, then ${count}`);
+  check("the tab's title has the number", (await page.title()).startsWith(`(${count}) `), await page.title());
   await axe(page, "home, light");
   await shot(page, "home-light");
-  await shot(page, "home-light-full", true);
 
   // Nothing moves under a reading hand
   await newest.locator("details.ai summary").focus();
@@ -189,7 +190,7 @@ try {
   await page.keyboard.press("p");
   await post(`PausedError: run ${run}`);
   await page.waitForFunction(() => /^Paused, [1-9]/.test(document.querySelector("#pill .text").textContent), null, { timeout: 5000 });
-  check("paused, nothing comes in", await row(page, "PausedError").count() === 0);
+  check("paused, nothing comes in", await row(page, `PausedError: run ${run}`).count() === 0);
   await page.reload();
   check("still paused after a reload", await page.locator("#pause").textContent() === "Resume");
   await page.keyboard.press("p");
@@ -204,6 +205,7 @@ try {
 
   // Dark, by choice
   await page.locator(".choose summary").click();
+  await page.waitForTimeout(200);
   await shot(page, "home-menu");
   await page.locator("[data-theme-to=dark]").click();
   await page.keyboard.press("Escape");
@@ -216,7 +218,8 @@ try {
 
   // Signing out ends the session
   const session = cookie.value;
-  await page.locator(".who button").click();
+  await page.locator(".choose summary").click();
+  await page.locator(".pop button").click();
   await page.waitForURL(/\/sign-in/);
   const after = await fetch(`${CONSOLE}/p/~/main`, { headers: { cookie: `bw_session=${session}` } });
   check("after signing out the cookie opens nothing", after.status === 401, String(after.status));
@@ -233,7 +236,11 @@ try {
     check(`the browser's language: ${name}`, lang === (locale === "en-GB" ? "en" : locale), lang);
     await axe(small, name);
     await shot(small, name);
-    await shot(small, `${name}-full`, true);
+    await small.locator("#problems").scrollIntoViewIfNeeded();
+    await small.evaluate(() => document.querySelector("#problems").scrollIntoView());
+    await shot(small, `${name}-problems`);
+    await small.evaluate(() => document.querySelector("#sources").scrollIntoView());
+    await shot(small, `${name}-sources`);
     await phone.close();
   }
   const dark = await browser.newContext({ viewport: { width: 1440, height: 900 }, colorScheme: "dark", locale: "zh-CN", reducedMotion: "reduce" });

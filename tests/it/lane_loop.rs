@@ -325,7 +325,7 @@ async fn tables_of_another_log_are_refused() {
     let worker = Worker::start(&world, &Toy::observe().shared(), config()).await;
     let refused = tokio::time::timeout(PATIENCE, worker.task).await.unwrap().unwrap();
     let error = refused.unwrap_err().to_string();
-    assert!(error.contains("bellwether doctor"), "{error}");
+    assert!(error.contains("nats.url and postgres.url must go together"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

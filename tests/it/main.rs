@@ -17,5 +17,6 @@ mod lane_loop;
 mod layering;
 mod newcomer;
 mod observe;
+mod pages;
 mod query;
 mod storm;

@@ -1,7 +1,7 @@
 //! The read models and the console over them: events go in through the project stage, answers come
 //! out over HTTP and are compared with a recount of the events.
 
-mod desk;
+pub mod desk;
 mod incident;
 mod window;
 

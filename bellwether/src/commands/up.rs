@@ -198,6 +198,7 @@ fn print_banner(local: &Local, ingest: SocketAddr, console: SocketAddr) -> anyho
         r#"
 bellwether is up.
 
+  page          http://{console}/   (sign in with the operator key)
   webhooks      http://{ingest}/webhook/sentry   /webhook/alertmanager
   API           http://{console}/api/v1/incidents   (document: /api/v1/openapi.json)
   operator key  {key}

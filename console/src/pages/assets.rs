@@ -80,3 +80,53 @@ pub async fn asset(
     }
     (told, asset.bytes).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    /// Relative luminance of `#rrggbb` (WCAG 2).
+    fn luminance(hex: &str) -> f64 {
+        let channel = |at: usize| {
+            let value = f64::from(u8::from_str_radix(&hex[at..at + 2], 16).unwrap()) / 255.0;
+            if value <= 0.040_45 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * channel(1) + 0.7152 * channel(3) + 0.0722 * channel(5)
+    }
+
+    /// The token's colour in a theme: 0 light, 1 dark.
+    fn colour(css: &str, token: &str, theme: usize) -> String {
+        let (_, rest) = css.split_once(&format!("--{token}: ")).unwrap();
+        let value = rest.split_once(';').unwrap().0;
+        match value.strip_prefix("light-dark(") {
+            None => value.to_owned(),
+            Some(pair) => {
+                let mut pair = pair.trim_end_matches(')').split(", ");
+                pair.nth(theme).unwrap().to_owned()
+            }
+        }
+    }
+
+    fn ratio(a: &str, b: &str) -> f64 {
+        let (a, b) = (luminance(a), luminance(b));
+        (a.max(b) + 0.05) / (a.min(b) + 0.05)
+    }
+
+    #[test]
+    fn text_and_edges_have_their_contrast_on_every_ground_in_both_themes() {
+        let css = std::str::from_utf8(super::CSS.bytes).unwrap();
+        let grounds = ["bg", "surface", "sunken", "sel"];
+        let text = ["ink", "ink2", "ink3", "accent", "critical-word", "high-word"];
+        let edges = ["line2", "medium-glyph", "low-edge"];
+        let check = |a: &str, b: &str, least: f64| {
+            for theme in [0, 1] {
+                let ratio = ratio(&colour(css, a, theme), &colour(css, b, theme));
+                assert!(ratio >= least, "{a} on {b} in theme {theme}: {ratio:.2}");
+            }
+        };
+        for ground in grounds {
+            text.iter().for_each(|token| check(token, ground, 4.5));
+            edges.iter().for_each(|token| check(token, ground, 3.0));
+        }
+        check("critical-text", "critical-fill", 4.5);
+        check("on-accent", "accent", 4.5);
+    }
+}

@@ -96,6 +96,7 @@ pub fn span(seconds: i64, words: &Words) -> String {
     match seconds {
         ..60 => words.age_s.replace("{n}", &seconds.to_string()),
         60..3600 => words.age_m.replace("{n}", &n.to_string()),
+        _ if n % 60 == 0 => words.age_hours.replace("{n}", &h.to_string()),
         _ => {
             let minutes = format!("{:02}", n % 60);
             words.age_h.replace("{h}", &h.to_string()).replace("{m}", &minutes)
@@ -108,7 +109,7 @@ pub fn thousands(n: i64) -> String {
     let digits = n.unsigned_abs().to_string();
     let mut text = String::from(if n < 0 { "-" } else { "" });
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -172,9 +173,14 @@ mod tests {
 
     #[test]
     fn lengths_and_numbers_are_short() {
-        for (seconds, text) in
-            [(0, "0 s"), (59, "59 s"), (60, "1 m"), (3599, "59 m"), (7440, "2 h 04 m")]
-        {
+        for (seconds, text) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 m"),
+            (3599, "59 m"),
+            (3600, "1 h"),
+            (7440, "2 h 04 m"),
+        ] {
             assert_eq!(span(seconds, ALL[0]), text);
         }
         for (n, text) in [(0, "0"), (999, "999"), (1_204_331, "1,204,331"), (-1000, "-1,000")] {

@@ -52,7 +52,7 @@ words! {
     ai likely possible weak no_answer pending root_cause impact fix prevention
     sources_heard ledger_sum balanced unbalanced parked_count last_event ledger_lanes in_frames
     difference not_shown
-    age_s age_m age_h
+    age_s age_m age_h age_hours
     no_project unreadable retry no_problems
 }
 

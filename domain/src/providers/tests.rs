@@ -241,3 +241,44 @@ fn header(resource: usize) -> Value {
         ["issue", "error", "event_alert", "metric_alert", "activity_alert", "comment", "new", ""];
     json!({"sentry-hook-resource": names[resource]})
 }
+
+#[test]
+fn the_largest_alert_fits_into_an_event() {
+    let pairs = |name: &str| -> serde_json::Map<String, Value> {
+        (0..400).map(|n| (format!("{name}{n}"), json!("界".repeat(300)))).collect()
+    };
+    let long = "界".repeat(20_000);
+    let frame = json!({"filename": long, "function": long, "context_line": long, "lineno": 1});
+    let mut labels = pairs("label");
+    for name in ["alertname", "severity", "environment", "service", "namespace", "pod", "ruleId"] {
+        labels.insert(name.to_owned(), json!(long));
+    }
+    let mut annotations = pairs("annotation");
+    annotations.insert("summary".to_owned(), json!(long));
+    let group = json!({"alerts": [{
+        "labels": labels, "annotations": annotations, "fingerprint": long, "generatorURL": long,
+    }]});
+    let subject = json!({
+        "id": long, "event_id": long, "issue_id": long, "title": long, "culprit": long,
+        "level": long, "message": long, "platform": long, "environment": long, "release": long,
+        "tags": pairs("tag"), "project": {"id": long, "slug": long}, "shortId": long,
+        "exception": {"values": [{"type": long, "stacktrace": {"frames": [frame, frame, frame]}}]},
+        "contexts": {"trace": {"trace_id": long, "span_id": long}},
+    });
+    let issue = json!({"action": "created", "data": {"issue": subject, "event": subject,
+        "triggered_rule": long, "alert": {"title": long}}});
+    let activity = json!({"action": "界".repeat(200_000), "data": {
+        "issue": {"id": "9"}, "activity": {"type": long}}});
+    let metric = json!({"action": "critical", "data": {"description_title": long,
+        "description_text": long, "metric_alert": {"id": long, "alert_rule": {
+            "id": long, "name": long, "query": long, "aggregate": long, "environment": long}}}});
+    let bodies =
+        [("alertmanager", group), ("sentry", issue), ("sentry", activity), ("sentry", metric)];
+    for (provider, body) in bodies {
+        let found = normalise(provider, &json!({}), body.to_string().as_bytes());
+        let Normalised::Alerts { alerts, .. } = found else { panic!("{provider}: {found:?}") };
+        let size = schemas::codec::encode(&alerts[0]).len();
+        // Beside it stands what the fold adds, which is small.
+        assert!(size < 250 * 1024, "{provider}: {size} bytes");
+    }
+}

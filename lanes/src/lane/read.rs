@@ -110,14 +110,14 @@ impl Reader {
         if after.sequence > 0 && after.incarnation != info.incarnation {
             return Err(Stop::Halt(format!(
                 "stream {stream} was made at {}, the cursor of lane {} stands in one made at {}; \
-                 run `bellwether doctor`",
+                 use the tables that belong to this log",
                 info.incarnation, source.lane, after.incarnation
             )));
         }
         if after.sequence > info.last_sequence {
             return Err(Stop::Halt(format!(
-                "the cursor of lane {} stands at {}, behind the end of stream {stream} at {}; run \
-                 `bellwether doctor`",
+                "the cursor of lane {} stands at {}, behind the end of stream {stream} at {}; \
+                 use the tables that belong to this log, or restore the stream",
                 source.lane, after.sequence, info.last_sequence
             )));
         }
@@ -390,7 +390,8 @@ fn expand_part(
             place.gaps.increment(1);
             return Err(fault(format!(
                 "events are missing: part {part} of batch {batch} of {stage} in lane {} should \
-                 come next, part {} of batch {} does; run `bellwether doctor`",
+                 come next, part {} of batch {} does; the lane stops rather than skip them: \
+                 restore the stream",
                 place.lane, header.part, header.batch
             )));
         }

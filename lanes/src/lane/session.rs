@@ -170,7 +170,7 @@ impl<S: Stage> Owner<S> {
             }
             return Err(Stop::Halt(format!(
                 "the log holds batch {found} of {name} in lane {}, the tables stand at {}: they \
-                 were restored from an older copy; run `bellwether doctor`",
+                 were restored from an older copy; use the ones that belong to this log",
                 self.lane, cursor.batch
             )));
         }

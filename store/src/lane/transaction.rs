@@ -114,29 +114,36 @@ impl LaneTransaction<'_> {
         .execute(&mut *self.transaction)
         .await
         .map_err(Error::doing("forget the published messages"))?;
-        for (ordinal, message) in messages.iter().enumerate() {
-            let headers: BTreeMap<&str, &str> =
-                message.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-            sqlx::query(
-                "insert into unpublished \
-                 (stage, generation, lane, batch, ordinal, stream, subject, message_id, headers, \
-                  payload) \
-                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-            )
-            .bind(self.stage)
-            .bind(self.generation.0)
-            .bind(i32::from(self.lane.0))
-            .bind(batch as i64)
-            .bind(ordinal as i32)
-            .bind(message.stream.word())
-            .bind(&message.subject)
-            .bind(&message.message_id)
-            .bind(sqlx::types::Json(headers))
-            .bind(&message.payload)
-            .execute(&mut *self.transaction)
-            .await
-            .map_err(Error::doing("keep the messages of a batch"))?;
+        if messages.is_empty() {
+            return Ok(());
         }
+        let headers: Vec<_> = messages
+            .iter()
+            .map(|message| {
+                let pairs = message.headers.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+                sqlx::types::Json(pairs.collect::<BTreeMap<&str, &str>>())
+            })
+            .collect();
+        sqlx::query(
+            "insert into unpublished \
+             (stage, generation, lane, batch, ordinal, stream, subject, message_id, headers, \
+              payload) \
+             select $1, $2, $3, $4, (n - 1)::int, stream, subject, message_id, headers, payload \
+             from unnest($5::text[], $6::text[], $7::text[], $8::jsonb[], $9::bytea[]) \
+             with ordinality as m (stream, subject, message_id, headers, payload, n)",
+        )
+        .bind(self.stage)
+        .bind(self.generation.0)
+        .bind(i32::from(self.lane.0))
+        .bind(batch as i64)
+        .bind(messages.iter().map(|m| m.stream.word()).collect::<Vec<&str>>())
+        .bind(messages.iter().map(|m| m.subject.as_str()).collect::<Vec<&str>>())
+        .bind(messages.iter().map(|m| m.message_id.as_deref()).collect::<Vec<Option<&str>>>())
+        .bind(headers)
+        .bind(messages.iter().map(|m| m.payload.as_slice()).collect::<Vec<&[u8]>>())
+        .execute(&mut *self.transaction)
+        .await
+        .map_err(Error::doing("keep the messages of a batch"))?;
         Ok(())
     }
 

@@ -378,9 +378,11 @@ fn leaves(value: &Value, found: &mut Vec<Value>) {
     }
 }
 
-/// Files that the index pairs, in one project each: (file, effect of each alert), and how many
-/// incidents that makes.
-const STORIES: [(&str, &[(&str, &[&str])], usize); 5] = [
+/// A file, and the effect of each of its alerts.
+type Step = (&'static str, &'static [&'static str]);
+
+/// Files that the index pairs, in one project each, and how many incidents that makes.
+const STORIES: [(&str, &[Step], usize); 5] = [
     (
         // An archived issue that comes back is a new incident (R4).
         "reappears",

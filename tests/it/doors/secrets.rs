@@ -178,7 +178,8 @@ impl Search {
 /// R51: everything settled, then every place is searched.
 #[tokio::test(flavor = "multi_thread")]
 async fn r51_planted_secrets_stay_in_the_input_log() {
-    let doors = Doors::open(EVERYTHING, "[channels.terminal]\nkind = \"log\"").await;
+    let doors =
+        Doors::open(EVERYTHING, "[channels.terminal]\nkind = \"log\"\ntimeout_ms = 1500").await;
     let (of_event, of_group, of_query) = (planted("A"), planted("B"), planted("C"));
     let body = event(&of_event).to_string().into_bytes();
     let signature = sign(SENTRY_SECRET, &body);

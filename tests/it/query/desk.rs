@@ -81,6 +81,11 @@ impl Desk {
         Self { store, url, database, http, controller, served, _postgres: postgres, _dir: dir }
     }
 
+    /// Where the console answers.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// A connection of one's own to the tables.
     pub async fn sql(&self) -> PgConnection {
         PgConnection::connect(&self.database).await.unwrap()

@@ -50,7 +50,7 @@ struct Probe {
 
 /// Measures and adds the figures.
 pub async fn run(figures: &mut Figures, scale: Scale, log: Option<&Path>) {
-    let mut site = Site::start(false, log).await;
+    let site = Site::start(false, log).await;
     let seconds = scale.time(10.0).as_secs_f64();
     let openers = traffic::openers(1);
     let requests = traffic::sentry(RUN, openers + WARM_UP as usize + (RATE * seconds) as usize);
@@ -60,6 +60,7 @@ pub async fn run(figures: &mut Figures, scale: Scale, log: Option<&Path>) {
     let address = site.program.address;
     load::closed_loop(address, 64, Duration::from_secs(60), first, load::Valve::default()).await;
     site.settled(&mut sql, openers as i64).await;
+    sql.execute("analyze").await.unwrap();
     drop(sql);
 
     for probed in [true, false] {
@@ -110,7 +111,6 @@ pub async fn run(figures: &mut Figures, scale: Scale, log: Option<&Path>) {
             "",
             Target::AtMost(0.0),
         );
-        let _ = &mut site;
     }
 }
 

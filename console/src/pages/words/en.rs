@@ -112,6 +112,7 @@ pub const WORDS: Words = Words {
     age_s: "{n} s",
     age_m: "{n} m",
     age_h: "{h} h {m} m",
+    age_hours: "{n} h",
     no_project: "No project {what}, or none that you may see.",
     unreadable: "The tables cannot be read at the moment. What was received is safe in the log.",
     retry: "Retry",

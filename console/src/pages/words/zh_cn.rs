@@ -112,6 +112,7 @@ pub const WORDS: Words = Words {
     age_s: "{n} 秒",
     age_m: "{n} 分",
     age_h: "{h} 小时 {m} 分",
+    age_hours: "{n} 小时",
     no_project: "没有项目 {what}，或你无权查看。",
     unreadable: "暂时无法读取数据表。已收到的内容安全保存在日志中。",
     retry: "重试",

@@ -112,6 +112,7 @@ pub const WORDS: Words = Words {
     age_s: "{n} 秒",
     age_m: "{n} 分",
     age_h: "{h} 小時 {m} 分",
+    age_hours: "{n} 小時",
     no_project: "沒有專案 {what}，或你無權檢視。",
     unreadable: "暫時無法讀取資料表。已收到的內容安全保存在日誌中。",
     retry: "重試",

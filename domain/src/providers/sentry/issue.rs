@@ -81,7 +81,10 @@ pub(super) fn alert(
         stage: if status == Status::Resolved { Stage::Resolved } else { Stage::Received },
         provider_event_id: match (&event_id, &issue_id) {
             (Some(event), _) => event.clone(),
-            (None, id) => format!("issue-{}-{action}", id.as_deref().unwrap_or(UNKNOWN)),
+            (None, id) => {
+                let id = id.as_deref().unwrap_or(UNKNOWN);
+                build::bounded_id(&format!("issue-{id}-{action}"))
+            }
         },
         provider_ts: happened.or(last_seen).or(first_seen),
         // Sentry does not say when somebody resolved, ignored or reopened an issue: only the
