@@ -19,3 +19,5 @@ pub mod redact;
 pub mod replay;
 pub mod rules;
 pub mod triage;
+
+mod text;

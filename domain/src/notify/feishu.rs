@@ -10,7 +10,8 @@ use schemas::{
 };
 use serde_json::{Value, json};
 
-use super::render::{analyst, cut, duration, is_hidden, percent, severity, single_line};
+use super::render::{analyst, cut, duration, percent, severity, single_line};
+use crate::text::is_hidden;
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,8 @@ use schemas::{
     job::{Analysis, SendKind},
 };
 
+use crate::text::is_hidden;
+
 const BAR: &str = "═══════════════════════════";
 const RULE: &str = "───────────────────────────";
 
@@ -182,10 +184,4 @@ pub(super) fn single_line(text: &str, limit: usize) -> String {
         characters += 1;
     }
     line
-}
-
-/// Control characters, and marks that turn the reading direction.
-pub(super) fn is_hidden(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        || c.is_control()
 }

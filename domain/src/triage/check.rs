@@ -10,6 +10,7 @@ use schemas::job::Analysis;
 use serde_json::{Map, Value};
 
 use super::cut;
+use crate::text::is_hidden;
 
 /// Caps in characters.
 const ROOT_CAUSE_MAX: usize = 1_000;
@@ -183,14 +184,7 @@ fn visible(c: char) -> Option<char> {
     match c {
         '\n' => Some('\n'),
         '\t' | '\r' => Some(' '),
-        '\u{200B}'..='\u{200F}'
-        | '\u{202A}'..='\u{202E}'
-        | '\u{2060}'..='\u{2069}'
-        | '\u{FEFF}'
-        | '\u{00AD}'
-        | '\u{FE00}'..='\u{FE0F}'
-        | '\u{E0000}'..='\u{E007F}' => None,
-        c if c.is_control() => None,
+        c if is_hidden(c) => None,
         c => Some(c),
     }
 }

@@ -101,8 +101,14 @@ impl Desk {
     pub async fn apply(&self, events: &[Event], commit: bool) {
         let stage = ProjectStage;
         let lane = Lane(0);
-        let mut connection =
-            self.store.own_lane(stage.name(), GENERATION, lane).await.unwrap().unwrap();
+        // The lock of the batch before goes when the server has ended its session.
+        let mut connection = loop {
+            if let Some(owned) = self.store.own_lane(stage.name(), GENERATION, lane).await.unwrap()
+            {
+                break owned;
+            }
+            tokio::task::yield_now().await;
+        };
         let mut state = stage.load(&mut connection, lane).await.unwrap();
         let batch: Vec<_> = events
             .iter()
