@@ -29,8 +29,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// Everything a change must pass besides the tests: format, lints, boundaries, docs, generated
-    /// files, dependencies.
+    /// Everything a change must pass besides the tests: format, lints, boundaries, docs, dependencies.
     Check,
     /// Write the generated files anew (console/openapi.json).
     Gen,

@@ -1,6 +1,6 @@
 //! Triage: what an analyst is told, how its answer is judged, and the analyst that needs no model.
 //!
-//! [`context`] is the input (R21), [`prompt`] turns it into messages for a model, [`check`] makes
+//! [`context`] is the input (R21), [`prompt`] turns it into messages for a model, [`check()`] makes
 //! an analysis of what a model wrote (R29), [`playbook`] answers from written runbook knowledge.
 //! Calling anybody is the worker's; a recorded answer is judged by the same functions.
 

@@ -1,6 +1,6 @@
 //! Who is asked: the analysts in their configured order, each with its own time limit.
 //!
-//! To add one: a file here, a kind in [`AnalystConfig`], a line in [`build`].
+//! To add one: a file here, a kind in [`AnalystConfig`], a line in `build`.
 
 pub mod openai;
 pub mod playbook;
