@@ -183,6 +183,8 @@ async fn variant(figures: &mut Figures, site: &Site, group: usize, run: u32, win
         tokio::time::sleep(LOOK).await;
     }
     let seen = load.await.unwrap();
+    // Before the drain, in which observe has nothing left to do.
+    let wal_loaded = wal::position(&mut sql).await;
     let accepted = seen.accepted as i64 * each;
     let draining = Instant::now();
     while Progress::read(&mut sql).await.rows - begun < accepted {
@@ -223,7 +225,7 @@ async fn variant(figures: &mut Figures, site: &Site, group: usize, run: u32, win
     figures.add(name("wal"), (wal_to - wal_from) as f64 / accepted as f64, "B/alert");
     let events = site.event_bytes().await - bytes_from;
     figures.add(name("event_frames"), events / accepted as f64, "B/alert");
-    let shares = wal::shares(&site.world.database_url, wal_from, wal_to).await;
+    let shares = wal::shares(&site.world.database_url, wal_from, wal_loaded).await;
     for (table, share) in shares.unwrap_or_default() {
         if table == "unpublished" || share >= 0.02 {
             figures.add(name(&format!("wal_share.{table}")), share * 100.0, "%");

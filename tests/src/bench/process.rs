@@ -200,3 +200,23 @@ pub fn resident(pid: u32) -> f64 {
     });
     kib.unwrap_or_default() / 1024.0
 }
+
+/// What the machine gives at this moment: seconds of each of many small synced writes into `dir`,
+/// and the processes that want a core. Other programs' load shows here first.
+pub fn machine(dir: &Path) -> (Vec<f64>, f64) {
+    use std::io::Write;
+    let path = dir.join("synced-writes");
+    let mut file = File::create(&path).unwrap();
+    let begin = Instant::now();
+    let mut times = Vec::new();
+    while begin.elapsed() < Duration::from_secs(1) {
+        let one = Instant::now();
+        file.write_all(&[0; 4096]).unwrap();
+        file.sync_data().unwrap();
+        times.push(one.elapsed().as_secs_f64());
+    }
+    let _ = fs::remove_file(&path);
+    times.sort_by(f64::total_cmp);
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    (times, load.split(' ').next().and_then(|l| l.parse().ok()).unwrap_or_default())
+}

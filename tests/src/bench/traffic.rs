@@ -237,7 +237,8 @@ mod tests {
             let id = body(request)["data"]["error"]["event_id"].as_str().unwrap().to_owned();
             assert_eq!(number(7, &id), Some(n as u64));
         }
-        assert!((1_800..2_400).contains(&body(&sentry[0]).to_string().len()));
+        let length = body(&sentry[0]).to_string().len();
+        assert!((1_500..2_600).contains(&length), "{length}");
         let pods: std::collections::BTreeSet<String> = body(&alertmanager(7, 1)[0])["alerts"]
             .as_array()
             .unwrap()

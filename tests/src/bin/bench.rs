@@ -48,6 +48,12 @@ async fn main() {
     let wanted = |subject: &str| args.only.is_empty() || args.only.iter().any(|o| o == subject);
     let log = args.log.as_deref();
     let mut figures = Figures::default();
+    let dir = tests::temp_dir();
+    let (synced, load) = process::machine(dir.path());
+    figures.add("machine.load_before", load, "");
+    figures.add("machine.synced_write_p50", synced[synced.len() / 2] * 1e3, "ms");
+    figures.add("machine.synced_write_p99", synced[synced.len() * 99 / 100] * 1e3, "ms");
+    drop(dir);
     if wanted("ingest") {
         ingest::run(&mut figures, scale, log).await;
     }
