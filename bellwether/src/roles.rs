@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt, net::SocketAddr, str::FromStr, sync::Arc, 
 
 use anyhow::{Context, bail};
 use eventlog::{Appender, AppenderConfig, JetStream, Log, topology};
-use lanes::{JobLoop, JobLoopConfig, LaneLoop, LaneLoopConfig, Stage, Work};
+use lanes::{Janitor, JobLoop, JobLoopConfig, LaneLoop, LaneLoopConfig, Stage, Work};
 use notifier_worker::{DeliverWork, NotifyStage, Sender};
 use projector::ProjectStage;
 use runtime::{
@@ -225,6 +225,7 @@ impl Parts {
                     Role::NotifierWorker => self.notifier_worker(&store, generation)?,
                     Role::Projector => {
                         self.lane_loop("project", Arc::new(ProjectStage), &store, generation);
+                        self.janitor(&store, generation);
                     }
                 }
             }
@@ -246,8 +247,7 @@ impl Parts {
         let config = &self.checked.config.postgres;
         let store =
             Store::connect(config.url.expose_secret(), config.connections, config.connect_patience)
-                .await
-                .context("connect to Postgres (postgres.url)")?;
+                .await?;
         let missing = store.missing_migrations().await?;
         if !missing.is_empty() {
             bail!(
@@ -311,6 +311,19 @@ impl Parts {
         );
         self.job_loop("deliver", Arc::new(deliver), store);
         Ok(())
+    }
+
+    /// The projector reads everything and tells nobody, so it is where room is made.
+    fn janitor(&self, store: &Store, generation: Generation) {
+        let janitor = Janitor {
+            log: Arc::clone(&self.log),
+            store: store.clone(),
+            generation,
+            lanes: self.checked.config.nats.lanes,
+            health: self.health.clone(),
+            every: Duration::from_secs(30),
+        };
+        self.tasks.spawn("janitor", janitor.run(self.shutdown.clone()));
     }
 
     fn lane_loop<S: Stage>(

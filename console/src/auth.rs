@@ -166,7 +166,7 @@ pub async fn guard(State(keys): State<Arc<Keys>>, mut request: Request, next: Ne
     let principal = match keys.authenticate(request.headers()) {
         Ok(principal) => principal,
         Err(problem) => {
-            metrics::counter!("bw_console_unauthorised_total").increment(1);
+            metrics::counter!("bellwether_console_unauthorised_total").increment(1);
             return problem.into_response();
         }
     };

@@ -255,7 +255,7 @@ async fn sign_in(
         return again(StatusCode::FORBIDDEN, |w| w.foreign_form);
     }
     let Some(principal) = pages.keys.holder(form.key.trim()) else {
-        metrics::counter!("bw_console_unauthorised_total").increment(1);
+        metrics::counter!("bellwether_console_unauthorised_total").increment(1);
         return again(StatusCode::UNAUTHORIZED, |w| w.key_wrong);
     };
     tracing::info!(operator_id = principal.operator_id, "signed in");

@@ -110,6 +110,7 @@ impl JetStream {
             last_sequence: info.state.last_sequence,
             messages: info.state.messages,
             bytes: info.state.bytes,
+            max_bytes: u64::try_from(info.config.max_bytes).ok().filter(|max| *max > 0),
         })
     }
 
@@ -161,6 +162,26 @@ impl Log for JetStream {
 
     fn info<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<StreamInfo, Error>> {
         Box::pin(self.info_of(stream))
+    }
+
+    fn purge<'a>(
+        &'a self,
+        stream: &'a str,
+        filter: &'a str,
+        below: u64,
+    ) -> BoxFuture<'a, Result<u64, Error>> {
+        Box::pin(async move {
+            // To the server a sequence of 0 is none, and a purge without one takes everything.
+            if below == 0 {
+                return Ok(0);
+            }
+            let fail =
+                |reason: String| Error::Stream { what: "purge", stream: stream.into(), reason };
+            let found =
+                self.context.get_stream_no_info(stream).await.map_err(|e| fail(e.to_string()))?;
+            let purge = found.purge().filter(filter).sequence(below);
+            purge.await.map(|done| done.purged).map_err(|e| fail(e.to_string()))
+        })
     }
 
     fn ensure<'a>(

@@ -120,6 +120,8 @@ pub struct StreamInfo {
     pub last_sequence: u64,
     pub messages: u64,
     pub bytes: u64,
+    /// Size at which it refuses new messages; none: no limit of its own.
+    pub max_bytes: Option<u64>,
 }
 
 /// Messages in stream order. Ends never; an error ends it and the reader reads anew.
@@ -152,6 +154,14 @@ pub trait Log: Send + Sync + 'static {
 
     /// What the stream looks like now.
     fn info<'a>(&'a self, stream: &'a str) -> BoxFuture<'a, Result<StreamInfo, Error>>;
+
+    /// Removes the messages of `filter` below a sequence; returns how many.
+    fn purge<'a>(
+        &'a self,
+        stream: &'a str,
+        filter: &'a str,
+        below: u64,
+    ) -> BoxFuture<'a, Result<u64, Error>>;
 
     /// Makes the streams of `topology` where they are missing and checks those that exist.
     fn ensure<'a>(

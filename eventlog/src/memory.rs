@@ -2,7 +2,7 @@
 //! no durability.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     num::NonZeroU16,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -41,8 +41,9 @@ struct Shared {
 struct Stored {
     spec: StreamSpec,
     incarnation: i64,
-    /// Message `n` has sequence `n + 1`.
-    messages: Vec<Message>,
+    /// By sequence; purged ones are missing.
+    messages: BTreeMap<u64, Message>,
+    last_sequence: u64,
     /// Last sequence per subject.
     last: HashMap<String, u64>,
     ids: HashMap<String, (u64, Instant)>,
@@ -95,7 +96,8 @@ impl Shared {
         streams.entry(spec.name.clone()).or_insert_with(|| Stored {
             spec: spec.clone(),
             incarnation,
-            messages: Vec::new(),
+            messages: BTreeMap::new(),
+            last_sequence: 0,
             last: HashMap::new(),
             ids: HashMap::new(),
             bytes: 0,
@@ -125,12 +127,23 @@ impl Shared {
 }
 
 impl Stored {
-    fn last_sequence(&self) -> u64 {
-        self.messages.len() as u64
+    fn at(&self, sequence: u64) -> Option<&Message> {
+        self.messages.get(&sequence)
     }
 
-    fn at(&self, sequence: u64) -> Option<&Message> {
-        self.messages.get(usize::try_from(sequence.checked_sub(1)?).ok()?)
+    fn purge(&mut self, filter: &str, below: u64) -> u64 {
+        let before = self.messages.len();
+        let bytes = &mut self.bytes;
+        self.messages.retain(|sequence, message| {
+            let kept = *sequence >= below || !topology::matches(filter, &message.subject);
+            if !kept {
+                *bytes -= message.payload.len() as u64;
+            }
+            kept
+        });
+        let messages = &self.messages;
+        self.last.retain(|_, sequence| messages.contains_key(sequence));
+        (before - self.messages.len()) as u64
     }
 
     fn last_over(&self, filter: &str) -> u64 {
@@ -174,7 +187,8 @@ impl Stored {
             return refuse("maximum bytes exceeded".into());
         }
         self.bytes = bytes;
-        let sequence = self.last_sequence() + 1;
+        let sequence = self.last_sequence + 1;
+        self.last_sequence = sequence;
         let mut headers: Vec<_> =
             headers.into_iter().filter(|(name, _)| crate::is_kept_header(name)).collect();
         if let Some(id) = message_id {
@@ -183,7 +197,8 @@ impl Stored {
         }
         headers.sort_unstable();
         self.last.insert(subject.clone(), sequence);
-        self.messages.push(Message { subject, sequence, time, headers, payload });
+        let message = Message { subject, sequence, time, headers, payload };
+        self.messages.insert(sequence, message);
         Ok(Ack { sequence, duplicate: false })
     }
 }
@@ -201,7 +216,7 @@ impl Log for MemoryLog {
         let shared = self.shared.clone();
         Box::pin(async move {
             let next = read.from.max(1);
-            let last = shared.with(&read.stream, Stored::last_sequence)?;
+            let last = shared.with(&read.stream, |s| s.last_sequence)?;
             if last + 1 < next {
                 let reason = format!("it ends at {last}, before the wanted {next}");
                 return Err(Error::Read { stream: read.stream, reason });
@@ -235,11 +250,25 @@ impl Log for MemoryLog {
         Box::pin(async move {
             self.shared.with(stream, |s| StreamInfo {
                 incarnation: s.incarnation,
-                first_sequence: 1,
-                last_sequence: s.last_sequence(),
-                messages: s.last_sequence(),
+                first_sequence: s.messages.keys().next().copied().unwrap_or(s.last_sequence + 1),
+                last_sequence: s.last_sequence,
+                messages: s.messages.len() as u64,
                 bytes: s.bytes,
+                max_bytes: s.spec.max_bytes.and_then(|max| u64::try_from(max).ok()),
             })
+        })
+    }
+
+    fn purge<'a>(
+        &'a self,
+        stream: &'a str,
+        filter: &'a str,
+        below: u64,
+    ) -> BoxFuture<'a, Result<u64, Error>> {
+        Box::pin(async move {
+            let mut streams = self.shared.streams();
+            let reason = || Error::Read { stream: stream.into(), reason: "no such stream".into() };
+            Ok(streams.get_mut(stream).ok_or_else(reason)?.purge(filter, below))
         })
     }
 
@@ -279,7 +308,11 @@ impl Reader {
             self.changed.mark_unchanged();
             let (filters, next) = (&self.read.filters, &mut self.next);
             let found = self.shared.with(&self.read.stream, |s| {
-                while let Some(message) = s.at(*next) {
+                while *next <= s.last_sequence {
+                    let Some(message) = s.at(*next) else {
+                        *next += 1;
+                        continue;
+                    };
                     *next += 1;
                     if filters.iter().any(|filter| topology::matches(filter, &message.subject)) {
                         return Some(message.clone());

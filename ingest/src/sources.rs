@@ -56,6 +56,9 @@ pub enum Gate {
     Open,
 }
 
+/// What is said of an open gate.
+const OPEN: &str = "accepts unauthenticated requests";
+
 /// The metrics of one source, registered once.
 pub struct Meters {
     requests: [Counter; Outcome::ALL.len()],
@@ -66,13 +69,14 @@ impl Meters {
     fn new(provider: &str, source: &str) -> Self {
         let requests = Outcome::ALL.map(|outcome| {
             counter!(
-                "ingest_requests",
+                "bellwether_ingest_requests_total",
                 "provider" => provider.to_owned(),
                 "source" => source.to_owned(),
                 "outcome" => outcome.name()
             )
         });
-        let seconds = histogram!("ingest_accept_seconds", "provider" => provider.to_owned());
+        let seconds =
+            histogram!("bellwether_ingest_accept_seconds", "provider" => provider.to_owned());
         Self { requests, seconds }
     }
 
@@ -155,7 +159,7 @@ impl Sources {
                         source.id
                     );
                 }
-                Gate::Open => health.degraded(&part, "accepts unauthenticated requests"),
+                Gate::Open => health.degraded(&part, OPEN),
             }
         }
     }
@@ -194,6 +198,15 @@ impl Source {
         let shown = capitalised(provider.name());
         let meters = Meters::new(provider.name(), id);
         Ok(Self { id: source, project, lane, provider, gate, challenge, shown, meters })
+    }
+
+    /// What to know of a source without credentials: it refuses everything, or nothing.
+    pub fn warning(&self) -> Option<String> {
+        match &self.gate {
+            Gate::Verify(_) => None,
+            Gate::Closed(detail) => Some(format!("answers 503 to everything: {detail}")),
+            Gate::Open => Some(OPEN.to_owned()),
+        }
     }
 
     /// What is recorded for a request let in without credentials.

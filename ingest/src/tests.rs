@@ -216,7 +216,7 @@ fn counted(source: &str, outcome: Outcome) -> u64 {
     let text = runtime::telemetry::metrics().render();
     let labels = [format!("source=\"{source}\""), format!("outcome=\"{}\"", outcome.name())];
     text.lines()
-        .filter(|line| line.starts_with("ingest_requests{"))
+        .filter(|line| line.starts_with("bellwether_ingest_requests_total{"))
         .filter(|line| labels.iter().all(|label| line.contains(label)))
         .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
         .sum()

@@ -242,7 +242,7 @@ impl<W: Work> JobLoop<W> {
                 if pace.found(claim.wanted, jobs.len()) {
                     tracing::info!(queue, "jobs_claimed_again");
                 }
-                metrics::counter!("bw_jobs_claimed_total", "queue" => queue)
+                metrics::counter!("bellwether_jobs_claimed_total", "queue" => queue)
                     .increment(jobs.len() as u64);
                 let times = Times::new(claim.asked, self.lease);
                 jobs.into_iter().map(|job| (job, times)).collect()
@@ -271,18 +271,22 @@ impl<W: Work> JobLoop<W> {
     async fn attempt(&self, job: Job, times: Times) -> String {
         let queue = self.queue.word();
         let ended = self.carry(&job, times).await;
-        metrics::histogram!("bw_job_seconds", "queue" => queue)
+        metrics::histogram!("bellwether_job_seconds", "queue" => queue)
             .record(times.asked.elapsed().as_secs_f64());
         match ended {
             Ended::Settled(end) => {
-                metrics::counter!("bw_jobs_finished_total", "queue" => queue, "end" => end.word())
-                    .increment(1);
+                metrics::counter!(
+                    "bellwether_jobs_finished_total",
+                    "queue" => queue,
+                    "end" => end.word()
+                )
+                .increment(1);
             }
             Ended::Retried => {
-                metrics::counter!("bw_job_retries_total", "queue" => queue).increment(1);
+                metrics::counter!("bellwether_job_retries_total", "queue" => queue).increment(1);
             }
             Ended::Left => {
-                metrics::counter!("bw_jobs_left_total", "queue" => queue).increment(1);
+                metrics::counter!("bellwether_jobs_left_total", "queue" => queue).increment(1);
                 tracing::warn!(queue, job = %job.id, attempts = job.attempts, "job_left_to_lease");
             }
         }

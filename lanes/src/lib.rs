@@ -7,12 +7,14 @@
 //! ([`Stage`], [`Work`]), and the decisions themselves (`domain`) are never known here.
 
 pub mod error;
+pub mod janitor;
 pub mod job;
 pub mod lane;
 pub mod shares;
 pub mod stage;
 
 pub use error::Error;
+pub use janitor::Janitor;
 pub use job::{JobLoop, JobLoopConfig, Performed, Work};
 pub use lane::{Faults, LaneLoop, LaneLoopConfig, ProbeCommand};
 pub use stage::{Halt, Input, Item, Out, Stage};

@@ -110,7 +110,7 @@ impl Stage for ProjectStage {
             for projection in projections::ALL {
                 projection.write(transaction, &events).await?;
             }
-            metrics::counter!("bw_projected_events_total").increment(events.len() as u64);
+            metrics::counter!("bellwether_projected_events_total").increment(events.len() as u64);
             Ok(())
         })
     }

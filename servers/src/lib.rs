@@ -9,7 +9,9 @@ mod postgres;
 
 use std::{
     ffi::OsString,
-    fs, io,
+    fs,
+    io::{self, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus},
     time::{Duration, Instant},
@@ -250,6 +252,24 @@ fn unprivileged() -> Option<User> {
         return None;
     }
     ["postgres", "nobody"].iter().find_map(|name| User::from_name(name).ok().flatten())
+}
+
+/// Makes a folder that its owner alone can look into.
+fn private_folder(dir: &Path) -> Result<(), Error> {
+    fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(Error::io("protect", dir))
+}
+
+/// Writes a file only its owner can read: it may hold a password.
+fn write_private(path: &Path, text: &str) -> Result<(), Error> {
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(Error::io("create", path))?;
+    file.write_all(text.as_bytes()).map_err(Error::io("write", path))
 }
 
 #[cfg(test)]

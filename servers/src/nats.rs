@@ -15,7 +15,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{Error, Programs, end, end_stale, wait_ready};
+use super::{Error, Programs, end, end_stale, private_folder, wait_ready, write_private};
 
 /// How long a start may take: a large log on a cold disk is read first.
 const READY_SECONDS: u64 = 60;
@@ -46,7 +46,7 @@ pub struct NatsServer {
 impl NatsServer {
     /// Starts it on the data in `options.dir` and waits until it takes connections.
     pub fn start(programs: &Programs, options: NatsOptions) -> Result<Self, Error> {
-        fs::create_dir_all(&options.dir).map_err(Error::io("create", &options.dir))?;
+        private_folder(&options.dir)?;
         let pid_file = options.dir.join("nats.pid");
         end_stale(&pid_file, &options.dir, Signal::SIGTERM)?;
         let program = programs.nats_server.clone();
@@ -202,19 +202,6 @@ fn healthy(port: u16) -> bool {
         Ok(text)
     };
     ask().is_ok_and(|text| text.starts_with("HTTP/1.0 200") || text.starts_with("HTTP/1.1 200"))
-}
-
-/// Writes a file only its owner can read: it may hold a password.
-fn write_private(path: &Path, text: &str) -> Result<(), Error> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(Error::io("create", path))?;
-    file.write_all(text.as_bytes()).map_err(Error::io("write", path))
 }
 
 #[cfg(test)]

@@ -16,7 +16,10 @@ use nix::{
     unistd::{Pid, User},
 };
 
-use super::{Error, Programs, end, end_stale, unprivileged, version_of, wait_ready};
+use super::{
+    Error, Programs, end, end_stale, private_folder, unprivileged, version_of, wait_ready,
+    write_private,
+};
 
 /// How a Postgres is started.
 #[derive(Clone, Debug)]
@@ -43,7 +46,7 @@ impl PostgresServer {
     /// Makes the cluster if there is none, starts it and waits until it takes connections.
     pub fn start(programs: &Programs, options: PostgresOptions) -> Result<Self, Error> {
         let dir = &options.dir;
-        fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+        private_folder(dir)?;
         let user = unprivileged();
         if let Some(user) = &user {
             chown(dir, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
@@ -142,9 +145,7 @@ fn make_cluster(
     if data.exists() {
         fs::remove_dir_all(data).map_err(Error::io("remove the unfinished", data))?;
     }
-    fs::write(&password_file, &options.password).map_err(Error::io("write", &password_file))?;
-    fs::set_permissions(&password_file, fs::Permissions::from_mode(0o600))
-        .map_err(Error::io("protect", &password_file))?;
+    write_private(&password_file, &options.password)?;
     if let Some(user) = user {
         chown(&password_file, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
             .map_err(Error::io("give to an unprivileged user", &password_file))?;

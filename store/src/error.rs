@@ -11,6 +11,12 @@ pub enum Error {
         #[source]
         source: sqlx::Error,
     },
+    #[error("connect to postgres at {server}; see that it runs and that postgres.url is right")]
+    Connect {
+        server: String,
+        #[source]
+        source: sqlx::Error,
+    },
     #[error("migrate the database")]
     Migrate(#[source] sqlx::migrate::MigrateError),
     /// A row holds what this binary cannot read.
@@ -33,7 +39,7 @@ impl Error {
     /// True when the same call may succeed later: the connection or the server was in the way.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Database { source, .. } => match source {
+            Self::Database { source, .. } | Self::Connect { source, .. } => match source {
                 sqlx::Error::Io(_)
                 | sqlx::Error::PoolTimedOut
                 | sqlx::Error::PoolClosed

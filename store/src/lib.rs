@@ -48,7 +48,7 @@ impl Store {
             .acquire_timeout(patience)
             .connect_with(options.clone())
             .await
-            .map_err(Error::doing("connect"))?;
+            .map_err(|source| Error::Connect { server: shown(&options), source })?;
         Ok(Self { pool, options })
     }
 
@@ -126,7 +126,17 @@ impl Store {
 }
 
 fn address(url: &str) -> Result<PgConnectOptions, Error> {
+    // The parser takes any scheme.
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(Error::Address { reason: "it does not start with postgres://".to_owned() });
+    }
     PgConnectOptions::from_str(url).map_err(|e| Error::Address { reason: e.to_string() })
+}
+
+/// The server and database as they may be shown: without user and password.
+fn shown(options: &PgConnectOptions) -> String {
+    let database = options.get_database().unwrap_or_default();
+    format!("{}:{}/{database}", options.get_host(), options.get_port())
 }
 
 /// As a bind parameter for `timestamptz`.

@@ -12,6 +12,7 @@ mod compose;
 mod crash;
 mod deliver;
 mod doors;
+mod janitor;
 mod job_loop;
 mod lane_loop;
 mod layering;

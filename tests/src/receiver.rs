@@ -87,7 +87,6 @@ struct Shared {
     started: std::time::Instant,
     seen: Mutex<Seen>,
     next: Mutex<VecDeque<Fault>>,
-    always: Mutex<Option<Fault>>,
     changed: Notify,
 }
 
@@ -107,7 +106,6 @@ impl Receiver {
             started: std::time::Instant::now(),
             seen: Mutex::default(),
             next: Mutex::default(),
-            always: Mutex::default(),
             changed: Notify::new(),
         });
         let app = Router::new().route("/hook", post(take)).with_state(Arc::clone(&shared));
@@ -118,11 +116,6 @@ impl Receiver {
     /// Answers the next requests like this, one each, before taking any more.
     pub fn fail_next(&self, faults: impl IntoIterator<Item = Fault>) {
         lock(&self.shared.next).extend(faults);
-    }
-
-    /// Answers every request like this until told otherwise.
-    pub fn fail_always(&self, fault: Option<Fault>) {
-        *lock(&self.shared.always) = fault;
     }
 
     /// What came in so far.
@@ -170,7 +163,7 @@ async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes
         let mut seen = lock(&shared.seen);
         seen.requests += 1;
         seen.at.push(shared.started.elapsed());
-        lock(&shared.next).pop_front().or(*lock(&shared.always))
+        lock(&shared.next).pop_front()
     };
     let answer = match fault {
         Some(Fault::TooMany { retry_after }) => {

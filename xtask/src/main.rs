@@ -75,7 +75,7 @@ fn main() -> anyhow::Result<()> {
             let programs = setup::ensure(root)?;
             // One build for both, then nextest when it is there: it runs each test in a process
             // of its own, so that one test's servers and kills cannot touch another's.
-            let nextest = cargo(root, &["nextest", "--version"]).output()?.status.success();
+            let nextest = has_nextest(root)?;
             let words: &[&str] =
                 if nextest { &["nextest", "run", "--workspace"] } else { &["test", "--workspace"] };
             let mut test = cargo(root, words);
@@ -90,9 +90,8 @@ fn main() -> anyhow::Result<()> {
         Task::Verify { area, long } => verify::run(root, &area, long),
         Task::Fault { seconds, seed } => {
             let programs = setup::ensure(root)?;
-            let words = ["nextest", "run", "--package", "tests", "--test", "it", "--no-capture"];
-            let mut storm = cargo(root, &words);
-            storm.args(["-E", "test(/^storm::/)"]);
+            run(&mut cargo(root, &["build", "--workspace", "--bins"]))?;
+            let mut storm = integration_tests(root, "storm")?;
             storm.env("BELLWETHER_NATS_SERVER", &programs.nats_server);
             storm.env("BELLWETHER_POSTGRES_BIN", &programs.postgres_bin);
             storm.env("BELLWETHER_STORM_SECONDS", seconds.to_string());
@@ -107,6 +106,24 @@ fn main() -> anyhow::Result<()> {
             run(bench.arg("--").args(args))
         }
     }
+}
+
+fn has_nextest(root: &Path) -> anyhow::Result<bool> {
+    Ok(cargo(root, &["nextest", "--version"]).output()?.status.success())
+}
+
+/// The tests of one module of the integration binary, with what they print; by nextest when it is
+/// there.
+fn integration_tests(root: &Path, module: &str) -> anyhow::Result<Command> {
+    if has_nextest(root)? {
+        let words = ["nextest", "run", "--package", "tests", "--test", "it", "--no-capture"];
+        let mut command = cargo(root, &words);
+        command.args(["-E", &format!("test(/^{module}::/)")]);
+        return Ok(command);
+    }
+    let mut command = cargo(root, &["test", "--package", "tests", "--test", "it"]);
+    command.args([&format!("{module}::"), "--", "--nocapture", "--test-threads=1"]);
+    Ok(command)
 }
 
 /// Writes the generated files; the tests that compare them say to run this.

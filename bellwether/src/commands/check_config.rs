@@ -27,10 +27,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     println!("environment   {}", checked.config.environment);
     for source in checked.sources.iter() {
         println!(
-            "source        {} ({}, project {})",
+            "source        {} ({}, project {}){}",
             source.id,
             source.provider.name(),
-            source.project
+            source.project,
+            source.warning().map_or_else(String::new, |w| format!("; {w}"))
         );
     }
     for target in checked.channels.all() {

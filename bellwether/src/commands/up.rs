@@ -193,6 +193,8 @@ fn print_banner(local: &Local, ingest: SocketAddr, console: SocketAddr) -> anyho
     let key = local.operator_key()?;
     let secret = &local.secrets().sentry_secret;
     let dir = local.dir().display();
+    let program = std::env::current_exe().context("find this program")?;
+    let program = program.display();
     let made = if local.first_start { "made" } else { "kept from an earlier start" };
     println!(
         r#"
@@ -211,7 +213,8 @@ Send one signed alert:
   curl -i http://{ingest}/webhook/sentry -H 'content-type: application/json' \
     -H 'sentry-hook-resource: error' -H "sentry-hook-signature: $SIG" -d "$BODY"
 
-or a stream of them:  bellwether demo      then ask:
+or a stream of them:  {program} demo --dir {dir}
+then ask:
   curl -s -H 'Authorization: Bearer {key}' http://{console}/api/v1/incidents
 
 Messages are printed here. Ctrl-C stops everything; the data stays.

@@ -287,7 +287,13 @@ pub(super) fn lane_time_after(before: Time, prepared: &Prepared) -> Time {
     let Content::Record(record) = &prepared.content else { return before };
     let told = match record.kind {
         Kind::Tick { now } => now,
-        _ => record.received_at.min(prepared.stored_at),
+        Kind::Delivery(_)
+        | Kind::Command
+        | Kind::Answer(_)
+        | Kind::Outcome(_)
+        | Kind::Redrive
+        | Kind::Rules(_)
+        | Kind::Control => record.received_at.min(prepared.stored_at),
     };
     before.max(told)
 }

@@ -110,8 +110,8 @@ impl Writer {
                     self.number = frame.number;
                     self.total += u64::from(frame.count);
                     self.last_sequence = sequence;
-                    metrics::counter!("eventlog_frames_total").increment(1);
-                    metrics::counter!("eventlog_records_total").increment(frame.count.into());
+                    metrics::counter!("bellwether_log_frames_total").increment(1);
+                    metrics::counter!("bellwether_log_records_total").increment(frame.count.into());
                     frame.stored(incarnation, sequence);
                     return;
                 }
@@ -127,7 +127,7 @@ impl Writer {
                     "frame {} of lane {} is sent again: {reason}", frame.number, self.key
                 );
             }
-            metrics::counter!("eventlog_retries_total").increment(1);
+            metrics::counter!("bellwether_log_retries_total").increment(1);
             if in_doubt {
                 if !frame.is_awaited() && self.incoming.is_closed() && self.pending.is_empty() {
                     return; // Nobody is left to care, and no frame follows that could be mistaken.
@@ -184,7 +184,7 @@ impl Writer {
                     }
                 }
                 Ok(ack) => {
-                    metrics::histogram!("eventlog_ack_seconds").record(started.elapsed());
+                    metrics::histogram!("bellwether_log_ack_seconds").record(started.elapsed());
                     Outcome::Stored { incarnation, sequence: ack.sequence }
                 }
                 Err(PublishError::Unknown { .. }) => Outcome::Unknown,

@@ -74,6 +74,9 @@ impl JetStreamConfig {
         if self.replicas == 0 {
             return Err(("replicas", "is 0: nothing would be kept".to_owned()));
         }
+        if self.replicas > 5 {
+            return Err(("replicas", format!("is {}: JetStream keeps at most 5", self.replicas)));
+        }
         if self.ack_timeout.is_zero() {
             return Err(("ack_timeout", "is 0: no answer would be awaited".to_owned()));
         }

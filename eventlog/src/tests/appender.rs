@@ -124,6 +124,15 @@ impl Log for Scripted {
         self.inner.info(stream)
     }
 
+    fn purge<'a>(
+        &'a self,
+        stream: &'a str,
+        filter: &'a str,
+        below: u64,
+    ) -> BoxFuture<'a, Result<u64, Error>> {
+        self.inner.purge(stream, filter, below)
+    }
+
     fn ensure<'a>(
         &'a self,
         topology: &'a [topology::StreamSpec],

@@ -52,6 +52,32 @@ on_both_logs! {
     what_cannot_be_stored_is_refused
     the_incarnation_stays
     lanes_are_fixed
+    a_purge_takes_what_it_names_and_readers_go_on
+}
+
+/// Only the filter's messages below the sequence go; sequences, fences and readers stay as they were.
+async fn a_purge_takes_what_it_names_and_readers_go_on(log: &dyn Log) {
+    for n in 0..6 {
+        log.publish(message(lane(n % 2), &n.to_string())).await.unwrap();
+    }
+    let filter = deliveries(&ns(), lane(0), Class::Data);
+    for nothing in [0, 1] {
+        assert_eq!(log.purge(&input(), &filter, nothing).await.unwrap(), 0, "below {nothing}");
+    }
+    assert_eq!(log.purge(&input(), &filter, 4).await.unwrap(), 2, "sequences 1 and 3");
+    let info = log.info(&input()).await.unwrap();
+    assert_eq!((info.first_sequence, info.last_sequence, info.messages), (2, 6, 4));
+    assert!(log.get(&input(), 3).await.unwrap().is_none());
+    assert_eq!(log.last(&input(), &filter).await.unwrap().unwrap().sequence, 5);
+    let read = Read { stream: input(), filters: vec![deliveries_all(&ns())], from: 1 };
+    let mut messages = log.read(read).await.unwrap();
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        seen.push(next(&mut messages).await.sequence);
+    }
+    assert_eq!(seen, [2, 4, 5, 6]);
+    assert_eq!(log.publish(message(lane(0), "on")).await.unwrap().sequence, 7);
+    assert_eq!(next(&mut messages).await.sequence, 7);
 }
 
 async fn next(messages: &mut Messages) -> Message {

@@ -30,6 +30,7 @@ impl From<store::Error> for Stop {
         match error {
             error @ store::Error::NotOwner { .. } => Self::NotOwner(error.to_string()),
             error @ (store::Error::Address { .. }
+            | store::Error::Connect { .. }
             | store::Error::Database { .. }
             | store::Error::Migrate(_)
             | store::Error::Column { .. }

@@ -307,6 +307,34 @@ impl Store {
         cursor(&mut connection, stage, generation, lane).await
     }
 
+    /// The lowest sequence that every cursor of these stages stands at, over all generations that are
+    /// folded or over one; 0 while one of them has not begun. `lane`: none takes the lowest of all.
+    pub async fn slowest_cursor(
+        &self,
+        stages: &[&str],
+        generation: Option<Generation>,
+        lane: Option<Lane>,
+        lanes: u16,
+    ) -> Result<u64, Error> {
+        let lowest: Option<i64> = sqlx::query_scalar(
+            "select min(coalesce(c.seq, 0)) from generation g \
+             cross join unnest($1::text[]) s (stage) \
+             cross join generate_series(0, $2 - 1) l (lane) \
+             left join cursor c \
+             on c.stage = s.stage and c.generation = g.generation and c.lane = l.lane \
+             where g.state <> 'dropped' and ($3::int is null or g.generation = $3) \
+             and ($4::int is null or l.lane = $4)",
+        )
+        .bind(stages)
+        .bind(i32::from(lanes))
+        .bind(generation.map(|g| g.0))
+        .bind(lane.map(|l| i32::from(l.0)))
+        .fetch_one(self.pool())
+        .await
+        .map_err(Error::doing("read the slowest cursor"))?;
+        Ok(lowest.unwrap_or(0) as u64)
+    }
+
     /// I2: the lane's records per outcome word, and `in_frames`, the records in frame headers up to
     /// the cursor.
     pub async fn ledger(

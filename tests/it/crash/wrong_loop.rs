@@ -30,6 +30,11 @@ async fn fold_wrongly(fleet: &Fleet, lane: Lane, mut crash_at: Option<usize>) {
     let stage = ObserveStage::new(Config::default(), world.lanes, None, Clock::system());
     let stream = subject::deliveries_stream(&world.namespace);
     let info = log.info(&stream).await.unwrap();
+    let filters = subject::lane_input(&world.namespace, lane).to_vec();
+    let mut end = 0;
+    for filter in &filters {
+        end = end.max(log.last(&stream, filter).await.unwrap().map_or(0, |m| m.sequence));
+    }
     let mut done = 0;
     'owner: loop {
         let mut owner = loop {
@@ -41,15 +46,11 @@ async fn fold_wrongly(fleet: &Fleet, lane: Lane, mut crash_at: Option<usize>) {
         };
         let mut cursor = owner.cursor().await.unwrap();
         let mut state = stage.load(&mut owner, lane).await.unwrap();
-        let filters = subject::lane_input(&world.namespace, lane).to_vec();
         let from = cursor.at.sequence + 1;
-        let read = Read { stream: stream.clone(), filters, from };
+        let read = Read { stream: stream.clone(), filters: filters.clone(), from };
         let mut messages = log.read(read).await.unwrap();
-        while cursor.at.sequence < info.last_sequence {
-            let next = tokio::time::timeout(Duration::from_millis(500), messages.next()).await;
-            // What is left in the stream belongs to other lanes.
-            let Ok(Some(message)) = next else { return };
-            let message = message.unwrap();
+        while cursor.at.sequence < end {
+            let message = messages.next().await.unwrap().unwrap();
             let frame = RecordFrame::parse(&message.payload).unwrap();
             let place = |record| InputPosition {
                 incarnation: info.incarnation,

@@ -101,7 +101,7 @@ bearer = [{ id = \"blue\", key = \"the-blue-key\" }]
     async fn finish(self) {
         let metrics = self.doors.get("/metrics").await.text;
         let mut found: BTreeMap<(String, String), u64> = BTreeMap::new();
-        for line in metrics.lines().filter(|l| l.starts_with("ingest_requests{")) {
+        for line in metrics.lines().filter(|l| l.starts_with("bellwether_ingest_requests_total{")) {
             let label = |name: &str| {
                 let from = line.split_once(&format!("{name}=\"")).unwrap().1;
                 from.split_once('"').unwrap().0.to_owned()

@@ -159,7 +159,7 @@ impl Chain {
                 .unwrap_or(Err(Failure::Timeout { seconds: limit.as_secs() }));
             let word = if answer.is_ok() { "answered" } else { "failed" };
             metrics::counter!(
-                "bw_analyst_asked_total",
+                "bellwether_analyst_asked_total",
                 "analyst" => analyst.name().to_owned(),
                 "result" => word
             )

@@ -27,17 +27,16 @@ fn crash_suite(v: &mut Verification) -> anyhow::Result<()> {
     let seconds = if v.long { "300" } else { "40" };
     let mut build = v.cargo(&["build", "--workspace", "--bins"]);
     v.holds("everything builds", &mut build)?;
-    for (what, filter) in [
-        ("crashes at named points, and a loop that must fail", "test(/^crash::/)"),
-        ("a storm of crashes; a paused owner", "test(/^storm::/)"),
-        ("a real Alertmanager", "test(/^alertmanager::/)"),
-        ("real input through HTTP", "test(/^doors::/)"),
-        ("a newcomer's first minutes", "test(/^newcomer::/)"),
-        ("containers", "test(/^compose::/)"),
+    for (what, module) in [
+        ("crashes at named points, and a loop that must fail", "crash"),
+        ("a storm of crashes; a paused owner", "storm"),
+        ("a real Alertmanager", "alertmanager"),
+        ("real input through HTTP", "doors"),
+        ("a newcomer's first minutes", "newcomer"),
+        ("containers", "compose"),
     ] {
-        let mut test =
-            v.cargo(&["nextest", "run", "--package", "tests", "--test", "it", "-E", filter]);
-        test.args(["--no-capture"]).env("BELLWETHER_STORM_SECONDS", seconds);
+        let mut test = v.tests(module)?;
+        test.env("BELLWETHER_STORM_SECONDS", seconds);
         v.holds(what, &mut test)?;
     }
     Ok(())

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, bail};
 use servers::Programs;
 
-use crate::{cargo, setup};
+use crate::{cargo, integration_tests, setup};
 
 /// One area.
 pub struct Area {
@@ -60,7 +60,15 @@ pub struct Verification {
 impl Verification {
     /// A cargo command that finds the servers.
     pub fn cargo(&self, words: &[&str]) -> Command {
-        let mut command = cargo(&self.root, words);
+        self.with_servers(cargo(&self.root, words))
+    }
+
+    /// The tests of one module of the integration binary.
+    pub fn tests(&self, module: &str) -> anyhow::Result<Command> {
+        Ok(self.with_servers(integration_tests(&self.root, module)?))
+    }
+
+    fn with_servers(&self, mut command: Command) -> Command {
         command.env("BELLWETHER_NATS_SERVER", &self.programs.nats_server);
         command.env("BELLWETHER_POSTGRES_BIN", &self.programs.postgres_bin);
         command
