@@ -94,7 +94,7 @@ impl Config {
     /// The first problem: file, key, problem, remedy.
     pub fn read(file: Option<&Path>, env: &[(String, String)]) -> Result<Checked, ConfigError> {
         let config: Self = config::load(file, env)?;
-        config.check().map_err(|e| e.in_file(file))
+        config.check().map_err(|e| e.found_in(file, env))
     }
 
     /// Checks everything that needs no connection.

@@ -31,7 +31,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// A problem found after parsing; [`ConfigError::in_file`] says where.
+    /// A problem found after parsing; [`ConfigError::found_in`] says where.
     pub fn new(
         key: impl Into<String>,
         problem: impl Into<String>,
@@ -45,10 +45,12 @@ impl ConfigError {
         }
     }
 
-    /// The same problem with the file it was found in.
+    /// The same problem with the file, or the environment variable, that its key comes from.
     #[must_use]
-    pub fn in_file(mut self, file: Option<&Path>) -> Self {
-        self.file = name_of(file);
+    pub fn found_in(mut self, file: Option<&Path>, env: &[(String, String)]) -> Self {
+        let mut table = file.and_then(|f| read(f).ok()).unwrap_or_default();
+        let from_env = overlay::apply(&mut table, env).unwrap_or_default();
+        self.file = origin_of(&from_env, file, &self.key);
         self
     }
 }
@@ -127,9 +129,7 @@ fn explain(
     key: String,
     message: &str,
 ) -> ConfigError {
-    let file = from_env
-        .get(&key)
-        .map_or_else(|| name_of(file), |o| format!("environment variable {}", o.name));
+    let file = origin_of(from_env, file, &key);
     let key = if key == "." { String::new() } else { key };
     let remedy = if message.starts_with("unknown field") {
         "remove the key or correct its name"
@@ -150,6 +150,14 @@ fn holds_secret(key: &str) -> bool {
     ["secret", "password", "token", "bearer", "basic", "credential", "key", "url"]
         .iter()
         .any(|word| key.contains(word))
+}
+
+fn origin_of(
+    from_env: &BTreeMap<String, overlay::Origin>,
+    file: Option<&Path>,
+    key: &str,
+) -> String {
+    from_env.get(key).map_or_else(|| name_of(file), |o| format!("environment variable {}", o.name))
 }
 
 fn name_of(file: Option<&Path>) -> String {

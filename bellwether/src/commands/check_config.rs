@@ -20,7 +20,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let client = runtime::http_client::build(&runtime::http_client::ClientConfig::default())?;
     let triage = triage_worker::TriageWork::new(&checked.config.triage, &client).map_err(|e| {
         let key = "triage.analysts";
-        ConfigError::new(key, e.to_string(), "correct the analyst").in_file(file.as_deref())
+        ConfigError::new(key, e.to_string(), "correct the analyst")
+            .found_in(file.as_deref(), &runtime::config::process_environment())
     })?;
     let name = file.map_or_else(|| "defaults and environment".into(), |f| f.display().to_string());
     println!("{name}: usable");

@@ -107,6 +107,7 @@ fn bad_configuration_ends_with_64_before_any_socket() {
         ("ingest.max_connections = -1", "ingest.max_connections", "invalid value"),
         ("ingest.body_deadline = \"5\"", "ingest.body_deadline", "not a length of time"),
         ("nats.replicas = 0", "nats.replicas", "nothing would be kept"),
+        ("nats.replicas = 9", "nats.replicas", "at most 5"),
         ("nats.ack_timeout = \"0s\"", "nats.ack_timeout", "no answer would be awaited"),
         ("observe.tick_seconds = 0", "observe.tick_seconds", "nothing but ticks"),
         ("triage.concurrency = 0", "triage.concurrency", "nothing would be analysed"),
@@ -165,15 +166,18 @@ fn bad_configuration_ends_with_64_before_any_socket() {
     // The environment is named as what it is.
     setting.write("");
     let (nats, postgres) = ("BELLWETHER__NATS__URL", "BELLWETHER__POSTGRES__URL");
-    setting.check(&[(nats, "::::")], ("", "nats.url"), "no address of a server");
-    setting.check(&[(postgres, SECRET)], ("", "postgres.url"), "cannot be read");
+    let variable = |name: &str| format!("environment variable {name}");
+    setting.check(&[(nats, "::::")], (&variable(nats), "nats.url"), "no address of a server");
+    for url in [SECRET, "mysql://u@127.0.0.1/b"] {
+        let place = (&*variable(postgres), "postgres.url");
+        setting.check(&[(postgres, url)], place, "does not start with postgres://");
+    }
     for (name, value, key, problem) in [
         ("BELLWETHER__INGEST__MAX_BODY_BYTES", "many", "ingest.max_body_bytes", "invalid type"),
         ("BELLWETHER__NATS__LANE", "4", "nats.lane", "unknown field"),
         ("BELLWETHER__NATS__URL__HOST", "a", "nats.url", "is a value in the file"),
     ] {
-        let file = format!("environment variable {name}");
-        setting.check(&[(name, value)], (&file, key), problem);
+        setting.check(&[(name, value)], (&variable(name), key), problem);
     }
     std::fs::remove_file(setting.file()).unwrap();
     setting.check(&[], ("", "(whole document)"), "cannot be read");
