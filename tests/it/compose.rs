@@ -24,7 +24,10 @@ fn services() -> BTreeMap<String, BTreeMap<String, String>> {
         let depth = line.len() - line.trim_start().len();
         let word = line.trim();
         match depth {
-            2 => service = word.trim_end_matches(':').to_owned(),
+            2 => {
+                service = word.trim_end_matches(':').to_owned();
+                services.entry(service.clone()).or_default();
+            }
             4 => {
                 inside = word.starts_with("environment:");
                 anchored = word.ends_with("&servers");
