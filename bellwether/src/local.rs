@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use runtime::config::process_environment;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -81,7 +82,7 @@ impl Local {
             // Last, so that an interrupted first start is a first start again.
             write_private(&file, &toml::to_string(&secrets)?)?;
         }
-        let secrets = read_toml(&file)?;
+        let secrets = secrets(&dir, &process_environment())?;
         Ok(Self { dir, secrets, first_start, _lock: lock })
     }
 
@@ -134,9 +135,15 @@ pub fn running(dir: &Path) -> anyhow::Result<Running> {
         .context("nothing was started here yet: run `cargo xtask up` (or `bellwether up`) first")
 }
 
-/// The secrets kept in a folder of `up`.
-pub fn secrets(dir: &Path) -> anyhow::Result<Secrets> {
-    read_toml(&dir.join("secrets.toml"))
+/// The secrets an `up` of this folder runs with: those kept in it, and what the environment says
+/// instead, as it does for the configuration.
+pub fn secrets(dir: &Path, env: &[(String, String)]) -> anyhow::Result<Secrets> {
+    let mut secrets: Secrets = read_toml(&dir.join("secrets.toml"))?;
+    let said = env.iter().find(|(name, _)| name == "SENTRY_WEBHOOK_SECRET");
+    if let Some((_, secret)) = said.filter(|(_, secret)| !secret.is_empty()) {
+        secrets.sentry_secret.clone_from(secret);
+    }
+    Ok(secrets)
 }
 
 fn read_toml<T: for<'de> Deserialize<'de>>(file: &Path) -> anyhow::Result<T> {

@@ -72,6 +72,11 @@ fn browser(v: &mut Verification) -> anyhow::Result<()> {
         v.skipped("the page in a browser", "there is no page yet");
         return Ok(());
     }
+    let there = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    if !there("node") || !there("npm") || !there("chromium") {
+        v.skipped("the page in a browser", "needs node, npm and chromium");
+        return Ok(());
+    }
     let mut page = Command::new(script);
     page.env("BELLWETHER_NATS_SERVER", &v.programs.nats_server)
         .env("BELLWETHER_POSTGRES_BIN", &v.programs.postgres_bin);

@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
-use runtime::{Clock, http_client};
+use runtime::{Clock, config::process_environment, http_client};
 use sha2::Sha256;
 
 use crate::local::{self, FOLDER, Secrets};
@@ -32,7 +32,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         bail!("--rate is {}; use more than 0 and at most 1000 deliveries a second", args.rate);
     }
     let running = local::running(&args.dir)?;
-    let secrets = local::secrets(&args.dir)?;
+    let secrets = local::secrets(&args.dir, &process_environment())?;
     let clock = Clock::system();
     let client = http_client::build(&http_client::ClientConfig::default())?;
     let run = (clock.now().micros() / 1_000_000 % 100_000) as u32;
