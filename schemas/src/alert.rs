@@ -170,6 +170,42 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Facts of which only this is known; the rest is absent.
+    pub fn new(
+        provider: impl Into<String>,
+        source: SourceId,
+        title: impl Into<String>,
+        status: Status,
+    ) -> Self {
+        Self {
+            provider: provider.into(),
+            source,
+            title: title.into(),
+            status,
+            level: None,
+            severity_raw: None,
+            alertname: None,
+            message: None,
+            culprit: None,
+            environment: None,
+            service: None,
+            namespace: None,
+            target: None,
+            sender_project: None,
+            platform: None,
+            issue_id: None,
+            url: None,
+            started_at: None,
+            ended_at: None,
+            first_seen: None,
+            count: None,
+            user_count: None,
+            labels: Vec::new(),
+            annotations: Vec::new(),
+            stack: Vec::new(),
+        }
+    }
+
     /// The label `name`.
     pub fn label(&self, name: &str) -> Option<&str> {
         self.labels.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())

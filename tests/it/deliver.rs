@@ -200,31 +200,10 @@ fn fingerprint() -> Fingerprint {
 
 fn facts() -> Facts {
     Facts {
-        provider: "sentry".into(),
-        source: SourceId::new("main").unwrap(),
-        title: "boom".into(),
-        status: Status::Firing,
         level: Some(Level::Error),
-        severity_raw: None,
-        alertname: None,
-        message: None,
         culprit: Some("cart.total".into()),
-        environment: None,
-        service: None,
-        namespace: None,
-        target: None,
         sender_project: Some("checkout".into()),
-        platform: None,
-        issue_id: None,
-        url: None,
-        started_at: None,
-        ended_at: None,
-        first_seen: None,
-        count: None,
-        user_count: None,
-        labels: vec![],
-        annotations: vec![],
-        stack: vec![],
+        ..Facts::new("sentry", SourceId::new("main").unwrap(), "boom", Status::Firing)
     }
 }
 

@@ -57,33 +57,12 @@ mod tests {
     use super::*;
 
     fn facts(provider: &str) -> Facts {
-        Facts {
-            provider: provider.into(),
-            source: SourceId::new("s").unwrap(),
-            title: "ValueError in calculate_score".into(),
-            status: Status::Firing,
-            level: None,
-            severity_raw: None,
-            alertname: None,
-            message: None,
-            culprit: None,
-            environment: None,
-            service: None,
-            namespace: None,
-            target: None,
-            sender_project: None,
-            platform: None,
-            issue_id: None,
-            url: None,
-            started_at: None,
-            ended_at: None,
-            first_seen: None,
-            count: None,
-            user_count: None,
-            labels: vec![],
-            annotations: vec![],
-            stack: vec![],
-        }
+        Facts::new(
+            provider,
+            SourceId::new("s").unwrap(),
+            "ValueError in calculate_score",
+            Status::Firing,
+        )
     }
 
     fn analysis() -> Analysis {

@@ -13,31 +13,8 @@ use super::*;
 
 fn facts(provider: &str, title: &str) -> Facts {
     Facts {
-        provider: provider.into(),
-        source: SourceId::new("main").unwrap(),
-        title: title.into(),
-        status: Status::Firing,
         level: Some(Level::Error),
-        severity_raw: None,
-        alertname: None,
-        message: None,
-        culprit: None,
-        environment: None,
-        service: None,
-        namespace: None,
-        target: None,
-        sender_project: None,
-        platform: None,
-        issue_id: None,
-        url: None,
-        started_at: None,
-        ended_at: None,
-        first_seen: None,
-        count: None,
-        user_count: None,
-        labels: vec![],
-        annotations: vec![],
-        stack: vec![],
+        ..Facts::new(provider, SourceId::new("main").unwrap(), title, Status::Firing)
     }
 }
 

@@ -13,31 +13,8 @@ use super::*;
 fn asked(n: u32, title: &str) -> NewJob {
     let project = ProjectId::new("payments").unwrap();
     let facts = Facts {
-        provider: "sentry".into(),
-        source: SourceId::new("sentry").unwrap(),
-        title: title.into(),
-        status: Status::Firing,
-        level: None,
-        severity_raw: None,
-        alertname: None,
-        message: None,
         culprit: Some("app.main".into()),
-        environment: None,
-        service: None,
-        namespace: None,
-        target: None,
-        sender_project: None,
-        platform: None,
-        issue_id: None,
-        url: None,
-        started_at: None,
-        ended_at: None,
-        first_seen: None,
-        count: None,
-        user_count: None,
-        labels: vec![],
-        annotations: vec![],
-        stack: vec![],
+        ..Facts::new("sentry", SourceId::new("sentry").unwrap(), title, Status::Firing)
     };
     let incident = IncidentId(Uuid::from_u128(u128::from(n)));
     let reason = "open".to_owned();

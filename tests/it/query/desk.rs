@@ -220,31 +220,20 @@ impl Sample {
 
     pub fn facts(&self) -> Facts {
         Facts {
-            provider: self.provider.into(),
-            source: SourceId::new("front").unwrap(),
-            title: format!("ValueError {}", self.group),
-            status: Status::Firing,
-            level: None,
             severity_raw: Some("error".into()),
             alertname: Some(format!("name-{}", self.group)),
-            message: None,
             culprit: Some("app.score".into()),
-            environment: None,
-            service: None,
             namespace: Some("shop".into()),
             target: Some("cart".into()),
-            sender_project: None,
-            platform: None,
-            issue_id: None,
             url: Some("https://example.test/1".into()),
-            started_at: None,
-            ended_at: None,
-            first_seen: None,
             count: Some(3),
-            user_count: None,
             labels: vec![("team".into(), "a".into())],
-            annotations: vec![],
-            stack: vec![],
+            ..Facts::new(
+                self.provider,
+                SourceId::new("front").unwrap(),
+                format!("ValueError {}", self.group),
+                Status::Firing,
+            )
         }
     }
 

@@ -201,33 +201,7 @@ pub(crate) mod tests {
 
     /// A question about an alert with nothing but a title.
     pub(crate) fn question(title: &str) -> Question {
-        let facts = Facts {
-            provider: "sentry".into(),
-            source: SourceId::new("sentry").unwrap(),
-            title: title.into(),
-            status: Status::Firing,
-            level: None,
-            severity_raw: None,
-            alertname: None,
-            message: None,
-            culprit: None,
-            environment: None,
-            service: None,
-            namespace: None,
-            target: None,
-            sender_project: None,
-            platform: None,
-            issue_id: None,
-            url: None,
-            started_at: None,
-            ended_at: None,
-            first_seen: None,
-            count: None,
-            user_count: None,
-            labels: vec![],
-            annotations: vec![],
-            stack: vec![],
-        };
+        let facts = Facts::new("sentry", SourceId::new("sentry").unwrap(), title, Status::Firing);
         Question { facts }
     }
 
