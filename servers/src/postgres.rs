@@ -197,7 +197,6 @@ fn spawn(
             .arg(&data)
             .args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="])
             .args(["-c", &format!("port={chosen}"), "-c", "max_connections=200"])
-            .args(["-c", "default_toast_compression=lz4", "-c", "wal_compression=lz4"])
             .stdout(out)
             .stderr(err)
             .spawn()
