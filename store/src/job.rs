@@ -6,7 +6,7 @@
 
 mod told;
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use schemas::{
     Generation, IncidentId, InputPosition, JobId, Lane, Position, ProjectId, job::AnswerResult,
@@ -424,16 +424,5 @@ impl Store {
             newest.get_or_insert(answer);
         }
         Ok(newest)
-    }
-
-    /// How many jobs of `queue` are in each state, over all generations; for gauges and tests.
-    pub async fn job_states(&self, queue: Queue) -> Result<HashMap<String, u64>, Error> {
-        let rows: Vec<(String, i64)> =
-            sqlx::query_as("select state, count(*) from job where queue = $1 group by state")
-                .bind(queue.word())
-                .fetch_all(self.pool())
-                .await
-                .map_err(Error::doing("count jobs"))?;
-        Ok(rows.into_iter().map(|(state, n)| (state, u64::try_from(n).unwrap_or(0))).collect())
     }
 }

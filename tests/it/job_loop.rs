@@ -207,7 +207,13 @@ impl Rig {
     }
 
     async fn states(&self, queue: Queue) -> BTreeMap<String, u64> {
-        self.world.store.job_states(queue).await.unwrap().into_iter().collect()
+        let states: Vec<(String, i64)> =
+            sqlx::query_as("select state, count(*) from job where queue = $1 group by state")
+                .bind(queue.word())
+                .fetch_all(&mut self.world.sql().await)
+                .await
+                .unwrap();
+        states.into_iter().map(|(state, n)| (state, n as u64)).collect()
     }
 
     /// All data records of the lane, in order.

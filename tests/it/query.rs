@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schemas::{Event, JobId, Outcome, Time, event::Kind};
 use serde_json::{Value, json};
-use store::read::Visible;
+use uuid::Uuid;
 
 use self::desk::{ANN, BEN, Desk, NOW, Sample, project, samples};
 
@@ -258,30 +258,43 @@ async fn i3_totals_count_every_event_once_over_batches_and_failed_commits() {
         desk.apply(batch, false).await;
         desk.apply(batch, true).await;
     }
-    let mut view = desk.store.view(&Visible::Everything).await.unwrap();
+    let mut sql = desk.sql().await;
     for project in ["payments", "search"] {
         let of = newest(&samples, project, usize::MAX, |_| true);
-        for (provider, counters, heard) in view.coverage_totals(project).await.unwrap() {
+        let coverage: Vec<(String, i64, i64, Option<i64>)> = sqlx::query_as(
+            "select provider, total, source_ref_total,
+                    (extract(epoch from latest_real_received_at) * 1000000)::bigint
+             from coverage where project = $1",
+        )
+        .bind(project)
+        .fetch_all(&mut sql)
+        .await
+        .unwrap();
+        assert_eq!(coverage.iter().map(|row| row.1).sum::<i64>() as usize, of.len());
+        for (provider, total, source_refs, heard) in coverage {
             let of: Vec<_> = of.iter().filter(|s| s.provider == provider).collect();
-            assert_eq!(counters.total as usize, of.len(), "{project} {provider}");
+            assert_eq!(total as usize, of.len(), "{project} {provider}");
             let refs: usize = of.iter().map(|s| s.refs.iter().sum::<usize>()).sum();
-            assert_eq!(counters.refs() as usize, refs, "{project} {provider}");
+            assert_eq!(source_refs as usize, refs, "{project} {provider}");
             let really = of.iter().filter(|s| s.stage.is_real()).map(|s| s.time()).max();
-            assert_eq!(heard, really, "{project} {provider}");
+            assert_eq!(heard, really.map(|t| t.micros()), "{project} {provider}");
         }
         let real: Vec<_> = of.iter().filter(|s| s.stage.is_real()).collect();
-        let totals = view.recurrence_totals(project).await.unwrap();
-        assert_eq!(totals.iter().map(|(_, c)| c.total).sum::<i64>() as usize, real.len());
-        for (key, counters) in totals {
+        let recurrence: Vec<(Uuid, i64, i64)> = sqlx::query_as(
+            "select recurrence_key, occurrence_total, duplicate_total
+             from recurrence where project = $1",
+        )
+        .bind(project)
+        .fetch_all(&mut sql)
+        .await
+        .unwrap();
+        assert_eq!(recurrence.iter().map(|row| row.1).sum::<i64>() as usize, real.len());
+        for (key, total, duplicate_total) in recurrence {
             let of: Vec<_> = real.iter().filter(|s| s.key().0 == key).collect();
             let duplicates = of.iter().filter(|s| s.effect.is_duplicate()).count();
-            assert_eq!(
-                (counters.total as usize, counters.duplicates as usize),
-                (of.len(), duplicates)
-            );
+            assert_eq!((total as usize, duplicate_total as usize), (of.len(), duplicates));
         }
     }
-    drop(view);
     desk.stop().await;
 }
 

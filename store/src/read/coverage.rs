@@ -87,32 +87,6 @@ impl View {
             .collect::<Result<_, _>>()
             .map_err(Error::doing("read coverage of all"))
     }
-
-    /// The all-time counters of each provider of `project`, and when it was last really heard.
-    pub async fn coverage_totals(
-        &mut self,
-        project: &str,
-    ) -> Result<Vec<(String, Counters, Option<Time>)>, Error> {
-        let rows = sqlx::query(
-            "select provider, total, duplicate_total as duplicates, redacted_total as redacted, \
-               missing_source_refs_total as without_refs, sentry_ref_total as sentry_refs, \
-               signoz_ref_total as signoz_refs, alert_ref_total as alert_refs, \
-               latest_real_received_at \
-             from coverage where generation = $1 and project = $2 \
-               and ($3::text[] is null or project = any($3)) order by provider",
-        )
-        .bind(self.generation)
-        .bind(project)
-        .bind(&self.projects)
-        .fetch_all(&mut *self.transaction)
-        .await
-        .map_err(Error::doing("read coverage totals"))?;
-        let row = |row: &PgRow| {
-            let heard: Option<_> = row.try_get("latest_real_received_at")?;
-            Ok((row.try_get("provider")?, counters(row)?, heard.map(time)))
-        };
-        rows.iter().map(row).collect::<Result<_, _>>().map_err(Error::doing("read coverage totals"))
-    }
 }
 
 fn provider_coverage(row: &PgRow) -> Result<ProviderCoverage, sqlx::Error> {

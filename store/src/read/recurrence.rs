@@ -189,32 +189,6 @@ impl View {
             .collect::<Result<_, _>>()
             .map_err(Error::doing("read a recurring event"))
     }
-
-    /// The all-time counters of each recurrence key of `project`.
-    pub async fn recurrence_totals(
-        &mut self,
-        project: &str,
-    ) -> Result<Vec<(Uuid, Counters)>, Error> {
-        let rows = sqlx::query(
-            "select recurrence_key, occurrence_total as total, duplicate_total as duplicates, \
-               redacted_total as redacted, missing_source_refs_total as without_refs, \
-               sentry_ref_total as sentry_refs, signoz_ref_total as signoz_refs, \
-               alert_ref_total as alert_refs \
-             from recurrence where generation = $1 and project = $2 \
-               and ($3::text[] is null or project = any($3)) order by recurrence_key",
-        )
-        .bind(self.generation)
-        .bind(project)
-        .bind(&self.projects)
-        .fetch_all(&mut *self.transaction)
-        .await
-        .map_err(Error::doing("read recurrence totals"))?;
-        let row = |row: &PgRow| Ok((row.try_get("recurrence_key")?, counters(row)?));
-        rows.iter()
-            .map(row)
-            .collect::<Result<_, _>>()
-            .map_err(Error::doing("read recurrence totals"))
-    }
 }
 
 fn recurring_key(row: &PgRow) -> Result<RecurringKey, sqlx::Error> {
