@@ -1,14 +1,33 @@
 //! The rules document: what decides, named by its hash in every decision (invariant I9).
 //!
 //! A document is TOML text that stands in the log as a control record; until there is one, the
-//! built-in document is in force. Unknown keys are refused, so that a document never means less
-//! than it says.
+//! built-in document is in force. `[defaults]` holds for every project; `[project.<id>]` replaces
+//! whole tables of it for one. What a document does not say is as in the built-in one, its routes
+//! excepted. Unknown keys are refused, so that a document never means less than it says.
+//!
+//! To add a kind of rule: its shape in `rules/section.rs`, its default in `rules/builtin.toml`, an
+//! accessor here, a line in `rules/diff.rs`.
 
-use std::{collections::BTreeSet, sync::LazyLock};
+mod diff;
+mod fingerprint;
+mod section;
+#[cfg(test)]
+mod tests;
 
-use schemas::Facts;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
+
+use schemas::{Facts, ProjectId};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+
+pub use diff::{Change, diff};
+pub use fingerprint::FingerprintRule;
+pub use section::{Escalation, Expiry, Flapping, Severity, Stale};
+
+use section::{Section, Settled};
 
 /// The built-in document.
 const BUILTIN: &str = include_str!("rules/builtin.toml");
@@ -16,23 +35,31 @@ const BUILTIN: &str = include_str!("rules/builtin.toml");
 /// Hex digits of the SHA-256 that name a document.
 const HASH_DIGITS: usize = 16;
 
+/// Longest text of a document, in bytes: it travels whole in one record and in one event a lane.
+const MAX_TEXT: usize = 128 * 1024;
+
 /// Why a text is not a rules document.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
-    /// Not TOML, or not of this shape; the parser's words say where.
+    /// Not TOML, not of this shape, or a value that cannot be meant; it says line and column.
     #[error("parse rules: {0}")]
     Parse(String),
-    /// Two names that must differ do not, or one is missing.
-    #[error("rules {at}: {problem}")]
-    Invalid { at: String, problem: &'static str },
+    /// More text than a record of it may hold.
+    #[error("rules of {bytes} bytes are longer than {MAX_TEXT}")]
+    TooLong { bytes: usize },
 }
 
-/// A rules document in force.
+/// A rules document in force. A copy shares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub struct Rules(Arc<Document>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Document {
     hash: String,
     text: String,
-    document: Document,
+    defaults: Settled,
+    /// The projects with a section of their own, the defaults filled in.
+    projects: BTreeMap<ProjectId, Settled>,
 }
 
 /// Where an alert goes, and which rule said so.
@@ -44,174 +71,106 @@ pub struct Routed {
     pub receivers: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// A document as written.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document {
+struct Written {
     defaults: Section,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Section {
     #[serde(default)]
-    stale: Stale,
-    routes: Vec<Route>,
-}
-
-/// How long a firing that its sender dates before the problem's last status change is stale.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Stale {
-    /// What decisions call the rule.
-    pub id: String,
-    /// Minutes of lane time after the status change.
-    minutes: u16,
-}
-
-impl Stale {
-    /// The longest a document may ask for: within it, a real outage is told to nobody.
-    const LONGEST: u16 = 24 * 60;
-
-    /// Seconds of lane time after the status change.
-    pub fn seconds(&self) -> i64 {
-        i64::from(self.minutes) * 60
-    }
-}
-
-impl Default for Stale {
-    /// What the built-in document says, for a document that says nothing.
-    fn default() -> Self {
-        Self { id: "stale-firing-10m".to_owned(), minutes: 10 }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Route {
-    name: String,
-    receivers: Vec<String>,
+    project: BTreeMap<ProjectId, Section>,
 }
 
 impl Rules {
     /// The built-in document.
     #[expect(clippy::expect_used, reason = "the text is part of this binary, and a test parses it")]
     pub fn builtin() -> &'static Self {
-        static RULES: LazyLock<Rules> =
-            LazyLock::new(|| Rules::parse(BUILTIN).expect("the built-in rules parse"));
+        static RULES: LazyLock<Rules> = LazyLock::new(|| {
+            let written: Written = toml::from_str(BUILTIN).expect("the built-in rules parse");
+            let defaults = Settled::whole(written.defaults).expect("the built-in rules are whole");
+            Rules(Arc::new(Document {
+                hash: hash(BUILTIN),
+                text: BUILTIN.to_owned(),
+                defaults,
+                projects: BTreeMap::new(),
+            }))
+        });
         &RULES
     }
 
     /// Reads and checks a document.
+    ///
+    /// # Errors
+    /// Says where the text is wrong, by line and column.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let document: Document = toml::from_str(text).map_err(|e| Error::Parse(e.to_string()))?;
-        document.defaults.check("defaults")?;
-        let mut hash = const_hex::encode(Sha256::digest(text.as_bytes()));
-        hash.truncate(HASH_DIGITS);
-        Ok(Self { hash, text: text.to_owned(), document })
+        if text.len() > MAX_TEXT {
+            return Err(Error::TooLong { bytes: text.len() });
+        }
+        let written: Written = toml::from_str(text).map_err(|e| Error::Parse(e.to_string()))?;
+        if written.defaults.routes.is_none() {
+            return Err(Error::Parse("[defaults]: there is no route".to_owned()));
+        }
+        let defaults = Self::builtin().0.defaults.with(written.defaults);
+        let projects = written.project.into_iter();
+        let projects = projects.map(|(id, section)| (id, defaults.with(section))).collect();
+        Ok(Self(Arc::new(Document { hash: hash(text), text: text.to_owned(), defaults, projects })))
     }
 
     /// The document's name: the first 16 hex digits of its SHA-256.
     pub fn hash(&self) -> &str {
-        &self.hash
+        &self.0.hash
     }
 
     /// The document as it was written.
     pub fn text(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     /// How long an older firing is stale.
-    pub fn stale(&self) -> &Stale {
-        &self.document.defaults.stale
+    pub fn stale(&self, project: &ProjectId) -> &Stale {
+        &self.of(project).stale
+    }
+
+    /// From when on a problem recurs too often (R27, R28).
+    pub fn escalation(&self, project: &ProjectId) -> &Escalation {
+        &self.of(project).escalation
+    }
+
+    /// After which silence a firing problem counts as over (R70).
+    pub fn expiry(&self, project: &ProjectId) -> &Expiry {
+        &self.of(project).expiry
+    }
+
+    /// From when on a problem that opens and resolves is flapping.
+    pub fn flapping(&self, project: &ProjectId) -> &Flapping {
+        &self.of(project).flapping
+    }
+
+    /// What the project's senders mean by words for severity that are not known to all (R67).
+    pub fn severity(&self, project: &ProjectId) -> &Severity {
+        &self.of(project).severity
+    }
+
+    /// What the problems of a provider's alerts are known by; none: fingerprint v1 (R26).
+    pub fn fingerprint(&self, project: &ProjectId, provider: &str) -> Option<&FingerprintRule> {
+        self.of(project).fingerprint.get(provider)
     }
 
     /// Where an alert with these facts goes.
-    pub fn route(&self, _facts: &Facts) -> Routed {
-        // Routes carry no conditions, and `check` lets no route stand behind one that takes all.
-        match self.document.defaults.routes.first() {
+    pub fn route(&self, project: &ProjectId, _facts: &Facts) -> Routed {
+        // Routes carry no conditions, and no route may stand behind one that takes all.
+        match self.of(project).routes.first() {
             Some(route) => Routed { rule: route.name.clone(), receivers: route.receivers.clone() },
             None => Routed { rule: "no_route".into(), receivers: Vec::new() },
         }
     }
-}
 
-impl Section {
-    fn check(&self, section: &str) -> Result<(), Error> {
-        let invalid = |at: String, problem| Err(Error::Invalid { at, problem });
-        let at = format!("{section}.stale");
-        if self.stale.id.is_empty() {
-            return invalid(at, "the id is empty");
-        }
-        if self.stale.minutes > Stale::LONGEST {
-            return invalid(at, "minutes is more than a day");
-        }
-        let at = format!("{section}.routes");
-        match self.routes.as_slice() {
-            [] => invalid(at, "there is no route"),
-            [route] => {
-                let at = format!("{at} {:?}", route.name);
-                let distinct: BTreeSet<_> = route.receivers.iter().collect();
-                if route.name.is_empty() {
-                    invalid(at, "the name is empty")
-                } else if route.receivers.iter().any(String::is_empty) {
-                    invalid(at, "the name of a receiver is empty")
-                } else if distinct.len() != route.receivers.len() {
-                    invalid(at, "a receiver is named twice")
-                } else {
-                    Ok(())
-                }
-            }
-            [_, second, ..] => invalid(
-                format!("{at} {:?}", second.name),
-                "the route above takes every alert, so this one is never reached",
-            ),
-        }
+    fn of(&self, project: &ProjectId) -> &Settled {
+        self.0.projects.get(project).unwrap_or(&self.0.defaults)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(text: &str, expect: Result<&str, &str>) {
-        let got = Rules::parse(text)
-            .map(|rules| rules.document.defaults.routes[0].receivers.join(","))
-            .map_err(|e| e.to_string());
-        match (got, expect) {
-            (Ok(got), Ok(want)) => assert_eq!(got, want),
-            (Err(got), Err(want)) => assert!(got.contains(want), "{got:?} lacks {want:?}"),
-            (got, want) => panic!("{text:?} gave {got:?}, not {want:?}"),
-        }
-    }
-
-    #[test]
-    fn documents_are_checked() {
-        let route = "[[defaults.routes]]\nname = \"a\"\nreceivers = ";
-        check(&format!("{route}[\"x\", \"y\"]"), Ok("x,y"));
-        check(&format!("{route}[]"), Ok(""));
-        check(&format!("{route}[\"x\", \"x\"]"), Err("named twice"));
-        check(&format!("{route}[\"\"]"), Err("receiver is empty"));
-        check(&format!("{route}[\"x\"]\n{route}[\"y\"]"), Err("never reached"));
-        check(&format!("{route}[\"x\"]\nmute = true"), Err("unknown field `mute`"));
-        check("[defaults]\nroutes = []", Err("no route"));
-        let stale = |text: &str| format!("[defaults.stale]\n{text}\n{route}[\"x\"]");
-        check(&stale("id = \"s\"\nminutes = 1440"), Ok("x"));
-        check(&stale("id = \"s\"\nminutes = 1441"), Err("more than a day"));
-        check(&stale("id = \"s\"\nminutes = -1"), Err("parse rules"));
-        check(&stale("id = \"\"\nminutes = 1"), Err("id is empty"));
-        check(&stale("minutes = 1"), Err("missing field `id`"));
-        check("", Err("missing field `defaults`"));
-        check("{", Err("parse rules"));
-    }
-
-    #[test]
-    fn the_builtin_document_is_named_by_its_hash() {
-        let rules = Rules::builtin();
-        assert_eq!(rules.hash().len(), HASH_DIGITS);
-        assert_eq!(rules.hash(), Rules::parse(rules.text()).unwrap().hash());
-        assert_ne!(rules.hash(), Rules::parse(&format!("{BUILTIN}#")).unwrap().hash());
-        assert_eq!(rules.document.defaults.routes[0].name, "everything");
-        assert_eq!(rules.stale(), &Stale::default());
-        assert!(rules.text().contains("[defaults.stale]"));
-    }
+fn hash(text: &str) -> String {
+    let mut hash = const_hex::encode(Sha256::digest(text.as_bytes()));
+    hash.truncate(HASH_DIGITS);
+    hash
 }

@@ -109,13 +109,15 @@ struct About<'a> {
 
 impl Desk<'_> {
     fn fire(&mut self, state: &mut State, opened: &Opened) {
+        // An event without a project concerns every project of a lane; no incident is such.
+        let Some(project) = &self.event.project else { return };
         let about = About {
             incident: opened.incident,
             opening: self.event.at,
             facts: &opened.facts,
             risk: opened.risk,
         };
-        let routed = self.rules.route(&opened.facts);
+        let routed = self.rules.route(project, &opened.facts);
         let way = Way { rule: routed.rule, receivers: routed.receivers, risk: opened.risk };
         if way.receivers.is_empty() {
             self.withhold(about.incident, about.opening, "no_receiver", &way.rule);
@@ -167,7 +169,6 @@ impl Desk<'_> {
     }
 
     fn plan(&mut self, about: About<'_>, kind: SendKind, receiver: &str, rule: &str) {
-        // An event without a project concerns every project of a lane; no incident is such.
         let Some(project) = self.event.project.clone() else { return };
         self.note(Kind::Planned(Planned {
             incident: about.incident,

@@ -72,7 +72,7 @@ impl LaneState {
                         changed_at: changed_at(alert.status_at, turn.received_at),
                         occurrence: alert.occurrence.as_deref().map(occurrence_hash),
                         lane_time: self.lane_time,
-                        stale_seconds: self.rules.stale().seconds(),
+                        stale_seconds: self.rules.stale(parcel.project).seconds(),
                     };
                     let own = Whose { project: parcel.project, fingerprint, scope, ordinal: 0 };
                     self.apply_everywhere(turn, own, &alert.facts, sighting, effects)
@@ -176,7 +176,7 @@ impl LaneState {
         let fingerprint = seen.fingerprint;
         let kind = match change {
             Change::Opened { cause, dated_back } => {
-                let rule = dated_back.then(|| self.rules.stale().id.clone());
+                let rule = dated_back.then(|| self.rules.stale(project).id.clone());
                 Some(self.open(project, facts, cause, rule, seen, effects))
             }
             Change::Repeated => belongs.map(|(incident, opening)| {
@@ -191,7 +191,7 @@ impl LaneState {
             }
             Change::Stale { last_change } => {
                 let status_at = seen.sighting.changed_at;
-                let rule = Some(self.rules.stale().id.clone());
+                let rule = Some(self.rules.stale(project).id.clone());
                 Some(EventKind::Stale(Stale { fingerprint, status_at, last_change, rule }))
             }
             Change::SameOccurrence | Change::NothingToClose => None,

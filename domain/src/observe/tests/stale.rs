@@ -111,8 +111,8 @@ fn i9_decisions_name_the_rule() {
             (Effect::Opened, Some(4)),
         ],
     );
-    let rule = Rules::builtin().stale().id.clone();
-    assert_eq!(Rules::builtin().stale().seconds(), WINDOW);
+    let rule = Rules::builtin().stale(&project()).id.clone();
+    assert_eq!(Rules::builtin().stale(&project()).seconds(), WINDOW);
     let stale: Vec<&Stale> = folded
         .events
         .iter()
