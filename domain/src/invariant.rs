@@ -65,7 +65,7 @@ pub fn episodes_are_in_order<'a>(
             Kind::Stale(_)
             | Kind::Answered(_)
             | Kind::Ticked
-            | Kind::RulesChanged
+            | Kind::RulesChanged(_)
             | Kind::Observed(_)
             | Kind::Settled(_)
             | Kind::Sent(_)

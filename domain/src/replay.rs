@@ -154,7 +154,8 @@ pub fn sequential<'a>(
 ) -> Result<Folded, Error> {
     let mut tables = Tables::new(lane, lanes);
     for input in inputs {
-        let prepared = prepare(input).map_err(|source| Error::Record { at: input.at, source })?;
+        let prepared = prepare(input, &tables.rules)
+            .map_err(|source| Error::Record { at: input.at, source })?;
         tables.fold(vec![prepared])?;
     }
     tables.folded()
@@ -184,14 +185,17 @@ pub(crate) struct Tables {
     problems: BTreeMap<ProblemKey, Vec<u8>>,
     incidents: BTreeMap<IncidentKey, Vec<u8>>,
     in_force: Option<Vec<u8>>,
+    /// What the next record is prepared by.
+    rules: Rules,
     made: Folded,
 }
 
 impl Tables {
     pub fn new(lane: Lane, lanes: NonZeroU16) -> Self {
-        let made = Folded { rules: Rules::builtin().hash().to_owned(), ..Folded::default() };
+        let rules = Rules::builtin().clone();
+        let made = Folded { rules: rules.hash().to_owned(), ..Folded::default() };
         let (problems, incidents) = Default::default();
-        Self { lane, lanes, problems, incidents, in_force: None, made }
+        Self { lane, lanes, problems, incidents, in_force: None, rules, made }
     }
 
     /// Folds one batch with a state that is loaded for it and dropped after it.
@@ -214,7 +218,8 @@ impl Tables {
             }
         }
         self.made.lane_time = state.lane_time();
-        self.made.rules = state.rules().hash().to_owned();
+        self.rules = state.rules().clone();
+        self.made.rules = self.rules.hash().to_owned();
         self.keep(state.take_changes()?);
         self.made.events.append(&mut effects.events);
         self.made.triage.append(&mut effects.triage);

@@ -74,11 +74,14 @@ impl Out {
 ///
 /// The loop calls, per lane it owns: `load` once, then for each batch `prepare` for every item (in
 /// parallel, on threads that may block), `gather` once, `fold` for every item in order, and `write`
-/// once inside the batch's transaction. After any error it drops the state and loads anew, so
+/// once inside the batch's transaction; `context` after `load` and after each batch that had to
+/// end where it did. After any error it drops the state and loads anew, so
 /// `fold` may change the state freely before the commit is known.
 pub trait Stage: Send + Sync + 'static {
     /// What `prepare` makes of an item.
     type Prepared: Send + Sync + 'static;
+    /// What `prepare` goes by besides the item: what is in force in the lane.
+    type Context: Clone + Send + Sync + 'static;
     /// What a lane's owner keeps in memory.
     type State: Send + 'static;
 
@@ -91,9 +94,12 @@ pub trait Stage: Send + Sync + 'static {
     /// Version of its fold: stored with the cursor; an older binary releases a lane stamped newer.
     fn fold_version(&self) -> u32;
 
+    /// What is in force in a lane. Only an item that ends its batch may change it.
+    fn context(&self, state: &Self::State) -> Self::Context;
+
     /// Reads an item as far as that needs no state: decode, normalise, redact. Called in parallel,
     /// before the items in front of it are folded; a panic counts as an attempt at the item.
-    fn prepare(&self, item: &Item) -> Result<Self::Prepared, Halt>;
+    fn prepare(&self, context: &Self::Context, item: &Item) -> Result<Self::Prepared, Halt>;
 
     /// True for an item that must be the last of its batch, because what follows is prepared by
     /// what it says (a rules record).

@@ -97,6 +97,7 @@ fn send_id(plan: &Plan, target: &str, subject: &str) -> JobId {
 
 impl Stage for NotifyStage {
     type Prepared = Box<Event>;
+    type Context = ();
     type State = LaneNotify;
 
     fn name(&self) -> &'static str {
@@ -111,7 +112,9 @@ impl Stage for NotifyStage {
         FOLD_VERSION
     }
 
-    fn prepare(&self, item: &Item) -> Result<Box<Event>, Halt> {
+    fn context(&self, _: &LaneNotify) {}
+
+    fn prepare(&self, (): &(), item: &Item) -> Result<Box<Event>, Halt> {
         let halt = |reason: String| Halt { reason: format!("event at {}: {reason}", item.at) };
         let mut batch = EventBatch::parse(&item.bytes).map_err(|e| halt(e.to_string()))?;
         match (batch.events.pop(), batch.events.len()) {
@@ -293,9 +296,9 @@ mod tests {
             })
         };
         let one = event(EVENT_VERSION);
-        assert!(stage(None).prepare(&item(one.clone())).is_ok());
+        assert!(stage(None).prepare(&(), &item(one.clone())).is_ok());
         for bad in [vec![], [one.clone(), one].concat(), event(EVENT_VERSION + 1), vec![0xff]] {
-            assert!(stage(None).prepare(&item(bad)).is_err());
+            assert!(stage(None).prepare(&(), &item(bad)).is_err());
         }
     }
 }

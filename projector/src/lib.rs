@@ -33,6 +33,7 @@ pub struct State {
 
 impl Stage for ProjectStage {
     type Prepared = Event;
+    type Context = ();
     type State = State;
 
     fn name(&self) -> &'static str {
@@ -47,7 +48,9 @@ impl Stage for ProjectStage {
         1
     }
 
-    fn prepare(&self, item: &Item) -> Result<Event, Halt> {
+    fn context(&self, _: &State) {}
+
+    fn prepare(&self, (): &(), item: &Item) -> Result<Event, Halt> {
         let event: Event = codec::decode("event", &item.bytes)
             .map_err(|e| Halt { reason: format!("event at {}: {e}", item.at) })?;
         if event.version > EVENT_VERSION {
@@ -119,7 +122,7 @@ impl Stage for ProjectStage {
 /// Kinds that move the lane and change no read model.
 const fn concerns_every_project(kind: &Kind) -> bool {
     match kind {
-        Kind::Ticked | Kind::RulesChanged => true,
+        Kind::Ticked | Kind::RulesChanged(_) => true,
         Kind::Opened(_)
         | Kind::Repeated(_)
         | Kind::Resolved(_)

@@ -62,9 +62,9 @@ pub enum Kind {
     /// Lane time moved.
     #[n(6)]
     Ticked,
-    /// Another rules document is in force.
+    /// Another rules document is in force: this one; absent in events written before they told it.
     #[n(7)]
-    RulesChanged,
+    RulesChanged(#[n(0)] Option<Box<crate::record::RulesDocument>>),
 
     // channel alert
     /// An alert, normalised, and what the fold made of it.
@@ -97,7 +97,7 @@ impl Kind {
             | Self::Stale(_)
             | Self::Answered(_)
             | Self::Ticked
-            | Self::RulesChanged => EventChannel::Decision,
+            | Self::RulesChanged(_) => EventChannel::Decision,
             Self::Observed(_) | Self::Settled(_) | Self::Sent(_) => EventChannel::Alert,
             Self::Planned(_) | Self::Withheld(_) => EventChannel::Notice,
         }
@@ -113,7 +113,7 @@ impl Kind {
             Self::Stale(_) => "stale",
             Self::Answered(_) => "answered",
             Self::Ticked => "ticked",
-            Self::RulesChanged => "rules_changed",
+            Self::RulesChanged(_) => "rules_changed",
             Self::Observed(_) => "observed",
             Self::Settled(_) => "settled",
             Self::Sent(_) => "sent",
@@ -329,6 +329,21 @@ pub struct Observed {
     /// `webhook`, `chat` or `console`.
     #[n(11)]
     pub channel_type: String,
+    /// The rule the fingerprint was made by; absent where it is version 1.
+    #[n(12)]
+    pub fingerprint_by: Option<FingerprintBy>,
+}
+
+/// What a rule made a fingerprint of, besides project, provider and environment.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct FingerprintBy {
+    /// The rule, as the document calls it.
+    #[n(0)]
+    pub rule: String,
+    /// Each as `name=value`, or the one text of a template.
+    #[n(1)]
+    pub inputs: Vec<String>,
 }
 
 /// The outcome of a record that came from outside.

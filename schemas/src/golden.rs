@@ -14,8 +14,8 @@ use crate::{
     alert::{Content, LogCorrelation, Risk, SourceRefs, Stage},
     codec,
     event::{
-        Answered, Cause, EVENT_VERSION, Effect, Kind, Observed, Opened, Planned, Repeated,
-        Resolved, Settled, Stale, Withheld,
+        Answered, Cause, EVENT_VERSION, Effect, FingerprintBy, Kind, Observed, Opened, Planned,
+        Repeated, Resolved, Settled, Stale, Withheld,
     },
     job::{Analysis, AnswerResult, SendJob, SendKind, SendResult, TriageJob},
     record::{
@@ -242,6 +242,7 @@ fn observed() -> Observed {
         raw_sha256: [9; 32],
         raw_length: 7,
         channel_type: "webhook".into(),
+        fingerprint_by: None,
     }
 }
 
@@ -300,8 +301,27 @@ fn events() -> Vec<(&'static str, Event)> {
             })),
         ),
         ("ticked", Kind::Ticked),
-        ("rules-changed", Kind::RulesChanged),
+        ("rules-changed", Kind::RulesChanged(None)),
+        (
+            "rules-changed-document",
+            Kind::RulesChanged(Some(Box::new(RulesDocument {
+                hash: "0123456789abcdef".into(),
+                text: "[defaults]".into(),
+                operator: "ada".into(),
+            }))),
+        ),
         ("observed", Kind::Observed(Box::new(observed()))),
+        (
+            "observed-by-rule",
+            Kind::Observed(Box::new(Observed {
+                fingerprint_version: 2,
+                fingerprint_by: Some(FingerprintBy {
+                    rule: "by-name".into(),
+                    inputs: vec!["alertname=KeyError".into()],
+                }),
+                ..observed()
+            })),
+        ),
         (
             "settled",
             Kind::Settled(Box::new(Settled {

@@ -161,7 +161,7 @@ impl Office {
             of_all: false,
             channel: Some(EventChannel::Decision),
         };
-        let prepared = self.stage.prepare(&item).unwrap();
+        let prepared = self.stage.prepare(&(), &item).unwrap();
         let mut out = Out::default();
         self.stage.fold(&mut self.state, item, prepared, &mut out);
         let mut transaction = self.lane.begin().await.unwrap();

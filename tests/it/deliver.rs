@@ -112,7 +112,7 @@ impl Desk {
             of_all: false,
             channel: Some(EventChannel::Decision),
         };
-        let prepared = self.stage.prepare(&item).unwrap();
+        let prepared = self.stage.prepare(&(), &item).unwrap();
         let mut out = Out::default();
         self.stage.fold(&mut self.state, item, prepared, &mut out);
         let mut transaction = self.lane.begin().await.unwrap();

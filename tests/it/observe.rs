@@ -182,7 +182,7 @@ async fn run(store: &Store, items: &[Item], size: usize) -> Made {
         let mut state = stage.load(&mut lane, LANE).await.unwrap();
         let mut batch = Vec::new();
         for item in rest.iter().take(size) {
-            let prepared = stage.prepare(item).unwrap();
+            let prepared = stage.prepare(&stage.context(&state), item).unwrap();
             let ends = stage.ends_batch(&prepared);
             batch.push((item.clone(), prepared));
             if ends {

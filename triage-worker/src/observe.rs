@@ -13,6 +13,7 @@ use std::{
 use domain::{
     effect::{Effects, Opening, TriageAsk},
     observe::{self, Changes, FOLD_VERSION, Found, LaneState, Missing, Prepared, SEEN_DAYS},
+    rules::Rules,
 };
 use eventlog::Appender;
 use futures_util::future::BoxFuture;
@@ -170,6 +171,7 @@ fn triage_job(ask: TriageAsk) -> NewJob {
 
 impl Stage for ObserveStage {
     type Prepared = Prepared;
+    type Context = Rules;
     type State = LaneObserve;
 
     fn name(&self) -> &'static str {
@@ -184,10 +186,14 @@ impl Stage for ObserveStage {
         FOLD_VERSION
     }
 
-    fn prepare(&self, item: &Item) -> Result<Prepared, Halt> {
+    fn context(&self, lane: &LaneObserve) -> Rules {
+        lane.state.rules().clone()
+    }
+
+    fn prepare(&self, rules: &Rules, item: &Item) -> Result<Prepared, Halt> {
         let Item { at, bytes, stored_at, of_all, channel: _ } = item;
         let input = observe::Input { at: *at, bytes, stored_at: *stored_at, of_all: *of_all };
-        observe::prepare(input).map_err(|e| Halt { reason: format!("record {at}: {e}") })
+        observe::prepare(input, rules).map_err(|e| Halt { reason: format!("record {at}: {e}") })
     }
 
     fn ends_batch(&self, prepared: &Prepared) -> bool {
@@ -359,7 +365,7 @@ fn tell(events: &[Event], failed: Option<&store::Error>) {
             | Kind::Stale(_)
             | Kind::Answered(_)
             | Kind::Ticked
-            | Kind::RulesChanged
+            | Kind::RulesChanged(_)
             | Kind::Sent(_)
             | Kind::Planned(_)
             | Kind::Withheld(_) => {}

@@ -6,6 +6,7 @@
 use std::{io::Read, num::NonZeroU16, sync::Arc};
 
 use anyhow::Context;
+use domain::rules::Rules;
 use lanes::{Item, Stage};
 use nix::sys::resource::{Resource, setrlimit};
 use notifier_worker::NotifyStage;
@@ -41,10 +42,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let prepared = match args.stage.as_str() {
         "observe" => {
             let config = triage_worker::observe::Config::default();
-            ObserveStage::new(config, one, None, Clock::system()).prepare(&item).map(drop)
+            // A record that is a danger under some rules is one under these: they say what is made of
+            // what was read, not how it is read.
+            let stage = ObserveStage::new(config, one, None, Clock::system());
+            stage.prepare(Rules::builtin(), &item).map(drop)
         }
-        "notify" => NotifyStage::new(Arc::default(), None).prepare(&item).map(drop),
-        "project" => ProjectStage.prepare(&item).map(drop),
+        "notify" => NotifyStage::new(Arc::default(), None).prepare(&(), &item).map(drop),
+        "project" => ProjectStage.prepare(&(), &item).map(drop),
         other => anyhow::bail!("no stage {other:?}"),
     };
     Ok(prepared?)

@@ -80,7 +80,7 @@ pub fn decide(state: &mut State, event: &Event, rules: &Rules) -> Decided {
         Kind::Suppressed(suppressed) => desk.suppress(state, suppressed),
         Kind::Answered(answered) => desk.decided.analysed = Some(answered.incident),
         // Told by nobody: the clock and what changed nothing.
-        Kind::Stale(_) | Kind::Ticked | Kind::RulesChanged => {}
+        Kind::Stale(_) | Kind::Ticked | Kind::RulesChanged(_) => {}
         // Not on channel `decision`.
         Kind::Observed(_)
         | Kind::Settled(_)

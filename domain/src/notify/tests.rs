@@ -359,7 +359,7 @@ mod deciding {
             last_change: Time::from_micros(2),
             rule: None,
         });
-        for kind in [Kind::Ticked, Kind::RulesChanged, stale] {
+        for kind in [Kind::Ticked, Kind::RulesChanged(None), stale] {
             let (_, last) = check(vec![kind], &[]);
             assert_eq!(last, Decided::default());
         }

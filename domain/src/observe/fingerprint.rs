@@ -1,13 +1,18 @@
 //! Identity: which alerts are the same problem, and which problems recur together.
 //!
-//! Both are pure functions of the alert, so every process and every replay finds the same value
-//! (R26). Version 1 is a key in tables and on the wire and must never change; another construction
-//! is another version.
+//! Both are pure functions of the alert and the rules in force, so every process and every replay
+//! finds the same value (R26). A version is a key in tables and on the wire and must never change;
+//! another construction is another version.
 
-use schemas::{Alert, Facts, Fingerprint, ProjectId, id};
+use schemas::{Alert, Facts, Fingerprint, ProjectId, event::FingerprintBy, id};
 
-/// Version of [`fingerprint`], stored beside every value.
+use crate::rules::Rules;
+
+/// The version of what the sender says: project, provider, environment and the alert's identity.
 pub const FINGERPRINT_VERSION: u32 = 1;
+
+/// The version of what a rule says: its inputs instead of the alert's identity.
+pub const FINGERPRINT_BY_RULE: u32 = 2;
 
 /// The environment of an alert that names none (REQUIREMENTS section 2: unknown is production).
 ///
@@ -15,22 +20,81 @@ pub const FINGERPRINT_VERSION: u32 = 1;
 /// this one: under another word an issue's resolve would never close what its events opened (R4).
 const UNKNOWN_ENVIRONMENT: &str = "production";
 
-/// Fingerprint v1: hash(project, provider, environment, identity). Severity, status, counts and
-/// times are no part of it.
-pub fn fingerprint(project: &ProjectId, alert: &Alert) -> Fingerprint {
-    let stated = alert.facts.environment.as_deref().filter(|word| !word.is_empty());
-    of_environment(project, alert, stated.unwrap_or(UNKNOWN_ENVIRONMENT))
+/// Which problem an alert belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub fingerprint: Fingerprint,
+    pub recurrence_key: Fingerprint,
+    pub scope: Scope,
+    /// The rule that said so and what of the alert it took; none: fingerprint v1.
+    pub by: Option<FingerprintBy>,
 }
 
-fn of_environment(project: &ProjectId, alert: &Alert, environment: &str) -> Fingerprint {
-    let mut parts: Vec<&[u8]> = vec![
-        b"fingerprint-v1",
-        project.as_str().as_bytes(),
-        alert.facts.provider.as_bytes(),
-        environment.as_bytes(),
-    ];
-    parts.extend(alert.identity.iter().map(String::as_bytes));
-    Fingerprint(id::hash(&parts))
+/// Which problem an alert belongs to, by the rule of its project and provider, else by what its
+/// sender says.
+pub fn identify(project: &ProjectId, alert: &Alert, rules: &Rules) -> Identity {
+    let rule = rules.fingerprint(project, &alert.facts.provider);
+    let by = rule.and_then(|rule| {
+        let inputs = rule.inputs(alert)?;
+        Some(FingerprintBy { rule: rule.id.clone(), inputs })
+    });
+    let known_by = KnownBy { project, alert, by: by.as_ref() };
+    let fingerprint = known_by.fingerprint();
+    Identity {
+        fingerprint,
+        recurrence_key: recurrence_key(project, &alert.facts, fingerprint),
+        scope: known_by.scope(fingerprint),
+        by,
+    }
+}
+
+/// What an alert's problem is known by.
+#[derive(Clone, Copy)]
+struct KnownBy<'a> {
+    project: &'a ProjectId,
+    alert: &'a Alert,
+    by: Option<&'a FingerprintBy>,
+}
+
+impl KnownBy<'_> {
+    /// hash(version, project, provider, environment, identity). Severity, status, counts and times
+    /// are no part of it.
+    fn fingerprint(&self) -> Fingerprint {
+        let stated = self.alert.facts.environment.as_deref().filter(|word| !word.is_empty());
+        self.of_environment(stated.unwrap_or(UNKNOWN_ENVIRONMENT))
+    }
+
+    fn of_environment(&self, environment: &str) -> Fingerprint {
+        let (version, identity): (&[u8], _) = match self.by {
+            None => (b"fingerprint-v1", &self.alert.identity),
+            Some(by) => (b"fingerprint-v2", &by.inputs),
+        };
+        let mut parts: Vec<&[u8]> = vec![
+            version,
+            self.project.as_str().as_bytes(),
+            self.alert.facts.provider.as_bytes(),
+            environment.as_bytes(),
+        ];
+        parts.extend(identity.iter().map(String::as_bytes));
+        Fingerprint(id::hash(&parts))
+    }
+
+    /// What an alert with the fingerprint `own` tells of.
+    ///
+    /// Sentry's issues are in one state over all environments, and its issue webhooks name none,
+    /// while the events that open problems do. Other senders name the environment in every alert
+    /// or in none.
+    fn scope(&self, own: Fingerprint) -> Scope {
+        let facts = &self.alert.facts;
+        if facts.provider != "sentry" {
+            return Scope::Own;
+        }
+        if facts.environment.as_deref().is_none_or(str::is_empty) {
+            return Scope::Whole;
+        }
+        let whole = self.of_environment(UNKNOWN_ENVIRONMENT);
+        if whole == own { Scope::Own } else { Scope::One { whole } }
+    }
 }
 
 /// How an alert's problem hangs together with those of the same identity in other environments.
@@ -45,24 +109,9 @@ pub enum Scope {
     Whole,
 }
 
-/// What an alert with the fingerprint `own` tells of.
-///
-/// Sentry's issues are in one state over all environments, and its issue webhooks name none, while
-/// the events that open problems do. Other senders name the environment in every alert or in none.
-pub fn scope(project: &ProjectId, alert: &Alert, own: Fingerprint) -> Scope {
-    if alert.facts.provider != "sentry" {
-        return Scope::Own;
-    }
-    if alert.facts.environment.as_deref().is_none_or(str::is_empty) {
-        return Scope::Whole;
-    }
-    let whole = of_environment(project, alert, UNKNOWN_ENVIRONMENT);
-    if whole == own { Scope::Own } else { Scope::One { whole } }
-}
-
 /// The coarser identity recurrence is counted by: for senders whose alerts name a pod, the alert
 /// name, namespace and target without what changes with every pod; else the fingerprint.
-pub fn recurrence_key(project: &ProjectId, facts: &Facts, own: Fingerprint) -> Fingerprint {
+fn recurrence_key(project: &ProjectId, facts: &Facts, own: Fingerprint) -> Fingerprint {
     match facts.provider.as_str() {
         "alertmanager" | "signoz" | "grafana" => {
             let text = |field: &Option<String>| field.clone().unwrap_or_default();
@@ -158,9 +207,9 @@ mod tests {
         let of = |change: &dyn Fn(&mut Alert)| {
             let mut alert = base.clone();
             change(&mut alert);
-            fingerprint(&project, &alert)
+            identify(&project, &alert, Rules::builtin()).fingerprint
         };
-        let own = fingerprint(&project, &base);
+        let own = of(&|_| {});
         // Golden: this value is a key in tables.
         assert_eq!(own.to_string(), "1745036e-7fef-8d29-8d50-e3110196bdc7");
         assert_eq!(own, of(&|a| a.facts.status = schemas::Status::Resolved));
@@ -172,7 +221,8 @@ mod tests {
         assert_ne!(own, of(&|a| a.facts.environment = Some("testing".into())));
         assert_ne!(own, of(&|a| a.facts.provider = "grafana".into()));
         assert_ne!(own, of(&|a| a.identity = vec!["8".into()]));
-        assert_ne!(own, fingerprint(&ProjectId::new("search").unwrap(), &base));
+        let search = ProjectId::new("search").unwrap();
+        assert_ne!(own, identify(&search, &base, Rules::builtin()).fingerprint);
     }
 
     #[test]
@@ -182,8 +232,8 @@ mod tests {
             let mut alert = samples::alert(identity);
             alert.facts.provider = provider.into();
             alert.facts.target = Some(target.into());
-            let own = fingerprint(&project, &alert);
-            (own, recurrence_key(&project, &alert.facts, own))
+            let identity = identify(&project, &alert, Rules::builtin());
+            (identity.fingerprint, identity.recurrence_key)
         };
         let (a, ra) = key("alertmanager", "api-7d9f8b6c5-x2k4q", "1");
         let (b, rb) = key("alertmanager", "api-7d9f8b6c5-z9w8v", "2");

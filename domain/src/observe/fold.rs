@@ -8,12 +8,12 @@ use schemas::{
     Event, EventId, Lane, Outcome, Position, ProjectId, RecordId, Time,
     event::{Answered, EVENT_VERSION, Kind as EventKind, Settled},
     id,
-    record::{Answer, SendOutcome},
+    record::{Answer, RulesDocument, SendOutcome},
 };
 
 use super::{
     incident_id,
-    prepare::{Content, Kind, Prepared, PreparedDelivery, Readable, SeenKey, Told},
+    prepare::{Content, Kind, NewRules, Prepared, PreparedDelivery, Readable, SeenKey, Told},
     state::Working,
 };
 use crate::{effect::Effects, rules::Rules};
@@ -93,10 +93,13 @@ impl LaneState {
                 self.tell(&turn, at, EventKind::Ticked, effects);
                 Verdict::of(Outcome::Tick)
             }
-            Kind::Rules(Ok(rules)) => {
-                self.rules = *rules;
+            Kind::Rules(Ok(new)) => {
+                let NewRules { rules, operator } = *new;
+                let (hash, text) = (rules.hash().to_owned(), rules.text().to_owned());
+                self.rules = rules;
                 self.working.rules_changed = true;
-                self.tell(&turn, at, EventKind::RulesChanged, effects);
+                let document = Box::new(RulesDocument { hash, text, operator });
+                self.tell(&turn, at, EventKind::RulesChanged(Some(document)), effects);
                 Verdict::of(Outcome::Control)
             }
             Kind::Rules(Err(reason)) => Verdict::parked(reason),

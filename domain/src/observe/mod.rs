@@ -20,7 +20,7 @@ mod state;
 mod tests;
 
 pub use fingerprint::{
-    FINGERPRINT_VERSION, Scope, fingerprint, recurrence_key, scope, without_pod_suffix,
+    FINGERPRINT_BY_RULE, FINGERPRINT_VERSION, Identity, Scope, identify, without_pod_suffix,
 };
 pub use fold::{LaneState, Verdict};
 pub use incident::{Incident, incident_id};

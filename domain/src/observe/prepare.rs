@@ -2,12 +2,12 @@
 
 use minicbor::Decode;
 use schemas::{
-    Alert, CodecError, Fingerprint, InputPosition, ProjectId, Record, RecordId, SourceId, Time, id,
-    record::{Answer, Body, Control, Delivery, RECORD_VERSION, SendOutcome},
+    Alert, CodecError, InputPosition, ProjectId, Record, RecordId, SourceId, Time, id,
+    record::{Answer, Body, Control, Delivery, RECORD_VERSION, RulesDocument, SendOutcome},
 };
 use uuid::Uuid;
 
-use super::{Input, Scope, fingerprint, recurrence_key, scope};
+use super::{Identity, Input, identify};
 use crate::{
     providers::{self, DeliveryKey, Normalised},
     redact::Redactor,
@@ -58,9 +58,16 @@ pub(super) enum Kind {
     },
     Redrive,
     /// A rules document, or why it is none.
-    Rules(Result<Box<Rules>, String>),
+    Rules(Result<Box<NewRules>, String>),
     /// A control record that this fold does not look at.
     Control,
+}
+
+/// A rules document that is in force from its record on.
+#[derive(Debug)]
+pub(super) struct NewRules {
+    pub rules: Rules,
+    pub operator: String,
 }
 
 #[derive(Debug)]
@@ -94,9 +101,7 @@ pub(super) enum Told {
 #[derive(Debug)]
 pub(super) struct PreparedAlert {
     pub alert: Alert,
-    pub fingerprint: Fingerprint,
-    pub recurrence_key: Fingerprint,
-    pub scope: Scope,
+    pub identity: Identity,
 }
 
 /// Names a delivery over its sender's retries.
@@ -107,14 +112,14 @@ pub struct SeenKey {
     pub seconds: i64,
 }
 
-/// Reads a record and works out all that does not depend on its turn. Bytes that are no record are
-/// no error here: the fold parks them.
+/// Reads a record and works out all that does not depend on its turn, by the rules in force at it.
+/// Bytes that are no record are no error here: the fold parks them.
 ///
 /// # Errors
 /// [`CodecError::Newer`] when a newer binary wrote it; the lane may not go on in this process.
-pub fn prepare(input: Input<'_>) -> Result<Prepared, CodecError> {
+pub fn prepare(input: Input<'_>, rules: &Rules) -> Result<Prepared, CodecError> {
     let content = match Record::decode(input.bytes) {
-        Ok(record) => Content::Record(Box::new(readable(record))),
+        Ok(record) => Content::Record(Box::new(readable(record, rules))),
         Err(error) => {
             if let Some(found) = version(input.bytes).filter(|found| *found > RECORD_VERSION) {
                 return Err(CodecError::Newer { what: "record", found, known: RECORD_VERSION });
@@ -137,11 +142,11 @@ fn version(bytes: &[u8]) -> Option<u32> {
     minicbor::decode::<Version>(bytes).ok().map(|v| v.version)
 }
 
-fn readable(record: Record) -> Readable {
+fn readable(record: Record, rules: &Rules) -> Readable {
     let Record { id, received_at, project, body, .. } = record;
     let kind = match body {
         Body::Delivery(delivery) => {
-            Kind::Delivery(Box::new(prepare_delivery(project.as_ref(), *delivery)))
+            Kind::Delivery(Box::new(prepare_delivery(project.as_ref(), *delivery, rules)))
         }
         Body::Command(_) => Kind::Command,
         Body::Answer(answer) => Kind::Answer(answer),
@@ -149,29 +154,34 @@ fn readable(record: Record) -> Readable {
         Body::Tick(tick) => Kind::Tick { now: tick.now },
         Body::Redrive(_) => Kind::Redrive,
         Body::Control(control) => match *control {
-            Control::Rules(document) => Kind::Rules(read_rules(&document.text, &document.hash)),
+            Control::Rules(document) => Kind::Rules(read_rules(document)),
             Control::IncidentNumber(_) | Control::Promote(_) => Kind::Control,
         },
     };
     Readable { id, received_at, project, kind }
 }
 
-fn read_rules(text: &str, hash: &str) -> Result<Box<Rules>, String> {
-    let rules = Rules::parse(text).map_err(|e| e.to_string())?;
+fn read_rules(document: RulesDocument) -> Result<Box<NewRules>, String> {
+    let RulesDocument { hash, text, operator } = document;
+    let rules = Rules::parse(&text).map_err(|e| e.to_string())?;
     if rules.hash() != hash {
         return Err(format!("rules: the text hashes to {}, the record says {hash}", rules.hash()));
     }
-    Ok(Box::new(rules))
+    Ok(Box::new(NewRules { rules, operator }))
 }
 
-fn prepare_delivery(project: Option<&ProjectId>, delivery: Delivery) -> PreparedDelivery {
+fn prepare_delivery(
+    project: Option<&ProjectId>,
+    delivery: Delivery,
+    rules: &Rules,
+) -> PreparedDelivery {
     let content = match (project, providers::by_name(&delivery.provider)) {
         (None, _) => Told::Unknown { reason: "no_project".into() },
         (_, None) => Told::Unknown { reason: format!("unknown_provider {:?}", delivery.provider) },
         (Some(project), Some(provider)) => {
             match provider.normalise(&delivery, Redactor::builtin()) {
                 Normalised::Alerts { alerts, key } => Told::Alerts {
-                    alerts: alerts.into_iter().map(|a| prepare_alert(project, a)).collect(),
+                    alerts: alerts.into_iter().map(|a| prepare_alert(project, a, rules)).collect(),
                     key: key.map(|key| seen_key(project, &delivery, &key)),
                 },
                 Normalised::Recorded { reason } => Told::Recorded { reason },
@@ -188,11 +198,15 @@ fn prepare_delivery(project: Option<&ProjectId>, delivery: Delivery) -> Prepared
     }
 }
 
-pub(super) fn prepare_alert(project: &ProjectId, alert: Alert) -> PreparedAlert {
-    let fingerprint = fingerprint(project, &alert);
-    let recurrence_key = recurrence_key(project, &alert.facts, fingerprint);
-    let scope = scope(project, &alert, fingerprint);
-    PreparedAlert { alert, fingerprint, recurrence_key, scope }
+pub(super) fn prepare_alert(project: &ProjectId, mut alert: Alert, rules: &Rules) -> PreparedAlert {
+    let severity = rules.severity(project);
+    let word = alert.facts.severity_raw.as_deref().unwrap_or_default();
+    if let Some(level) = severity.level(word) {
+        alert.notes.push(format!("severity {word:?} is {level} by rule {}", severity.id));
+        alert.facts.level = Some(level);
+    }
+    let identity = identify(project, &alert, rules);
+    PreparedAlert { alert, identity }
 }
 
 fn seen_key(project: &ProjectId, delivery: &Delivery, key: &DeliveryKey) -> SeenKey {

@@ -11,6 +11,7 @@ use super::{
     Input, Prepared, prepare,
     prepare::{Content, Kind, PreparedDelivery, Readable, SeenKey, Told, prepare_alert},
 };
+use crate::rules::Rules;
 
 /// An alert that fires for the problem `identity`.
 pub fn alert(identity: &str) -> Alert {
@@ -66,7 +67,8 @@ pub fn delivery(
     alerts: Vec<Alert>,
     key: Option<SeenKey>,
 ) -> Prepared {
-    let alerts = alerts.into_iter().map(|alert| prepare_alert(&project(), alert)).collect();
+    let rules = Rules::builtin();
+    let alerts = alerts.into_iter().map(|alert| prepare_alert(&project(), alert, rules)).collect();
     told(sequence, received, Told::Alerts { alerts, key })
 }
 
@@ -96,5 +98,6 @@ pub fn record(sequence: u64, received: Time, project: Option<ProjectId>, body: B
     let id = RecordId(Uuid::from_u128(u128::from(sequence)));
     let mut bytes = Vec::new();
     Record::new(id, received, project, body).encode_into(&mut bytes);
-    prepare(Input { at: at(sequence), bytes: &bytes, stored_at: received, of_all: false }).unwrap()
+    let input = Input { at: at(sequence), bytes: &bytes, stored_at: received, of_all: false };
+    prepare(input, Rules::builtin()).unwrap()
 }

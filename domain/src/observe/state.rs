@@ -150,8 +150,8 @@ impl LaneState {
             let Content::Record(record) = &prepared.content else { continue };
             let Some(project) = &record.project else { continue };
             if let Some((alerts, key)) = prepared.told() {
-                let own = alerts.iter().map(|a| a.fingerprint);
-                let lists = alerts.iter().filter_map(|a| match a.scope {
+                let own = alerts.iter().map(|a| a.identity.fingerprint);
+                let lists = alerts.iter().filter_map(|a| match a.identity.scope {
                     Scope::One { whole } => Some(whole),
                     Scope::Own | Scope::Whole => None,
                 });
@@ -177,8 +177,8 @@ impl LaneState {
             let (Some(project), Some((alerts, _))) = (&record.project, prepared.told()) else {
                 continue;
             };
-            for alert in alerts.iter().filter(|a| a.scope == Scope::Whole) {
-                let listed = self.working.elsewhere(&(project.clone(), alert.fingerprint));
+            for alert in alerts.iter().filter(|a| a.identity.scope == Scope::Whole) {
+                let listed = self.working.elsewhere(&(project.clone(), alert.identity.fingerprint));
                 let keys = listed.iter().map(|other| (project.clone(), other.fingerprint));
                 missing.problems.extend(keys.filter(|key| !self.working.problems.knows(key)));
             }

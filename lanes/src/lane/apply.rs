@@ -33,6 +33,13 @@ pub(super) struct Session<S: Stage> {
     pub state: Option<S::State>,
 }
 
+impl<S: Stage> Session<S> {
+    /// What the next batch is prepared by.
+    pub fn context(&self, stage: &S) -> Result<S::Context, Stop> {
+        self.state.as_ref().map(|state| stage.context(state)).ok_or(Stop::Frozen)
+    }
+}
+
 /// What the records of the last batches became, to stop rather than park everything.
 #[derive(Debug, Default)]
 pub(super) struct Window {

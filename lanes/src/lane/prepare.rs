@@ -36,6 +36,7 @@ struct Chunk<P> {
 /// Prepares a batch, cut behind the first item that has to be its last; what was cut off comes back.
 pub(super) async fn prepare<S: Stage>(
     stage: &Arc<S>,
+    context: &S::Context,
     mut entries: Vec<Entry>,
     threads: usize,
 ) -> Result<(Batch<S::Prepared>, Vec<Entry>), Stop> {
@@ -48,9 +49,9 @@ pub(super) async fn prepare<S: Stage>(
         .collect();
     let bytes: usize = items.iter().map(|item| item.bytes.len()).sum();
     let chunks = if items.len() <= INLINE && bytes <= INLINE_BYTES {
-        vec![prepare_chunk(&**stage, items)]
+        vec![prepare_chunk(&**stage, context, items)]
     } else {
-        in_parallel(stage, items, threads).await?
+        in_parallel(stage, context, items, threads).await?
     };
 
     let mut batch = Batch { entries: Vec::new(), items: Vec::new(), ends: false };
@@ -81,6 +82,7 @@ pub(super) async fn prepare<S: Stage>(
 
 async fn in_parallel<S: Stage>(
     stage: &Arc<S>,
+    context: &S::Context,
     mut items: Vec<Item>,
     threads: usize,
 ) -> Result<Vec<Chunk<S::Prepared>>, Stop> {
@@ -91,19 +93,23 @@ async fn in_parallel<S: Stage>(
         parts.push(std::mem::replace(&mut items, rest));
     }
     let chunks = join_all(parts.into_iter().map(|part| {
-        let stage = Arc::clone(stage);
-        tokio::task::spawn_blocking(move || prepare_chunk(&*stage, part))
+        let (stage, context) = (Arc::clone(stage), context.clone());
+        tokio::task::spawn_blocking(move || prepare_chunk(&*stage, &context, part))
     }))
     .await;
     // Panics are caught inside; this only fails while the runtime shuts down.
     chunks.into_iter().map(|c| c.map_err(|_| Stop::Asked)).collect()
 }
 
-fn prepare_chunk<S: Stage>(stage: &S, items: Vec<Item>) -> Chunk<S::Prepared> {
+fn prepare_chunk<S: Stage>(
+    stage: &S,
+    context: &S::Context,
+    items: Vec<Item>,
+) -> Chunk<S::Prepared> {
     let mut chunk = Chunk { done: Vec::with_capacity(items.len()), ends: false, failed: None };
     for item in items {
         let prepared = catch_unwind(AssertUnwindSafe(|| {
-            stage.prepare(&item).map(|prepared| (stage.ends_batch(&prepared), prepared))
+            stage.prepare(context, &item).map(|prepared| (stage.ends_batch(&prepared), prepared))
         }));
         match prepared {
             Ok(Ok((ends, prepared))) => {

@@ -5,7 +5,7 @@ use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc};
 use eventlog::Log;
 use futures_util::FutureExt;
 use store::lane::{Cursor, LaneConnection};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{mpsc, watch};
 
 use super::{
     LaneLoopConfig,
@@ -127,15 +127,17 @@ impl<S: Stage> Owner<S> {
         if attempts >= self.config.careful_at {
             self.carefully(&mut session, entries, attempts).await?;
         } else {
-            let (batch, left) = prepare(&self.stage, entries, self.config.threads).await?;
+            let context = session.context(&self.stage)?;
+            let (batch, left) =
+                prepare(&self.stage, &context, entries, self.config.threads).await?;
             reader.give_back(left);
             self.apply(&mut session, batch, attempts).await?;
         }
 
         let (batches, mut ready) = mpsc::channel(1);
-        let folded = Notify::new();
+        let (folded, contexts) = watch::channel(session.context(&self.stage)?);
         let feed =
-            feed(Arc::clone(&self.stage), &mut reader, self.config.threads, batches, &folded);
+            feed(Arc::clone(&self.stage), &mut reader, self.config.threads, batches, contexts);
         tokio::select! {
             stop = self.work(&mut session, &mut ready, &folded) => stop,
             never = feed => match never {},
@@ -267,18 +269,19 @@ impl<S: Stage> Owner<S> {
                     }
                 }
             }
-            let (batch, _) = prepare(&self.stage, vec![entry], 1).await?;
+            let context = session.context(&self.stage)?;
+            let (batch, _) = prepare(&self.stage, &context, vec![entry], 1).await?;
             self.apply(session, batch, attempts).await?;
         }
         Ok(())
     }
 
-    /// Applies batch after batch.
+    /// Applies batch after batch; after one that changes by what the next is prepared, says so.
     async fn work(
         &mut self,
         session: &mut Session<S>,
         ready: &mut mpsc::Receiver<Result<Batch<S::Prepared>, Stop>>,
-        folded: &Notify,
+        folded: &watch::Sender<S::Context>,
     ) -> Result<Infallible, Stop> {
         loop {
             let (beat, asked) = (&mut self.beat, &self.asked);
@@ -295,7 +298,7 @@ impl<S: Stage> Owner<S> {
             let ends = batch.ends;
             self.apply(session, batch, 1).await?;
             if ends {
-                folded.notify_one();
+                folded.send_replace(session.context(&self.stage)?);
             }
         }
     }
@@ -307,13 +310,14 @@ async fn feed<S: Stage>(
     reader: &mut Reader,
     threads: usize,
     batches: mpsc::Sender<Result<Batch<S::Prepared>, Stop>>,
-    folded: &Notify,
+    mut contexts: watch::Receiver<S::Context>,
 ) -> Infallible {
+    let mut context = contexts.borrow_and_update().clone();
     loop {
         // First the place, then the batch: so it holds everything that arrived meanwhile.
         let Ok(place) = batches.reserve().await else { break };
         let prepared = match reader.collect().await {
-            Ok(entries) => prepare(&stage, entries, threads).await,
+            Ok(entries) => prepare(&stage, &context, entries, threads).await,
             Err(stop) => Err(stop),
         };
         match prepared {
@@ -322,7 +326,10 @@ async fn feed<S: Stage>(
                 let ends = batch.ends;
                 place.send(Ok(batch));
                 if ends {
-                    folded.notified().await;
+                    if contexts.changed().await.is_err() {
+                        break;
+                    }
+                    context = contexts.borrow_and_update().clone();
                 }
             }
             Err(stop) => {

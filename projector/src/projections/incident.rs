@@ -65,7 +65,7 @@ fn rows(events: &[Concerned]) -> (Vec<OpenedRow<'_>>, Vec<IncidentChange<'_>>) {
             }
             Kind::Stale(_)
             | Kind::Ticked
-            | Kind::RulesChanged
+            | Kind::RulesChanged(_)
             | Kind::Observed(_)
             | Kind::Settled(_)
             | Kind::Sent(_)

@@ -57,7 +57,7 @@ fn row(Concerned { project, event }: &Concerned) -> Option<NoticeRow<'_>> {
         | Kind::Stale(_)
         | Kind::Answered(_)
         | Kind::Ticked
-        | Kind::RulesChanged
+        | Kind::RulesChanged(_)
         | Kind::Observed(_)
         | Kind::Settled(_)
         | Kind::Sent(_) => None,

@@ -68,7 +68,7 @@ fn rows(events: &[Concerned]) -> Vec<RunRow<'_>> {
             | Kind::Suppressed(_)
             | Kind::Stale(_)
             | Kind::Ticked
-            | Kind::RulesChanged
+            | Kind::RulesChanged(_)
             | Kind::Observed(_)
             | Kind::Settled(_)
             | Kind::Sent(_)

@@ -66,7 +66,7 @@ async fn fold_wrongly(fleet: &Fleet, lane: Lane, mut crash_at: Option<usize>) {
                     of_all: false,
                     channel: None,
                 };
-                let prepared = stage.prepare(&item).unwrap();
+                let prepared = stage.prepare(&stage.context(&state), &item).unwrap();
                 batch.push((item, prepared));
             }
             stage.gather(&mut owner, &mut state, &batch).await.unwrap();

@@ -31,7 +31,7 @@ pub struct Toy {
     fold_version: u32,
     /// How often the fold panicked.
     pub panics: AtomicU32,
-    /// Rules records folded so far, and for each item whether it was prepared under all of them.
+    /// Rules records folded so far, and items that were not prepared under all of them.
     pub rules: AtomicU64,
     pub prepared_too_early: AtomicU64,
     /// Called inside `write`, before anything is written.
@@ -75,10 +75,13 @@ pub struct Prepared {
 
 pub struct State {
     chain: Uuid,
+    /// Rules records folded since it was loaded.
+    rules: u64,
 }
 
 impl Stage for Toy {
     type Prepared = Prepared;
+    type Context = u64;
     type State = State;
 
     fn name(&self) -> &'static str {
@@ -93,8 +96,12 @@ impl Stage for Toy {
         self.fold_version
     }
 
-    fn prepare(&self, item: &Item) -> Result<Prepared, Halt> {
-        let rules = self.rules.load(Ordering::SeqCst);
+    fn context(&self, state: &State) -> u64 {
+        state.rules
+    }
+
+    fn prepare(&self, context: &u64, item: &Item) -> Result<Prepared, Halt> {
+        let rules = *context;
         if item.channel.is_some() {
             return Ok(Prepared { text: String::new(), outcome: Outcome::Observed, rules });
         }
@@ -125,7 +132,7 @@ impl Stage for Toy {
         Box::pin(async move {
             let stored = connection.lane_state().await?;
             let chain = stored.map_or(Uuid::nil(), |bytes| Uuid::from_slice(&bytes).unwrap());
-            Ok(State { chain })
+            Ok(State { chain, rules: 0 })
         })
     }
 
@@ -143,11 +150,12 @@ impl Stage for Toy {
             self.panics.fetch_add(1, Ordering::SeqCst);
             panic!("poisoned on purpose");
         }
-        if prepared.rules != self.rules.load(Ordering::SeqCst) {
+        if prepared.rules != state.rules {
             self.prepared_too_early.fetch_add(1, Ordering::SeqCst);
         }
         if prepared.text == "rules" {
             self.rules.fetch_add(1, Ordering::SeqCst);
+            state.rules += 1;
         }
         if prepared.text == "number" {
             out.controls.push(control(item.at));

@@ -120,7 +120,7 @@ impl Desk {
                     of_all: false,
                     channel: Some(event.kind.channel()),
                 };
-                let prepared = stage.prepare(&item).unwrap();
+                let prepared = stage.prepare(&(), &item).unwrap();
                 (item, prepared)
             })
             .collect();
@@ -292,6 +292,7 @@ impl Sample {
             raw_sha256: [7; 32],
             raw_length: 2048,
             channel_type: "webhook".into(),
+            fingerprint_by: None,
         })))
     }
 

@@ -12,8 +12,8 @@ use super::{LaneState, Parcel, Turn};
 use crate::{
     effect::{Effects, Opening, TriageAsk},
     observe::{
-        Change, Elsewhere, FINGERPRINT_VERSION, Incident, Latest, Scope, Sighting, changed_at,
-        incident_id, occurrence_hash, prepare::PreparedAlert,
+        Change, Elsewhere, FINGERPRINT_BY_RULE, FINGERPRINT_VERSION, Identity, Incident, Latest,
+        Scope, Sighting, changed_at, incident_id, occurrence_hash, prepare::PreparedAlert,
     },
 };
 
@@ -57,7 +57,8 @@ impl LaneState {
         prepared: PreparedAlert,
         effects: &mut Effects,
     ) {
-        let PreparedAlert { alert, fingerprint, recurrence_key, scope } = prepared;
+        let PreparedAlert { alert, identity } = prepared;
+        let Identity { fingerprint, recurrence_key, scope, by: fingerprint_by } = identity;
         let (effect, belongs) = match alert.stage {
             Stage::Test | Stage::Heartbeat => (Effect::RecordedOnly, None),
             Stage::Received | Stage::Resolved => {
@@ -84,7 +85,10 @@ impl LaneState {
             record: turn.record,
             received_at: turn.received_at,
             fingerprint,
-            fingerprint_version: FINGERPRINT_VERSION,
+            fingerprint_version: match fingerprint_by {
+                None => FINGERPRINT_VERSION,
+                Some(_) => FINGERPRINT_BY_RULE,
+            },
             recurrence_key,
             effect,
             incident: belongs.map(|(incident, _)| incident),
@@ -92,6 +96,7 @@ impl LaneState {
             raw_sha256: parcel.raw_sha256,
             raw_length: parcel.raw_length,
             channel_type: parcel.channel_type.to_owned(),
+            fingerprint_by,
         };
         self.tell(turn, at, EventKind::Observed(Box::new(observed)), effects);
     }

@@ -13,11 +13,11 @@ use crate::{
     effect::Effects,
     invariant,
     observe::{
-        Found, LaneState, Prepared, Problem, Scope, SeenKey, fingerprint,
+        Found, LaneState, Prepared, Problem, Scope, SeenKey, identify,
         samples::{alert, delivery, project, second},
-        scope,
     },
     replay::Tables,
+    rules::Rules,
 };
 
 /// One delivery of the property test: when it comes, its sender's id, its alerts. Every second
@@ -121,9 +121,9 @@ proptest! {
             .flat_map(|p| p.elsewhere.iter().flatten().map(|other| other.fingerprint))
             .collect();
         let open: std::collections::BTreeSet<_> = alerts(&told)
-            .map(|alert| (fingerprint(&project(), &alert), alert))
-            .filter(|(own, alert)| matches!(scope(&project(), alert, *own), Scope::One { .. }))
-            .map(|(own, _)| own)
+            .map(|alert| identify(&project(), &alert, Rules::builtin()))
+            .filter(|identity| matches!(identity.scope, Scope::One { .. }))
+            .map(|identity| identity.fingerprint)
             .filter(|own| folded.problems.get(&(project(), *own)).is_some_and(Problem::is_open))
             .collect();
         prop_assert_eq!(listed, open);
