@@ -35,8 +35,9 @@ const BUILTIN: &str = include_str!("rules/builtin.toml");
 /// Hex digits of the SHA-256 that name a document.
 const HASH_DIGITS: usize = 16;
 
-/// Longest text of a document, in bytes: it travels whole in one record and in one event a lane.
-const MAX_TEXT: usize = 128 * 1024;
+/// Longest text of a document, in bytes: it travels whole in one record and in one event a lane,
+/// and stands in the state of every lane.
+const MAX_TEXT: usize = 64 * 1024;
 
 /// Why a text is not a rules document.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -47,6 +48,9 @@ pub enum Error {
     /// More text than a record of it may hold.
     #[error("rules of {bytes} bytes are longer than {MAX_TEXT}")]
     TooLong { bytes: usize },
+    /// It came with the name of another text.
+    #[error("rules: the text hashes to {hash}, the record says {said}")]
+    Misnamed { hash: String, said: String },
 }
 
 /// A rules document in force. A copy shares it.
@@ -113,6 +117,18 @@ impl Rules {
         let projects = written.project.into_iter();
         let projects = projects.map(|(id, section)| (id, defaults.with(section))).collect();
         Ok(Self(Arc::new(Document { hash: hash(text), text: text.to_owned(), defaults, projects })))
+    }
+
+    /// Reads and checks a document that is known by a name.
+    ///
+    /// # Errors
+    /// As [`Self::parse`], and when the text is another than the name says.
+    pub fn named(hash: &str, text: &str) -> Result<Self, Error> {
+        let rules = Self::parse(text)?;
+        if rules.hash() != hash {
+            return Err(Error::Misnamed { hash: rules.hash().to_owned(), said: hash.to_owned() });
+        }
+        Ok(rules)
     }
 
     /// The document's name: the first 16 hex digits of its SHA-256.

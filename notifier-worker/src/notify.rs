@@ -2,14 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{
-    notify::{FOLD_VERSION, Plan, State, decide},
-    rules::Rules,
-};
+use domain::notify::{self, FOLD_VERSION, Plan, Prepared, State, decide};
 use futures_util::future::BoxFuture;
 use lanes::{Halt, Input, Item, Out, Stage};
 use schemas::{
-    Event, EventBatch, IncidentId, JobId, Lane,
+    EventBatch, IncidentId, JobId, Lane,
     job::{SendJob, SendKind},
     subject::EventChannel,
 };
@@ -24,7 +21,6 @@ use crate::config::{Channels, Target};
 #[derive(Debug)]
 pub struct NotifyStage {
     channels: Arc<Channels>,
-    rules: &'static Rules,
     hold: Option<Duration>,
 }
 
@@ -43,7 +39,7 @@ impl NotifyStage {
     /// `hold` is how long a channel that cannot edit waits with a first message for the analysis to
     /// be in it; none when nobody analyses.
     pub fn new(channels: Arc<Channels>, hold: Option<Duration>) -> Self {
-        Self { channels, rules: Rules::builtin(), hold }
+        Self { channels, hold }
     }
 
     /// One job for each channel that serves the plan's receiver.
@@ -96,7 +92,7 @@ fn send_id(plan: &Plan, target: &str, subject: &str) -> JobId {
 }
 
 impl Stage for NotifyStage {
-    type Prepared = Box<Event>;
+    type Prepared = Box<Prepared>;
     type Context = ();
     type State = LaneNotify;
 
@@ -114,11 +110,14 @@ impl Stage for NotifyStage {
 
     fn context(&self, _: &LaneNotify) {}
 
-    fn prepare(&self, (): &(), item: &Item) -> Result<Box<Event>, Halt> {
+    fn prepare(&self, (): &(), item: &Item) -> Result<Box<Prepared>, Halt> {
         let halt = |reason: String| Halt { reason: format!("event at {}: {reason}", item.at) };
         let mut batch = EventBatch::parse(&item.bytes).map_err(|e| halt(e.to_string()))?;
         match (batch.events.pop(), batch.events.len()) {
-            (Some(event), 0) => Ok(Box::new(event)),
+            (Some(event), 0) => {
+                let newer = |e| halt(format!("{e}; run a binary that understands these rules"));
+                notify::prepare(event).map(Box::new).map_err(newer)
+            }
             (_, n) => Err(halt(format!("an item holds one event, this one holds {}", n + 1))),
         }
     }
@@ -145,18 +144,18 @@ impl Stage for NotifyStage {
         &'a self,
         _: &'a mut LaneConnection,
         _: &'a mut LaneNotify,
-        _: &'a [(Item, Box<Event>)],
+        _: &'a [(Item, Box<Prepared>)],
     ) -> BoxFuture<'a, Result<(), store::Error>> {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn fold(&self, lane: &mut LaneNotify, _: Item, event: Box<Event>, out: &mut Out) {
-        let decided = decide(&mut lane.state, &event, self.rules);
+    fn fold(&self, lane: &mut LaneNotify, _: Item, prepared: Box<Prepared>, out: &mut Out) {
+        let decided = decide(&mut lane.state, &prepared);
         lane.changed |= decided.changed;
         lane.plans.extend(decided.plans);
         lane.analysed.extend(decided.analysed);
         out.events.extend(decided.notices);
-        out.lane_time = out.lane_time.max(event.lane_time);
+        out.lane_time = out.lane_time.max(prepared.event.lane_time);
     }
 
     fn write<'a>(
@@ -197,7 +196,7 @@ mod tests {
 
     use bytes::Bytes;
     use schemas::{
-        EventId, Facts, InputPosition, Level, Position, ProjectId, SourceId, Status, Time,
+        Event, EventId, Facts, InputPosition, Level, Position, ProjectId, SourceId, Status, Time,
         alert::Risk,
         event::{EVENT_VERSION, Kind},
     };

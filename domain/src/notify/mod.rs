@@ -1,8 +1,8 @@
 //! Who is told what: planned messages and withheld ones, each with the rule that decided.
 //!
 //! ```text
-//! decision event ──> decide(state, event, rules) ──> notices (why, why not)  ──> channel `notice`
-//!                                               └──> plans   (whom, what)    ──> send job rows
+//! decision event ──> prepare ──> decide(state, event) ──> notices (why, why not)  ──> channel `notice`
+//!                                                    └──> plans   (whom, what)    ──> send job rows
 //! ```
 //!
 //! Decisions are made on what was planned, never on what became of a send, so a replay decides the
@@ -26,10 +26,11 @@ pub use feishu::{Message, feishu_card, feishu_text};
 pub use render::{Frequency, header, render_text, severity};
 pub use state::{State, Way};
 
-use crate::rules::Rules;
+use crate::rules::{self, Rules};
 
-/// Version of this fold: raised whenever the same events would be decided otherwise.
-pub const FOLD_VERSION: u32 = 1;
+/// Version of this fold: raised whenever the same events would be decided otherwise. 2 decides by
+/// the rules in force instead of the built-in ones.
+pub const FOLD_VERSION: u32 = 2;
 
 /// Rule id of a decision that no route took part in.
 const NO_ROUTE: &str = "none";
@@ -68,19 +69,60 @@ pub struct Decided {
     pub changed: bool,
 }
 
+/// An event, ready to be applied.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    pub event: Event,
+    /// The document it puts in force.
+    rules: Option<Rules>,
+}
+
+/// Reads what an event needs no turn for.
+///
+/// # Errors
+/// When it puts a document in force that this binary does not understand, or that is another than
+/// it is called: deciding on by the one before would tell the wrong people.
+pub fn prepare(event: Event) -> Result<Prepared, rules::Error> {
+    let rules = match &event.kind {
+        Kind::RulesChanged(Some(document)) => Some(Rules::named(&document.hash, &document.text)?),
+        // Written before events told the document; there was no way to apply one then.
+        Kind::RulesChanged(None) => None,
+        Kind::Opened(_)
+        | Kind::Repeated(_)
+        | Kind::Resolved(_)
+        | Kind::Suppressed(_)
+        | Kind::Stale(_)
+        | Kind::Answered(_)
+        | Kind::Ticked
+        | Kind::Observed(_)
+        | Kind::Settled(_)
+        | Kind::Sent(_)
+        | Kind::Planned(_)
+        | Kind::Withheld(_) => None,
+    };
+    Ok(Prepared { event, rules })
+}
+
 /// Applies one decision event to `state`.
 ///
 /// Events of other channels and events without a project decide nothing.
-pub fn decide(state: &mut State, event: &Event, rules: &Rules) -> Decided {
-    let mut desk = Desk { event, rules, decided: Decided::default() };
+pub fn decide(state: &mut State, prepared: &Prepared) -> Decided {
+    let Prepared { event, rules } = prepared;
+    let mut desk = Desk { event, rules: state.rules().clone(), decided: Decided::default() };
     match &event.kind {
         Kind::Opened(opened) => desk.fire(state, opened),
         Kind::Repeated(repeated) => desk.repeat(state, repeated),
         Kind::Resolved(resolved) => desk.resolve(state, resolved),
         Kind::Suppressed(suppressed) => desk.suppress(state, suppressed),
         Kind::Answered(answered) => desk.decided.analysed = Some(answered.incident),
+        Kind::RulesChanged(_) => {
+            if let Some(rules) = rules {
+                state.put_rules(rules.clone());
+                desk.decided.changed = true;
+            }
+        }
         // Told by nobody: the clock and what changed nothing.
-        Kind::Stale(_) | Kind::Ticked | Kind::RulesChanged(_) => {}
+        Kind::Stale(_) | Kind::Ticked => {}
         // Not on channel `decision`.
         Kind::Observed(_)
         | Kind::Settled(_)
@@ -94,7 +136,7 @@ pub fn decide(state: &mut State, event: &Event, rules: &Rules) -> Decided {
 /// One event being decided.
 struct Desk<'a> {
     event: &'a Event,
-    rules: &'a Rules,
+    rules: Rules,
     decided: Decided,
 }
 

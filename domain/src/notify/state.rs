@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use minicbor::{Decode, Encode};
 use schemas::{CodecError, IncidentId, alert::Risk};
 
-/// The newest shape of the state this binary writes and reads.
-const STATE_VERSION: u32 = 1;
+use crate::rules::Rules;
 
-/// The incidents that are open, as notify planned for them.
+/// The newest shape of the state this binary writes and reads. 2 has the rules.
+const STATE_VERSION: u32 = 2;
+
+/// The rules in force, and the incidents that are open, as notify planned for them.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct State {
@@ -22,6 +24,9 @@ pub struct State {
     ways: Vec<Way>,
     #[n(2)]
     fires: BTreeMap<IncidentId, u32>,
+    /// As their text; left out while they are the built-in ones.
+    #[cbor(n(3), with = "in_force", has_nil)]
+    rules: Rules,
 }
 
 /// How the fire of an incident was planned.
@@ -41,7 +46,12 @@ pub struct Way {
 
 impl Default for State {
     fn default() -> Self {
-        Self { version: STATE_VERSION, ways: Vec::new(), fires: BTreeMap::new() }
+        Self {
+            version: STATE_VERSION,
+            ways: Vec::new(),
+            fires: BTreeMap::new(),
+            rules: Rules::builtin().clone(),
+        }
     }
 }
 
@@ -49,6 +59,16 @@ impl State {
     /// How the fire of `incident` was planned; none when it is not open or was never seen.
     pub fn fire(&self, incident: IncidentId) -> Option<&Way> {
         self.fires.get(&incident).and_then(|way| self.ways.get(*way as usize))
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Puts other rules in force.
+    pub(super) fn put_rules(&mut self, rules: Rules) {
+        self.rules = rules;
     }
 
     /// How many incidents are remembered.
@@ -82,7 +102,7 @@ impl State {
 
     /// From what was stored.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-        let state: Self = schemas::codec::decode("notify state", bytes)?;
+        let mut state: Self = schemas::codec::decode("notify state", bytes)?;
         if state.version > STATE_VERSION {
             return Err(CodecError::Newer {
                 what: "notify state",
@@ -90,6 +110,39 @@ impl State {
                 known: STATE_VERSION,
             });
         }
+        state.version = STATE_VERSION;
         Ok(state)
+    }
+}
+
+/// Rules as a state holds them.
+mod in_force {
+    use minicbor::{
+        Decoder, Encoder,
+        decode::Error as Refused,
+        encode::{Error as Failed, Write},
+    };
+
+    use super::Rules;
+
+    pub fn encode<C, W: Write>(
+        rules: &Rules,
+        e: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), Failed<W::Error>> {
+        e.str(rules.text())?.ok()
+    }
+
+    pub fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Rules, Refused> {
+        let at = d.position();
+        Rules::parse(d.str()?).map_err(|e| Refused::message(e).at(at))
+    }
+
+    pub fn nil() -> Option<Rules> {
+        Some(Rules::builtin().clone())
+    }
+
+    pub fn is_nil(rules: &Rules) -> bool {
+        rules == Rules::builtin()
     }
 }

@@ -6,6 +6,7 @@ use schemas::{
     alert::Risk,
     event::{Answered, Cause, EVENT_VERSION, Kind, Opened, Repeated, Resolved, Stale},
     job::{Analysis, AnswerResult, SendKind},
+    record::RulesDocument,
 };
 use uuid::Uuid;
 
@@ -262,6 +263,18 @@ mod deciding {
         }))
     }
 
+    fn apply(state: &mut State, event: Event) -> Decided {
+        decide(state, &prepare(event).unwrap())
+    }
+
+    fn new_rules(text: &str) -> Kind {
+        Kind::RulesChanged(Some(Box::new(RulesDocument {
+            hash: Rules::parse(text).unwrap().hash().to_owned(),
+            text: text.to_owned(),
+            operator: "ada".into(),
+        })))
+    }
+
     /// Given the events before, when the last one comes, then exactly these words are noted.
     fn check(events: Vec<Kind>, expect: &[&str]) -> (State, Decided) {
         let mut state = State::default();
@@ -269,7 +282,7 @@ mod deciding {
         for (i, kind) in events.into_iter().enumerate() {
             // The state survives being stored at any point.
             state = State::decode(&state.encode()).unwrap();
-            last = decide(&mut state, &event(i as u64 + 1, kind), Rules::builtin());
+            last = apply(&mut state, event(i as u64 + 1, kind));
         }
         let words: Vec<String> = last
             .notices
@@ -298,10 +311,10 @@ mod deciding {
     #[test]
     fn b2_a_route_that_tells_nobody_says_so() {
         let rules = "[[defaults.routes]]\nname = \"quiet\"\nreceivers = []";
-        let rules = Rules::parse(rules).unwrap();
         let mut state = State::default();
-        let fired = decide(&mut state, &event(1, opened(1)), &rules);
-        let over = decide(&mut state, &event(2, Kind::Resolved(over(1))), &rules);
+        apply(&mut state, event(1, new_rules(rules)));
+        let fired = apply(&mut state, event(2, opened(1)));
+        let over = apply(&mut state, event(3, Kind::Resolved(over(1))));
         for (decided, reason) in [(fired, "no_receiver"), (over, "resolve_without_fire")] {
             assert!(decided.plans.is_empty());
             let [notice] = decided.notices.as_slice() else { panic!("{decided:?}") };
@@ -363,6 +376,46 @@ mod deciding {
             let (_, last) = check(vec![kind], &[]);
             assert_eq!(last, Decided::default());
         }
+    }
+
+    #[test]
+    fn b6_other_rules_decide_from_their_event_on_and_resolve_whom_the_old_ones_told() {
+        let route = |name: &str, to: &str| {
+            format!("[[defaults.routes]]\nname = \"{name}\"\nreceivers = [\"{to}\"]\n")
+        };
+        let ours = "[[project.shop.routes]]\nname = \"shop\"\nreceivers = [\"shop-team\"]\n";
+        let (state, last) = check(vec![opened(1), new_rules(&route("all", "ops"))], &[]);
+        assert!(last.changed);
+        assert_eq!(state.rules().hash(), Rules::parse(&route("all", "ops")).unwrap().hash());
+        check(vec![new_rules(&route("all", "ops")), opened(1)], &["fire to ops by all"]);
+        let own = route("all", "ops") + ours;
+        let (state, last) = check(vec![new_rules(&own), opened(1)], &["fire to shop-team by shop"]);
+        assert_eq!(last.plans[0].rules, state.rules().hash());
+        check(
+            vec![opened(1), new_rules(&own), Kind::Resolved(over(1))],
+            &["resolve to default by everything"],
+        );
+    }
+
+    #[test]
+    fn a_document_that_is_not_understood_is_no_event() {
+        let document = |hash: &str, text: &str| {
+            let (hash, text) = (hash.to_owned(), text.to_owned());
+            let document = RulesDocument { hash, text, operator: "ada".into() };
+            prepare(event(1, Kind::RulesChanged(Some(Box::new(document)))))
+        };
+        let text = Rules::builtin().text();
+        assert!(document(Rules::builtin().hash(), text).is_ok());
+        assert!(document("0123456789abcdef", text).is_err());
+        assert!(document("0123456789abcdef", "[defaults.later]").is_err());
+    }
+
+    #[test]
+    fn a_state_written_before_it_held_rules_has_the_builtin_ones() {
+        // {0: 1, 1: [], 2: {}}
+        let state = State::decode(&[0xa3, 0x00, 0x01, 0x01, 0x80, 0x02, 0xa0]).unwrap();
+        assert_eq!(state, State::default());
+        assert_eq!(state.rules(), Rules::builtin());
     }
 
     #[test]

@@ -163,10 +163,7 @@ fn readable(record: Record, rules: &Rules) -> Readable {
 
 fn read_rules(document: RulesDocument) -> Result<Box<NewRules>, String> {
     let RulesDocument { hash, text, operator } = document;
-    let rules = Rules::parse(&text).map_err(|e| e.to_string())?;
-    if rules.hash() != hash {
-        return Err(format!("rules: the text hashes to {}, the record says {hash}", rules.hash()));
-    }
+    let rules = Rules::named(&hash, &text).map_err(|e| e.to_string())?;
     Ok(Box::new(NewRules { rules, operator }))
 }
 
