@@ -29,6 +29,7 @@ pub struct Config {
     /// One target of messages each, by id.
     pub channels: BTreeMap<String, ChannelConfig>,
     pub console: console::Config,
+    pub rules: RulesConfig,
     pub worker: WorkerConfig,
 }
 
@@ -69,6 +70,15 @@ impl Default for PostgresConfig {
             connect_patience: Duration::from_secs(30),
         }
     }
+}
+
+/// Section `[rules]`: where `up` finds the rules document.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RulesConfig {
+    /// Relative to the folder of this configuration. Absent: `rules.toml` there, else
+    /// `config/rules.toml` in the working directory, if there is one.
+    pub file: Option<std::path::PathBuf>,
 }
 
 /// Section `[worker]`: processes without ingest and console.
@@ -144,7 +154,7 @@ mod tests {
         let text = std::fs::read_to_string(example).unwrap();
         for section in [
             "log", "nats", "postgres", "ingest", "sources", "triage", "deliver", "channels",
-            "console", "worker",
+            "console", "rules", "worker",
         ] {
             assert!(text.contains(&format!("[{section}")), "[{section}] is missing");
         }

@@ -7,6 +7,7 @@ pub mod commands;
 pub mod config;
 pub mod local;
 pub mod roles;
+pub mod rules;
 
 pub use config::Config;
 pub use roles::{Hooks, Role};

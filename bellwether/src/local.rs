@@ -12,6 +12,9 @@ use runtime::config::process_environment;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+/// The user of the managed nats-server.
+pub const NATS_USER: &str = "bellwether";
+
 /// Name of the folder in the working directory.
 pub const FOLDER: &str = ".bellwether";
 

@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use bellwether::commands::{check_config, demo, migrate, openapi, probe, ready, run, up};
+use bellwether::{
+    commands::{check_config, demo, migrate, openapi, probe, ready, rules, run, up},
+    rules::Refused,
+};
 use clap::{Parser, Subcommand};
 use runtime::{ConfigError, config::EXIT_CODE};
 
@@ -27,6 +30,9 @@ enum Verb {
     Run(run::Args),
     /// Bring the database up to this binary's schema.
     Migrate(migrate::Args),
+    /// Show the rules in force, compare a document with them, or put another in force.
+    #[command(subcommand)]
+    Rules(rules::Verb),
     /// Read a configuration and say what is wrong with it, or what it means.
     CheckConfig(check_config::Args),
     /// Ask a running process whether it can work (for health checks).
@@ -38,8 +44,20 @@ enum Verb {
     Probe(probe::Args),
 }
 
+/// Exit code of what was understood and refused.
+const REFUSED: u8 = 2;
+
 fn main() -> ExitCode {
-    match Args::parse().verb {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let asked_for = !error.use_stderr();
+            // A closed pipe is nobody's loss.
+            let _ = error.print();
+            return if asked_for { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CODE) };
+        }
+    };
+    match args.verb {
         Verb::Openapi => {
             openapi::run();
             ExitCode::SUCCESS
@@ -50,6 +68,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => block_on(demo::run(args)),
         Verb::Run(args) => block_on(run::run(args)),
         Verb::Migrate(args) => block_on(migrate::run(args)),
+        Verb::Rules(verb) => block_on(rules::run(verb)),
         Verb::Ready(args) => block_on(ready::run(args)),
     }
 }
@@ -68,6 +87,10 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
     if let Some(problem) = error.downcast_ref::<ConfigError>() {
         eprintln!("{problem}");
         return ExitCode::from(EXIT_CODE);
+    }
+    if let Some(refused) = error.downcast_ref::<Refused>() {
+        eprintln!("{refused}");
+        return ExitCode::from(REFUSED);
     }
     eprintln!("error: {error:#}");
     ExitCode::FAILURE

@@ -122,6 +122,7 @@ async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
 /// A process that plays its roles.
 pub struct Process {
     pub controller: Controller,
+    pub shutdown: Shutdown,
     pub tasks: Tasks,
     pub health: Health,
 }
@@ -175,14 +176,14 @@ pub async fn start(
         clock: Clock::system(),
         health: health.clone(),
         metrics,
-        shutdown,
+        shutdown: shutdown.clone(),
         tasks: tasks.clone(),
         log,
         appender,
         hooks,
     };
     parts.play(roles, listeners).await?;
-    Ok(Process { controller, tasks, health })
+    Ok(Process { controller, shutdown, tasks, health })
 }
 
 /// What roles are made of.

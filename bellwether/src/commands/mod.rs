@@ -6,6 +6,7 @@ pub mod migrate;
 pub mod openapi;
 pub mod probe;
 pub mod ready;
+pub mod rules;
 pub mod run;
 pub mod up;
 

@@ -1,5 +1,7 @@
 //! `bellwether up`: everything in one process, on a nats-server and a Postgres of its own.
 
+mod rules_file;
+
 use std::{
     collections::BTreeSet,
     ffi::OsString,
@@ -10,16 +12,19 @@ use std::{
 };
 
 use anyhow::Context;
-use eventlog::jetstream::Credentials;
-use runtime::{Shutdown, Tasks, config::process_environment, lifecycle::signalled};
+use eventlog::{JetStream, Log, jetstream::Credentials, topology};
+use runtime::{
+    Clock, Shutdown, Tasks, config::process_environment, http_client, lifecycle::signalled,
+};
 use secrecy::{ExposeSecret, SecretString};
 use servers::{NatsOptions, NatsServer, PostgresOptions, PostgresServer, Programs};
 use store::Store;
 
+use self::rules_file::RulesFile;
 use super::run::{GRACE, probe};
 use crate::{
     config::{Checked, Config},
-    local::{FOLDER, Local, Running},
+    local::{FOLDER, Local, NATS_USER, Running},
     roles::{self, Hooks, Listeners, Role},
 };
 
@@ -60,6 +65,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let programs = find_programs()?;
     let mut hooks = Hooks { print: Arc::new(|text| println!("{text}\n")), ..Hooks::default() };
     hooks.lane_loop.probe = probe().ok();
+    let mut rules = RulesFile::find(checked.config.rules.file.as_deref(), &file);
     let starting = async {
         let managed = start_servers(&local, &programs).await?;
         checked.config.nats.url = managed.nats.url();
@@ -68,11 +74,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             password: local.secrets().nats_password.clone(),
         });
         checked.config.postgres.url = SecretString::from(managed.postgres.url(DATABASE));
+        // Before anything is folded by the rules that were in force.
+        let log = open_log(&checked).await?;
+        rules.look(&*log, &Clock::system()).await;
         let process = roles::start(&checked, &roles, listeners, hooks).await?;
-        anyhow::Ok((managed, process))
+        anyhow::Ok((managed, process, log))
     };
     // Dropping the start ends the servers, which would outlive a process that a signal just ends.
-    let (mut managed, process) = tokio::select! {
+    let (mut managed, process, log) = tokio::select! {
         started = starting => started?,
         signal = signalled() => anyhow::bail!("{} while starting", signal?),
     };
@@ -89,6 +98,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         managed.watch(servers_stop).await;
         managed.stop().await;
     });
+    let follow =
+        rules.follow(log, Clock::system(), process.health.clone(), process.shutdown.clone());
+    process.tasks.spawn("rules file", follow);
     let ended = process.run_until_stopped(GRACE).await;
     // The roles are gone; now the servers, so that nothing is left running or unwritten.
     servers_controller.stop();
@@ -96,7 +108,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     ended
 }
 
-const NATS_USER: &str = "bellwether";
+/// The log, with its stream.
+async fn open_log(checked: &Checked) -> anyhow::Result<Arc<dyn Log>> {
+    http_client::install_tls_provider();
+    let log = JetStream::connect(&checked.config.nats).await?;
+    log.ensure(&[topology::deliveries(&checked.config.nats)]).await?;
+    Ok(Arc::new(log))
+}
+
 const DATABASE: &str = "bellwether";
 
 fn read(file: &Path) -> anyhow::Result<Checked> {

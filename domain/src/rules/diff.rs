@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Write,
+    fmt::{self, Write},
 };
 
 use schemas::ProjectId;
@@ -23,6 +23,13 @@ pub struct Change {
     pub after: Option<String>,
     /// Other fingerprints: every firing alert it concerns would be a new problem.
     pub fingerprint: bool,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+        write!(f, "{}: {} -> {}", self.at, value(&self.before), value(&self.after))
+    }
 }
 
 /// What holds in `before` and would not in `after`, the defaults first, then by project. Where the

@@ -324,3 +324,112 @@ impl fmt::Display for FingerprintRule {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use schemas::{ProjectId, event::FingerprintBy};
+
+    use crate::{
+        observe::{identify, samples},
+        rules::Rules,
+    };
+
+    fn rules(says: &str) -> Result<Rules, String> {
+        let route = "[[defaults.routes]]\nname = \"a\"\nreceivers = []\n";
+        let rule = format!("[defaults.fingerprint.alertmanager]\nid = \"f\"\n{says}\n");
+        Rules::parse(&format!("{rule}{route}")).map_err(|e| e.to_string())
+    }
+
+    fn alert() -> schemas::Alert {
+        let mut alert = samples::alert("7");
+        let label = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        alert.facts.labels =
+            vec![label("pod", "api-1"), label("cluster", "eu"), label("empty", " ")];
+        alert
+    }
+
+    /// Given a rule, then an alert is known by exactly these; none: as without a rule.
+    #[track_caller]
+    fn check(says: &str, expect: Option<&[&str]>) {
+        let rules = rules(says).unwrap();
+        let (project, alert) = (samples::project(), alert());
+        let identity = identify(&project, &alert, &rules);
+        let inputs: Option<Vec<&str>> = identity.by.as_ref().map(|by: &FingerprintBy| {
+            assert_eq!(by.rule, "f");
+            by.inputs.iter().map(String::as_str).collect()
+        });
+        assert_eq!(inputs.as_deref(), expect);
+        let own = identify(&project, &alert, Rules::builtin());
+        assert_eq!(identity == own, expect.is_none());
+        assert_ne!(
+            identity.fingerprint,
+            identify(&ProjectId::new("other").unwrap(), &alert, &rules).fingerprint
+        );
+    }
+
+    #[test]
+    fn r26_a_rule_says_what_a_problem_is_known_by() {
+        check("", None);
+        check("include = []", None);
+        check("include = [\"alertname\"]", Some(&["alertname=HighLatency"]));
+        check(
+            "include = [\"labels.cluster\", \"namespace\", \"service\"]",
+            Some(&["labels.cluster=eu", "namespace=shop"]),
+        );
+        check("include = [\"default\"]", Some(&["default=7"]));
+        check("include = [\"labels.*\"]", Some(&["labels.cluster=eu", "labels.pod=api-1"]));
+        check("exclude = [\"labels.pod\"]", Some(&["labels.cluster=eu"]));
+        check(
+            "include = [\"title\", \"labels.*\"]\nexclude = [\"labels.pod\"]",
+            Some(&["title=problem 7", "labels.cluster=eu"]),
+        );
+        check("template = \"{{ alertname }} in {{labels.cluster}}\"", Some(&["HighLatency in eu"]));
+        check("template = \"{{ service }}/{{ namespace }}\"", Some(&["/shop"]));
+    }
+
+    #[test]
+    fn r26_an_alert_that_has_none_of_the_inputs_is_known_as_without_a_rule() {
+        check("include = [\"service\", \"labels.absent\", \"labels.empty\"]", None);
+        check("exclude = [\"labels.pod\", \"labels.cluster\"]", None);
+        check("template = \"all of {{ service }}\"", None);
+    }
+
+    #[test]
+    fn r26_what_is_included_and_nothing_else_tells_problems_apart() {
+        let rules = rules("include = [\"alertname\"]").unwrap();
+        let of = |change: &dyn Fn(&mut schemas::Alert)| {
+            let mut alert = alert();
+            change(&mut alert);
+            identify(&samples::project(), &alert, &rules).fingerprint
+        };
+        let own = of(&|_| {});
+        // Golden: this value is a key in tables.
+        assert_eq!(own.to_string(), "07a49318-d46a-819b-9c36-5bc43411b1a6");
+        assert_eq!(own, of(&|a| a.identity = vec!["8".into()]));
+        assert_eq!(own, of(&|a| a.facts.labels.clear()));
+        assert_eq!(own, of(&|a| a.facts.level = Some(schemas::Level::Fatal)));
+        assert_ne!(own, of(&|a| a.facts.alertname = Some("Other".into())));
+        assert_ne!(own, of(&|a| a.facts.environment = Some("testing".into())));
+        assert_ne!(own, of(&|a| a.facts.provider = "signoz".into()));
+    }
+
+    #[test]
+    fn rules_that_cannot_be_meant_are_refused() {
+        for (says, problem) in [
+            ("include = [\"severity\"]", "is no name of an input"),
+            ("include = [\"labels.\"]", "is no name of an input"),
+            ("include = [\"title\", \"title\"]", "title is included twice"),
+            ("exclude = [\"title\"]", "cannot be excluded"),
+            ("include = [\"title\"]\nexclude = [\"labels.pod\"]", "which is not included"),
+            ("include = [\"title\"]\ntemplate = \"{{ title }}\"", "stands alone"),
+            ("template = \"same for all\"", "names nothing"),
+            ("template = \"{{ title\"", "without }}"),
+            ("template = \"{{ labels.* }}\"", "no one value"),
+            ("template = \"{{ count }}\"", "is no name of an input"),
+            ("inclde = [\"title\"]", "unknown field `inclde`"),
+        ] {
+            let error = rules(says).unwrap_err();
+            assert!(error.contains(problem) && error.contains("line "), "{says}: {error}");
+        }
+    }
+}

@@ -1,4 +1,4 @@
-use schemas::{ProjectId, SourceId, Status};
+use schemas::{Level, ProjectId, SourceId, Status};
 
 use super::*;
 
@@ -79,4 +79,163 @@ fn the_builtin_document_is_named_by_its_hash() {
     assert_eq!(rules.stale(&shop).seconds(), 600);
     assert_eq!(rules.fingerprint(&shop, "sentry"), None);
     assert_eq!(rules.severity(&shop).level("sev1"), None);
+}
+
+/// A document with one route and these tables.
+fn document(tables: &str) -> Rules {
+    Rules::parse(&format!("{tables}\n{ROUTE}[\"x\"]")).unwrap()
+}
+
+#[test]
+fn a_projects_table_replaces_that_of_the_defaults_and_nothing_else_does() {
+    let rules = document(
+        "[defaults.escalation]\nid = \"slow\"\nrepeat_24h = 3\nescalate_1h = 9\n\
+         escalate_24h = 30\npermanent_fix_episodes_7d = 5\n\
+         [project.shop.flapping]\nid = \"calm\"\nchanges = 4\nwindow_minutes = 30\n\
+         [[project.shop.routes]]\nname = \"shop\"\nreceivers = [\"shop-team\"]",
+    );
+    let (shop, other) = (project("shop"), project("other"));
+    for of in [&shop, &other] {
+        assert_eq!(rules.escalation(of).id, "slow");
+        assert_eq!(rules.escalation(of).escalate_24h, 30);
+        assert_eq!(rules.expiry(of), Rules::builtin().expiry(of));
+    }
+    assert_eq!(rules.flapping(&shop).id, "calm");
+    assert_eq!((rules.flapping(&shop).changes, rules.flapping(&shop).window_seconds), (4, 1800));
+    assert_eq!(rules.flapping(&other), Rules::builtin().flapping(&other));
+    assert_eq!(route(&rules, "shop").receivers, ["shop-team"]);
+    assert_eq!(route(&rules, "other").receivers, ["x"]);
+}
+
+#[test]
+fn r27_r28_the_thresholds_are_those_proposed() {
+    let Escalation { id, repeat_24h, escalate_1h, escalate_24h, permanent_fix_episodes_7d } =
+        Rules::builtin().escalation(&project("shop"));
+    assert_eq!(id, "escalation");
+    let numbers = [repeat_24h, escalate_1h, escalate_24h, permanent_fix_episodes_7d];
+    assert_eq!(numbers.map(|n| *n), [2, 5, 10, 3]);
+    let zero = Rules::builtin().text().replace("repeat_24h = 2 ", "repeat_24h = 0 ");
+    check(&zero, Err("use at least 1"));
+}
+
+#[test]
+fn r70_a_problem_is_over_after_twice_its_repeat() {
+    let shop = project("shop");
+    let builtin = Rules::builtin().expiry(&shop);
+    for (observed, expect) in [
+        (None, 7200),
+        (Some(3600), 7200),
+        (Some(4 * 3600), 8 * 3600),
+        (Some(60), 1800),
+        (Some(0), 1800),
+        (Some(-5), 1800),
+        (Some(30 * 24 * 3600), 7 * 24 * 3600),
+        (Some(i64::MAX), 7 * 24 * 3600),
+    ] {
+        assert_eq!(builtin.after(observed), expect, "{observed:?}");
+    }
+    let expiry = |factor: u32, default: u32, minimum: u32, maximum: u32| {
+        format!(
+            "[defaults.expiry]\nid = \"e\"\nfactor_percent = {factor}\ndefault_minutes = {default}\n\
+             minimum_minutes = {minimum}\nmaximum_minutes = {maximum}\n{ROUTE}[\"x\"]"
+        )
+    };
+    check(&expiry(150, 60, 1, 60), Ok("x"));
+    check(&expiry(99, 60, 1, 60), Err("factor_percent is 99"));
+    check(&expiry(200, 61, 1, 60), Err("default_minutes is not between"));
+    check(&expiry(200, 60, 0, 60), Err("minimum_minutes is 0"));
+    check(&expiry(200, 60, 1, 10_081), Err("more than a week"));
+    check(&expiry(200, 60, 70, 60), Err("default_minutes is not between"));
+}
+
+#[test]
+fn r67_words_for_severity_can_be_added_for_a_project() {
+    let words = |table: &str, words: &str| {
+        format!("[{table}.severity]\nid = \"w\"\nwords = {{ {words} }}\n{ROUTE}[\"x\"]")
+    };
+    let rules =
+        Rules::parse(&words("project.shop", "Sev1 = \"fatal\", \"p 2\" = \"error\"")).unwrap();
+    let level = |of: &str, word: &str| rules.severity(&project(of)).level(word);
+    assert_eq!(level("shop", " SEV1 "), Some(Level::Fatal));
+    assert_eq!(level("shop", "p 2"), Some(Level::Error));
+    assert_eq!(level("shop", "sev2"), None);
+    assert_eq!(level("other", "sev1"), None);
+    check(&words("defaults", "sev1 = \"bad\""), Err("unknown variant `bad`"));
+    check(&words("defaults", "Sev1 = \"info\", sev1 = \"info\""), Err("stands there twice"));
+    check(&words("defaults", "\"\" = \"info\""), Err("a word is empty"));
+}
+
+#[test]
+fn what_is_between_two_documents_is_named_once_and_where_it_stands() {
+    let shown = |before: &Rules, after: &Rules| -> Vec<String> {
+        diff(before, after).iter().map(ToString::to_string).collect()
+    };
+    let calm = "[defaults.flapping]\nid = \"calm\"\nchanges = 4\nwindow_minutes = 60\n";
+    let shop = "[project.shop.flapping]\nid = \"calm\"\nchanges = 4\nwindow_minutes = 60\n";
+    let (plain, all, one) = (document(""), document(calm), document(shop));
+    assert_eq!(shown(&plain, &document("# a remark")), [""; 0]);
+    assert_eq!(
+        shown(&plain, &all),
+        ["defaults.flapping.changes: 6 -> 4", "defaults.flapping.id: flapping -> calm"]
+    );
+    assert_eq!(
+        shown(&plain, &one),
+        ["project.shop.flapping.changes: 6 -> 4", "project.shop.flapping.id: flapping -> calm"]
+    );
+    // For the shop nothing changes, and it is not said that the defaults' change is the shop's.
+    assert_eq!(
+        shown(&one, &all),
+        ["defaults.flapping.changes: 6 -> 4", "defaults.flapping.id: flapping -> calm"]
+    );
+    // Their escalation comes from the defaults in both; it is named once.
+    let both = document(&format!(
+        "{shop}[defaults.stale]\nid = \"s\"\nminutes = 5\n[defaults.severity]\nid = \"words\"\n\
+         words = {{ sev1 = \"fatal\" }}\n"
+    ));
+    assert_eq!(
+        shown(&one, &both),
+        [
+            "defaults.severity.id: severity-words -> words",
+            "defaults.severity.words.sev1: nothing -> fatal",
+            "defaults.stale.id: stale-firing-10m -> s",
+            "defaults.stale.minutes: 10 min -> 5 min",
+        ]
+    );
+    assert_eq!(
+        shown(Rules::builtin(), &plain),
+        ["defaults.routes: everything to default -> a to x"]
+    );
+}
+
+#[test]
+fn r26_a_change_of_fingerprints_is_named_as_such() {
+    let by = |table: &str, says: &str| {
+        document(&format!("[{table}.fingerprint.alertmanager]\nid = \"f\"\n{says}\n"))
+    };
+    let include = "include = [\"alertname\"]";
+    let (none, some) = (document(""), by("defaults", include));
+    let prints = |before: &Rules, after: &Rules| -> Vec<String> {
+        let changes = diff(before, after);
+        assert!(changes.iter().all(|change| change.fingerprint));
+        changes.iter().map(ToString::to_string).collect()
+    };
+    let at = "defaults.fingerprint.alertmanager: ";
+    assert_eq!(prints(&none, &some), [format!("{at}nothing -> f: by alertname")]);
+    assert_eq!(prints(&some, &none), [format!("{at}f: by alertname -> nothing")]);
+    assert_eq!(
+        prints(&some, &by("defaults", "exclude = [\"labels.pod\"]")),
+        [format!("{at}f: by alertname -> f: by labels.* without labels.pod")]
+    );
+    assert_eq!(
+        prints(&some, &by("defaults", "template = \"a {{alertname}}!\"")),
+        [format!("{at}f: by alertname -> f: by the text a {{{{ alertname }}}}!")]
+    );
+    // A rule that says nothing is none, and a project's is its own even where it says the same.
+    assert_eq!(prints(&none, &by("defaults", "")), [""; 0]);
+    assert_eq!(
+        prints(&some, &by("project.shop", include)),
+        [format!("{at}f: by alertname -> nothing")]
+    );
+    let changes = diff(&none, &document("[defaults.stale]\nid = \"s\"\nminutes = 5"));
+    assert!(changes.iter().all(|change| !change.fingerprint));
 }
