@@ -20,4 +20,5 @@ mod newcomer;
 mod observe;
 mod pages;
 mod query;
+mod rules;
 mod storm;

@@ -27,7 +27,7 @@ pub fn bellwether() -> PathBuf {
 }
 
 /// A running `bellwether up` in a folder of its own.
-struct Up {
+pub struct Up {
     child: Child,
     dir: PathBuf,
     output: PathBuf,
@@ -37,7 +37,7 @@ struct Up {
 
 impl Up {
     /// Starts it and waits until it says that it is up.
-    fn start(home: &Path, name: &str) -> Self {
+    pub fn start(home: &Path, name: &str) -> Self {
         let (dir, output) = (home.join("kept"), home.join(name));
         let found = programs();
         let child = Command::new(bellwether())
@@ -68,7 +68,7 @@ impl Up {
         text
     }
 
-    fn wait_for(&mut self, words: &str) {
+    pub fn wait_for(&mut self, words: &str) {
         let deadline = Instant::now() + PATIENCE;
         while !self.text().contains(words) {
             let ended = self.child.try_wait().unwrap();
@@ -100,7 +100,7 @@ impl Up {
     }
 
     /// Asks until `enough` says yes.
-    async fn get_until(&self, path: &str, enough: impl Fn(&Value) -> bool) -> Value {
+    pub async fn get_until(&self, path: &str, enough: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let answer = self.get(path).await;
