@@ -32,7 +32,7 @@ pub struct Up {
     dir: PathBuf,
     output: PathBuf,
     ingest: String,
-    console: String,
+    pub console: String,
 }
 
 impl Up {
@@ -100,7 +100,7 @@ impl Up {
     }
 
     /// Asks until `enough` says yes.
-    pub async fn get_until(&self, path: &str, enough: impl Fn(&Value) -> bool) -> Value {
+    async fn get_until(&self, path: &str, enough: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let answer = self.get(path).await;

@@ -4,6 +4,7 @@
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
+    time::{Duration, Instant},
 };
 
 use domain::rules::Rules;
@@ -11,7 +12,7 @@ use schemas::{InputPosition, LaneKey, Position, subject};
 use serde_json::{Value, json};
 use tests::{
     World,
-    fleet::Fleet,
+    fleet::{Fleet, PATIENCE},
     oracle::Compared,
     senders::{Senders, check},
 };
@@ -266,6 +267,20 @@ async fn the_verbs_say_what_is_in_force_and_what_would_change() {
     assert_eq!(controls(&fleet.world).await, 1);
 }
 
+/// Waits until probes say of the rules file what is asked for.
+async fn file_is_broken(up: &Up, wanted: bool) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let ready: Value =
+            reqwest::get(format!("{}/ready", up.console)).await.unwrap().json().await.unwrap();
+        if ready["degraded"].to_string().contains("rules.toml") == wanted {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{ready}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn up_applies_its_rules_file_and_survives_a_broken_one() {
     let home = tests::temp_dir();
@@ -280,13 +295,12 @@ async fn up_applies_its_rules_file_and_survives_a_broken_one() {
     operator.check("show", None, 0, &[&hash(&first), "by up"]);
 
     std::fs::write(&file, "nonsense").unwrap();
-    let broken = |ready: &Value| ready["degraded"].to_string().contains("rules.toml");
-    up.get_until("/ready", broken).await;
+    file_is_broken(&up, true).await;
     operator.check("show", None, 0, &[&hash(&first)]);
     std::fs::write(&file, &second).unwrap();
     up.wait_for(&format!("{} of", hash(&second)));
     operator.check("show", None, 0, &[&hash(&second), "by up"]);
-    up.get_until("/ready", |ready| !broken(ready)).await;
+    file_is_broken(&up, false).await;
 
     // What an operator applied since outlives a restart; a broken file does not keep it from
     // starting.
@@ -298,6 +312,6 @@ async fn up_applies_its_rules_file_and_survives_a_broken_one() {
     drop(up);
     std::fs::write(&file, "nonsense").unwrap();
     let up = Up::start(home.path(), "third");
-    up.get_until("/ready", broken).await;
+    file_is_broken(&up, true).await;
     operator.check("show", None, 0, &[&hash(&third)]);
 }
