@@ -1,6 +1,14 @@
-use schemas::{Level, ProjectId, SourceId, Status};
+use std::num::NonZeroU16;
+
+use schemas::{
+    InputPosition, Lane, Level, ProjectId, Record, RecordId, SourceId, Status, Time,
+    alert::Risk,
+    event::{FingerprintBy, Kind},
+    record::{Auth, Body, Control, Delivery, RulesDocument},
+};
 
 use super::*;
+use crate::{observe::Input, replay};
 
 const ROUTE: &str = "[[defaults.routes]]\nname = \"a\"\nreceivers = ";
 
@@ -238,4 +246,77 @@ fn r26_a_change_of_fingerprints_is_named_as_such() {
     );
     let changes = diff(&none, &document("[defaults.stale]\nid = \"s\"\nminutes = 5"));
     assert!(changes.iter().all(|change| !change.fingerprint));
+}
+
+/// One Alertmanager alert of severity `sev1`.
+fn alert_record(instance: &str) -> Body {
+    let alert = format!(
+        r#"{{"status":"firing","startsAt":"2026-01-01T00:00:00Z","annotations":{{}},
+        "labels":{{"alertname":"Down","instance":"{instance}","severity":"sev1"}}}}"#
+    );
+    Body::Delivery(Box::new(Delivery {
+        provider: "alertmanager".into(),
+        source: SourceId::new("main").unwrap(),
+        route: "/webhook/alertmanager".into(),
+        headers: Vec::new(),
+        remote: None,
+        auth: Auth { method: "basic".into(), credential: None },
+        raw: format!(r#"{{"version":"4","status":"firing","alerts":[{alert}]}}"#).into(),
+        sha256: [0; 32],
+        content_type: None,
+    }))
+}
+
+#[test]
+fn r26_r67_what_follows_a_rules_record_is_read_by_it() {
+    let text = format!(
+        "[project.shop.severity]\nid = \"words\"\nwords = {{ sev1 = \"fatal\" }}\n\
+         [project.shop.fingerprint.alertmanager]\nid = \"by-name\"\n\
+         include = [\"alertname\"]\n{ROUTE}[]"
+    );
+    let hash = Rules::parse(&text).unwrap().hash().to_owned();
+    let document = RulesDocument { hash: hash.clone(), text, operator: "ada".into() };
+    let records: Vec<Vec<u8>> = [
+        (Some("shop"), alert_record("a")),
+        (None, Body::Control(Box::new(Control::Rules(document.clone())))),
+        (Some("shop"), alert_record("a")),
+        (Some("shop"), alert_record("b")),
+        (Some("other"), alert_record("a")),
+    ]
+    .into_iter()
+    .zip(1u128..)
+    .map(|((of, body), n)| {
+        let mut bytes = Vec::new();
+        let id = RecordId(uuid::Uuid::from_u128(n));
+        let at = Time::from_micros(1_767_225_600_000_000);
+        Record::new(id, at, of.map(project), body).encode_into(&mut bytes);
+        bytes
+    })
+    .collect();
+    let inputs = (1u64..).zip(&records).map(|(sequence, bytes)| Input {
+        at: InputPosition { incarnation: 1, sequence, record: 0 },
+        bytes,
+        stored_at: Time::from_micros(i64::MAX),
+        of_all: false,
+    });
+    let folded = replay::sequential(Lane(0), NonZeroU16::MIN, inputs).unwrap();
+    let (mut known_by, mut risks, mut told) = (Vec::new(), Vec::new(), None);
+    for event in &folded.events {
+        if let Kind::Observed(o) = &event.kind {
+            let by = o.fingerprint_by.clone();
+            known_by.push((o.fingerprint_version, o.alert.facts.level, by));
+        } else if let Kind::Opened(opened) = &event.kind {
+            risks.push((event.at.input.sequence, opened.risk));
+        } else if let Kind::RulesChanged(document) = &event.kind {
+            told.clone_from(document);
+        }
+        let in_force = if event.at.input.sequence < 2 { Rules::builtin().hash() } else { &hash };
+        assert_eq!(event.rules, in_force);
+    }
+    assert_eq!(told.as_deref(), Some(&document));
+    let by = FingerprintBy { rule: "by-name".into(), inputs: vec!["alertname=Down".into()] };
+    let (plain, ruled) = ((1, None, None), (2, Some(Level::Fatal), Some(by)));
+    assert_eq!(known_by, [plain.clone(), ruled.clone(), ruled, plain]);
+    // The third record opens the problem of the new fingerprint, the fourth repeats it.
+    assert_eq!(risks, [(1, Risk::Medium), (3, Risk::Critical), (5, Risk::Medium)]);
 }
