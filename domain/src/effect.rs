@@ -23,6 +23,13 @@ pub struct TriageAsk {
     pub job: TriageJob,
 }
 
+impl TriageAsk {
+    /// Asks for `job` because of what stands at `trigger`.
+    pub fn new(trigger: Position, job: TriageJob) -> Self {
+        Self { id: JobId::triage(job.opening, &job.reason), trigger, job }
+    }
+}
+
 /// An incident that opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opening {

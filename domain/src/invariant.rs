@@ -62,7 +62,33 @@ pub fn episodes_are_in_order<'a>(
                     return Err(format!("{at} ends {}, open is {open:?}", over.incident));
                 }
             }
-            Kind::Stale(_)
+            Kind::Expired(over) => {
+                let open = runs.entry(key(over.fingerprint)).or_default().open.take();
+                if open != Some(over.incident) {
+                    return Err(format!("{at} expires {}, open is {open:?}", over.incident));
+                }
+            }
+            Kind::Escalated(raised) => {
+                let open = runs.entry(key(raised.fingerprint)).or_default().open;
+                if open != Some(raised.incident) {
+                    return Err(format!("{at} raises {}, open is {open:?}", raised.incident));
+                }
+            }
+            Kind::Applied(applied) if applied.before.is_over() != applied.after.is_over() => {
+                let run = runs.entry(key(applied.fingerprint)).or_default();
+                let (before, after) = if applied.after.is_over() {
+                    (Some(applied.incident), None)
+                } else {
+                    (None, Some(applied.incident))
+                };
+                let open = std::mem::replace(&mut run.open, after);
+                if open != before {
+                    return Err(format!("{at} turns {}, open is {open:?}", applied.incident));
+                }
+            }
+            Kind::Applied(_)
+            | Kind::Refused(_)
+            | Kind::Stale(_)
             | Kind::Answered(_)
             | Kind::Ticked
             | Kind::RulesChanged(_)

@@ -5,7 +5,10 @@
 //! fold the live loop runs, so it shows that the loop applies each record once and in order; that
 //! the fold is right is shown by the tests of [`crate::observe`].
 
-use std::{collections::BTreeMap, num::NonZeroU16};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU16,
+};
 
 use schemas::{
     CodecError, Event, FrameHeader, InputPosition, Lane, LaneKey, Namespace, Outcome, ProducerId,
@@ -42,7 +45,9 @@ pub struct Folded {
     pub seen: BTreeMap<(i32, Uuid), Time>,
     /// Records by outcome (invariant I2).
     pub ledger: BTreeMap<Outcome, u64>,
+    /// Records given up and not redriven since: parked ones with the reason, and rejected ones.
     pub parked: BTreeMap<InputPosition, String>,
+    pub rejected: BTreeSet<InputPosition>,
     /// Every event, in order.
     pub events: Vec<Event>,
     pub triage: Vec<TriageAsk>,
@@ -154,7 +159,7 @@ pub fn sequential<'a>(
 ) -> Result<Folded, Error> {
     let mut tables = Tables::new(lane, lanes);
     for input in inputs {
-        let prepared = prepare(input, &tables.rules)
+        let prepared = prepare(input, tables.rules())
             .map_err(|source| Error::Record { at: input.at, source })?;
         tables.fold(vec![prepared])?;
     }
@@ -182,7 +187,9 @@ pub fn of_frames(lane: Lane, lanes: NonZeroU16, frames: Frames<'_>) -> Result<Fo
 pub(crate) struct Tables {
     lane: Lane,
     lanes: NonZeroU16,
-    problems: BTreeMap<ProblemKey, Vec<u8>>,
+    problems: BTreeMap<ProblemKey, (Vec<u8>, Option<Time>)>,
+    /// The problems that have one, by when they are due.
+    due: BTreeSet<(Time, ProblemKey)>,
     incidents: BTreeMap<IncidentKey, Vec<u8>>,
     in_force: Option<Vec<u8>>,
     /// What the next record is prepared by.
@@ -194,20 +201,39 @@ impl Tables {
     pub fn new(lane: Lane, lanes: NonZeroU16) -> Self {
         let rules = Rules::builtin().clone();
         let made = Folded { rules: rules.hash().to_owned(), ..Folded::default() };
-        let (problems, incidents) = Default::default();
-        Self { lane, lanes, problems, incidents, in_force: None, rules, made }
+        let (problems, due, incidents) = Default::default();
+        Self { lane, lanes, problems, due, incidents, in_force: None, rules, made }
+    }
+
+    /// What the next record is prepared by.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// What an owner of the lane holds that takes it over now.
+    pub fn load(&self) -> Result<LaneState, Error> {
+        let in_force = self.in_force.as_deref();
+        Ok(LaneState::restore(self.lane, self.lanes, self.made.lane_time, in_force)?)
     }
 
     /// Folds one batch with a state that is loaded for it and dropped after it.
     pub fn fold(&mut self, batch: Vec<Prepared>) -> Result<(), Error> {
-        let in_force = self.in_force.as_deref();
-        let mut state = LaneState::restore(self.lane, self.lanes, self.made.lane_time, in_force)?;
-        let missing = state.missing(&batch);
-        let found = self.find(&missing);
-        state.learn(missing, found)?;
-        let listed = state.listed(&batch);
-        let found = self.find(&listed);
-        state.learn(listed, found)?;
+        let mut state = self.load()?;
+        self.apply(&mut state, batch)
+    }
+
+    /// Folds one batch with the state of an owner that folded everything before it, or took the
+    /// lane over since.
+    pub fn apply(&mut self, state: &mut LaneState, batch: Vec<Prepared>) -> Result<(), Error> {
+        let mut missing = state.missing(&batch);
+        loop {
+            let found = self.find(&missing);
+            state.learn(missing, found)?;
+            missing = state.further(&batch);
+            if missing.is_empty() {
+                break;
+            }
+        }
         let mut effects = Effects::default();
         for prepared in batch {
             let at = prepared.at();
@@ -228,35 +254,52 @@ impl Tables {
     }
 
     fn find(&self, missing: &Missing) -> Found {
-        fn rows<K: Clone + Ord>(
-            asked: &std::collections::BTreeSet<K>,
-            table: &BTreeMap<K, Vec<u8>>,
-        ) -> Vec<(K, Vec<u8>)> {
-            asked.iter().filter_map(|k| Some((k.clone(), table.get(k)?.clone()))).collect()
-        }
         let last = missing.days.last().copied().unwrap_or_default();
         let first = missing.days.first().copied().unwrap_or_default().saturating_sub(SEEN_DAYS);
         let until = |key: &Uuid| {
             (first..=last).filter_map(|day| self.made.seen.get(&(day, *key))).max().copied()
         };
+        let problem = |key: &ProblemKey| Some((key.clone(), self.problems.get(key)?.0.clone()));
+        let incident = |key: &IncidentKey| Some((key.clone(), self.incidents.get(key)?.clone()));
+        let given_up = |at: &&InputPosition| {
+            self.made.rejected.contains(at) || self.made.parked.contains_key(at)
+        };
+        let due = missing.due.iter().flat_map(|asked| {
+            let due = self.due.iter().take_while(|(due, _)| *due <= asked.until);
+            due.take(asked.limit).filter_map(|(_, key)| problem(key))
+        });
         Found {
-            problems: rows(&missing.problems, &self.problems),
-            incidents: rows(&missing.incidents, &self.incidents),
+            problems: missing.problems.iter().filter_map(problem).collect(),
+            incidents: missing.incidents.iter().filter_map(incident).collect(),
             seen: missing.seen.iter().filter_map(|key| Some((*key, until(key)?))).collect(),
+            given_up: missing.originals.iter().filter(given_up).copied().collect(),
+            due: due.collect(),
         }
     }
 
     fn keep(&mut self, changes: Changes) {
-        self.problems.extend(changes.problems);
-        self.incidents.extend(changes.incidents);
-        self.made.seen.extend(changes.seen.into_iter().map(|s| ((s.day, s.key), s.expires)));
-        self.in_force = changes.lane.or(self.in_force.take());
+        let Changes { problems, incidents, seen, rejected, redriven, lane } = changes;
+        for ((key, state), due) in problems {
+            if let Some((_, Some(before))) = self.problems.get(&key) {
+                self.due.remove(&(*before, key.clone()));
+            }
+            self.due.extend(due.map(|due| (due, key.clone())));
+            self.problems.insert(key, (state, due));
+        }
+        self.incidents.extend(incidents);
+        self.made.seen.extend(seen.into_iter().map(|s| ((s.day, s.key), s.expires)));
+        self.made.rejected.extend(rejected.into_iter().map(|(_, at)| at));
+        for at in redriven {
+            self.made.rejected.remove(&at);
+            self.made.parked.remove(&at);
+        }
+        self.in_force = lane.or(self.in_force.take());
     }
 
     /// What the fold made so far, its rows read back.
     pub fn folded(&self) -> Result<Folded, Error> {
         let mut made = self.made.clone();
-        for (key, bytes) in &self.problems {
+        for (key, (bytes, _)) in &self.problems {
             made.problems.insert(key.clone(), Problem::decode(bytes)?);
         }
         for (key, bytes) in &self.incidents {

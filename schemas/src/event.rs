@@ -1,14 +1,22 @@
 //! Derived facts of one generation, and the message they travel in.
 
-use minicbor::{Decode, Decoder, Encode};
+mod incident;
+mod part;
+
+use minicbor::{Decode, Encode};
 
 use crate::{
-    Alert, CodecError, EventId, Facts, Fingerprint, IncidentId, InputPosition, JobId, Outcome,
-    Position, ProjectId, RecordId, Time,
+    Alert, EventId, Facts, Fingerprint, IncidentId, JobId, Outcome, Position, ProjectId, RecordId,
+    Time,
     alert::Risk,
     job::{AnswerResult, SendKind},
     subject::EventChannel,
 };
+
+pub use incident::{
+    Applied, Escalated, EscalationLevel, Expired, Frequency, IncidentState, Refused,
+};
+pub use part::{EventBatch, PartHeader, header};
 
 /// The newest event format this binary writes and reads.
 pub const EVENT_VERSION: u32 = 1;
@@ -65,6 +73,18 @@ pub enum Kind {
     /// Another rules document is in force: this one; absent in events written before they told it.
     #[n(7)]
     RulesChanged(#[n(0)] Option<Box<crate::record::RulesDocument>>),
+    /// A problem recurs so often that its incident is raised.
+    #[n(8)]
+    Escalated(#[n(0)] Box<Escalated>),
+    /// Its episode is over because nothing was heard of it.
+    #[n(9)]
+    Expired(#[n(0)] Box<Expired>),
+    /// An operator's command took effect.
+    #[n(10)]
+    Applied(#[n(0)] Box<Applied>),
+    /// An operator's command or redrive took none.
+    #[n(11)]
+    Refused(#[n(0)] Box<Refused>),
 
     // channel alert
     /// An alert, normalised, and what the fold made of it.
@@ -97,7 +117,11 @@ impl Kind {
             | Self::Stale(_)
             | Self::Answered(_)
             | Self::Ticked
-            | Self::RulesChanged(_) => EventChannel::Decision,
+            | Self::RulesChanged(_)
+            | Self::Escalated(_)
+            | Self::Expired(_)
+            | Self::Applied(_)
+            | Self::Refused(_) => EventChannel::Decision,
             Self::Observed(_) | Self::Settled(_) | Self::Sent(_) => EventChannel::Alert,
             Self::Planned(_) | Self::Withheld(_) => EventChannel::Notice,
         }
@@ -114,6 +138,10 @@ impl Kind {
             Self::Answered(_) => "answered",
             Self::Ticked => "ticked",
             Self::RulesChanged(_) => "rules_changed",
+            Self::Escalated(_) => "escalated",
+            Self::Expired(_) => "expired",
+            Self::Applied(_) => "applied",
+            Self::Refused(_) => "refused",
             Self::Observed(_) => "observed",
             Self::Settled(_) => "settled",
             Self::Sent(_) => "sent",
@@ -170,6 +198,15 @@ pub struct Opened {
     /// opened it all the same; absent where the firing is the newer one.
     #[n(6)]
     pub rule: Option<String>,
+    /// How often the problem occurred lately, this occurrence included.
+    #[n(7)]
+    pub frequency: Option<Frequency>,
+    /// The rule that makes the risk higher than the alert's own; absent where it is as high.
+    #[n(8)]
+    pub raised_by: Option<String>,
+    /// The rule by which the problem is flapping; absent while it is not.
+    #[n(9)]
+    pub flapping: Option<String>,
 }
 
 /// The problem still fires.
@@ -185,6 +222,9 @@ pub struct Repeated {
     /// Occurrences in this episode, this one included.
     #[n(3)]
     pub occurrences: u64,
+    /// How often the problem occurred lately, this occurrence included.
+    #[n(4)]
+    pub frequency: Option<Frequency>,
 }
 
 /// The episode ended, or was suppressed at the sender.
@@ -202,6 +242,9 @@ pub struct Resolved {
     pub occurrences: u64,
     #[n(4)]
     pub facts: Facts,
+    /// The rule by which the problem is flapping; absent while it is not.
+    #[n(5)]
+    pub flapping: Option<String>,
 }
 
 /// A status change that was overtaken.
@@ -332,6 +375,12 @@ pub struct Observed {
     /// The rule the fingerprint was made by; absent where it is version 1.
     #[n(12)]
     pub fingerprint_by: Option<FingerprintBy>,
+    /// How often the problem occurred lately; absent for what is no further occurrence of one.
+    #[n(13)]
+    pub frequency: Option<Frequency>,
+    /// Version of the provider that read it.
+    #[n(14)]
+    pub provider_version: Option<u32>,
 }
 
 /// What a rule made a fingerprint of, besides project, provider and environment.
@@ -366,6 +415,9 @@ pub struct Settled {
     pub source: crate::SourceId,
     #[n(6)]
     pub received_at: Time,
+    /// Where the record stands that this one redrives.
+    #[n(7)]
+    pub original: Option<Position>,
 }
 
 /// A message was planned for a receiver.
@@ -406,98 +458,5 @@ impl Event {
     /// Appends the CBOR form to `out`.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
         crate::codec::append(self, out);
-    }
-}
-
-/// Which part of which batch a message of events is. Travels as message headers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PartHeader {
-    /// Running number of the writing stage's batches in this lane.
-    pub batch: u64,
-    /// Running number of the message in its batch, from 0; decision parts come first.
-    pub part: u32,
-    /// Messages in the batch.
-    pub parts: u32,
-    /// Messages of the batch on the stage's first channel (observe: decision; notify: notice).
-    pub leading: u32,
-    /// Input position the batch goes through.
-    pub through: InputPosition,
-}
-
-/// Header names of [`PartHeader`].
-pub mod header {
-    pub const BATCH: &str = "Bw-Batch";
-    pub const PART: &str = "Bw-Part";
-    pub const PARTS: &str = "Bw-Parts";
-    pub const LEADING: &str = "Bw-Leading";
-    pub const THROUGH: &str = "Bw-Through";
-}
-
-impl PartHeader {
-    /// As message headers.
-    pub fn to_headers(&self) -> Vec<(&'static str, String)> {
-        vec![
-            (header::BATCH, self.batch.to_string()),
-            (header::PART, self.part.to_string()),
-            (header::PARTS, self.parts.to_string()),
-            (header::LEADING, self.leading.to_string()),
-            (header::THROUGH, self.through.to_string()),
-        ]
-    }
-
-    /// From message headers; `get` looks one up.
-    pub fn from_headers<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<Self, CodecError> {
-        fn field<T: std::str::FromStr>(name: &str, value: Option<&str>) -> Result<T, CodecError> {
-            value.and_then(|v| v.parse().ok()).ok_or_else(|| CodecError::Decode {
-                what: "event headers",
-                detail: format!("{name} is {value:?}"),
-            })
-        }
-        Ok(Self {
-            batch: field(header::BATCH, get(header::BATCH))?,
-            part: field(header::PART, get(header::PART))?,
-            parts: field(header::PARTS, get(header::PARTS))?,
-            leading: field(header::LEADING, get(header::LEADING))?,
-            through: field(header::THROUGH, get(header::THROUGH))?,
-        })
-    }
-
-    /// The id one part is published under, so that a repeat within the server's window is dropped.
-    pub fn message_id(
-        &self,
-        stage: &str,
-        generation: crate::Generation,
-        lane: crate::Lane,
-        channel: EventChannel,
-    ) -> String {
-        format!("{stage}:{generation}:{lane}:{}:{}:{}", self.batch, channel.token(), self.part)
-    }
-}
-
-/// The events of one message.
-#[derive(Debug)]
-pub struct EventBatch {
-    pub events: Vec<Event>,
-}
-
-impl EventBatch {
-    /// Reads a message's payload: a CBOR sequence of events, possibly empty.
-    pub fn parse(bytes: &[u8]) -> Result<Self, CodecError> {
-        let mut d = Decoder::new(bytes);
-        let mut events = Vec::new();
-        while d.position() < bytes.len() {
-            let event: Event = d
-                .decode()
-                .map_err(|e| CodecError::Decode { what: "event", detail: e.to_string() })?;
-            if event.version > EVENT_VERSION {
-                return Err(CodecError::Newer {
-                    what: "event",
-                    found: event.version,
-                    known: EVENT_VERSION,
-                });
-            }
-            events.push(event);
-        }
-        Ok(Self { events })
     }
 }

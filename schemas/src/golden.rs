@@ -3,6 +3,8 @@
 //! Lines are added, never edited: bytes like these stand in logs. A reader must read them and the
 //! writer must still write them, for as long as this format version exists.
 
+mod incident;
+
 use std::collections::BTreeMap;
 
 use minicbor::{Decode, Encode};
@@ -166,7 +168,15 @@ fn records() -> Vec<(&'static str, Record)> {
             Body::Outcome(Box::new(outcome(SendResult::Unknown("timeout".into())))),
         ),
         ("tick", Body::Tick(Tick { now: time(3) })),
-        ("redrive", Body::Redrive(Redrive { original: at(), operator: "alice".into() })),
+        ("redrive", Body::Redrive(Redrive { original: at(), operator: "alice".into(), record: None })),
+        (
+            "redrive-record",
+            Body::Redrive(Redrive {
+                original: at(),
+                operator: "alice".into(),
+                record: Some(vec![0xa0]),
+            }),
+        ),
         (
             "control-rules",
             Body::Control(Box::new(Control::Rules(RulesDocument {
@@ -243,19 +253,23 @@ fn observed() -> Observed {
         raw_length: 7,
         channel_type: "webhook".into(),
         fingerprint_by: None,
+        frequency: None,
+        provider_version: None,
     }
 }
 
+fn resolved() -> Box<Resolved> {
+    Box::new(Resolved {
+        incident: IncidentId(uuid(6)),
+        fingerprint: Fingerprint(uuid(8)),
+        opening: at(),
+        occurrences: 4,
+        facts: facts(),
+        flapping: None,
+    })
+}
+
 fn events() -> Vec<(&'static str, Event)> {
-    let resolved = || {
-        Box::new(Resolved {
-            incident: IncidentId(uuid(6)),
-            fingerprint: Fingerprint(uuid(8)),
-            opening: at(),
-            occurrences: 4,
-            facts: facts(),
-        })
-    };
     let kinds = vec![
         (
             "opened",
@@ -267,6 +281,9 @@ fn events() -> Vec<(&'static str, Event)> {
                 risk: Risk::High,
                 facts: facts(),
                 rule: None,
+                frequency: None,
+                raised_by: None,
+                flapping: None,
             })),
         ),
         (
@@ -276,6 +293,7 @@ fn events() -> Vec<(&'static str, Event)> {
                 fingerprint: Fingerprint(uuid(8)),
                 opening: at(),
                 occurrences: 3,
+                frequency: None,
             }),
         ),
         ("resolved", Kind::Resolved(resolved())),
@@ -332,6 +350,7 @@ fn events() -> Vec<(&'static str, Event)> {
                 provider: "sentry".into(),
                 source: SourceId::new("sentry").unwrap(),
                 received_at: time(0),
+                original: None,
             })),
         ),
         ("sent", Kind::Sent(Box::new(outcome(SendResult::Delivered(None))))),
@@ -364,7 +383,7 @@ fn events() -> Vec<(&'static str, Event)> {
         rules: "0011223344556677".into(),
         kind,
     };
-    kinds.into_iter().map(|(name, kind)| (name, whole(kind))).collect()
+    kinds.into_iter().chain(incident::kinds()).map(|(name, kind)| (name, whole(kind))).collect()
 }
 
 fn jobs() -> (TriageJob, SendJob) {
@@ -374,7 +393,7 @@ fn jobs() -> (TriageJob, SendJob) {
         incident,
         opening: at(),
         reason: "open".into(),
-        facts: facts(),
+        facts: Some(facts()),
     };
     let send = SendJob {
         project,

@@ -18,9 +18,9 @@ pub struct TriageJob {
     /// `open`, `escalate`, `request n`, `reject n`.
     #[n(3)]
     pub reason: String,
-    /// Facts of the alert that opened the incident.
+    /// Facts of the alert that opened the incident, or raised it; absent where they are gone.
     #[n(4)]
-    pub facts: Facts,
+    pub facts: Option<Facts>,
 }
 
 impl JobId {

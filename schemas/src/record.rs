@@ -111,12 +111,18 @@ pub struct Auth {
     pub credential: Option<String>,
 }
 
+/// How a command from a chat is known to come from its sender: the chat says so, and that the
+/// sender may do it is for the fold to say.
+pub const CHAT: &str = "chat";
+
 /// What an operator asked for, authorised or not; the fold decides and says so.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 #[cbor(map)]
 pub struct Command {
+    /// Who: an operator's id; of a chat (`auth_method` [`CHAT`]) `<provider>:<id of the user there>`.
     #[n(0)]
     pub operator: String,
+    /// How that is known. The console's own methods carry its verdict: the operator may do it.
     #[n(1)]
     pub auth_method: String,
     /// `ack`, `resolve`, `silence`, ...
@@ -196,6 +202,10 @@ pub struct Redrive {
     pub original: Position,
     #[n(1)]
     pub operator: String,
+    /// The original record as it stands there: exactly one CBOR item. It may be gone by the time
+    /// this one is folded.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub record: Option<Vec<u8>>,
 }
 
 /// What is in force from its position on.

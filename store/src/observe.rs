@@ -4,7 +4,7 @@
 //! Reads go through `unnest` and `cross join lateral`, each key on its own by `limit 1` or `max`: on
 //! tables that were never analysed the planner would answer a join by reading the whole generation.
 
-use schemas::{Fingerprint, IncidentId, Position, ProjectId, Time};
+use schemas::{Fingerprint, IncidentId, InputPosition, JobId, Position, ProjectId, Time};
 use uuid::Uuid;
 
 use crate::{
@@ -14,6 +14,9 @@ use crate::{
 
 /// A row with a state, keyed by project and an id of that project: a problem or an opening.
 pub type StateRow<K> = ((ProjectId, K), Vec<u8>);
+
+/// A problem's row: its key and state, and when to look at it again.
+pub type ProblemRow = (StateRow<Fingerprint>, Option<Time>);
 
 /// A sender's delivery id that was applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +55,63 @@ impl LaneConnection {
             )
             .await?;
         rows.into_iter().map(|row| state_row("problem", row, Fingerprint)).collect()
+    }
+
+    /// The states of the problems that are due at or before `until`: the first `limit` in the order
+    /// of due, project and fingerprint.
+    pub async fn load_due_problems(
+        &mut self,
+        until: Time,
+        limit: usize,
+    ) -> Result<Vec<StateRow<Fingerprint>>, Error> {
+        let rows: Vec<(String, Uuid, Vec<u8>)> = sqlx::query_as(
+            "select project, fingerprint, state from problem \
+             where generation = $1 and lane = $2 and due <= $3 \
+             order by due, project, fingerprint limit $4",
+        )
+        .bind(self.generation.0)
+        .bind(i32::from(self.lane.0))
+        .bind(until.micros())
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(Error::doing("load the problems that are due"))?;
+        rows.into_iter().map(|row| state_row("problem", row, Fingerprint)).collect()
+    }
+
+    /// Those of these records that ended rejected or parked, and were not redriven since.
+    pub async fn load_given_up(
+        &mut self,
+        records: impl IntoIterator<Item = &InputPosition>,
+    ) -> Result<Vec<InputPosition>, Error> {
+        let places = Places::of(records);
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<(i64, i64, i32)> = sqlx::query_as(
+            "select k.inc, k.seq, k.rec \
+             from unnest($3::bigint[], $4::bigint[], $5::int[]) as k (inc, seq, rec) \
+             where exists (select from rejected r where r.generation = $1 and r.lane = $2 \
+             and r.inc = k.inc and r.seq = k.seq and r.rec = k.rec) \
+             or exists (select from parked p where p.generation = $1 and p.stage = 'observe' \
+             and p.lane = $2 and p.inc = k.inc and p.seq = k.seq and p.rec = k.rec)",
+        )
+        .bind(self.generation.0)
+        .bind(i32::from(self.lane.0))
+        .bind(places.inc)
+        .bind(places.seq)
+        .bind(places.rec)
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(Error::doing("load what was given up"))?;
+        Ok(rows
+            .into_iter()
+            .map(|(incarnation, sequence, record)| InputPosition {
+                incarnation,
+                sequence: sequence as u64,
+                record: record as u32,
+            })
+            .collect())
     }
 
     /// The states of these incidents; what is absent was not opened in this generation.
@@ -138,54 +198,47 @@ fn state_row<K>(
 }
 
 impl LaneTransaction<'_> {
-    /// Writes the states of problems; each key at most once.
-    pub async fn upsert_problems(&mut self, rows: &[StateRow<Fingerprint>]) -> Result<(), Error> {
-        self.upsert_states(
-            "insert into problem (generation, lane, project, fingerprint, state) \
-             select $1, $2, * from unnest($3::text[], $4::uuid[], $5::bytea[]) \
-             on conflict (generation, project, fingerprint) do update set state = excluded.state",
-            rows.iter().map(|((project, id), state)| (project, id.0, state)),
-            "write problems",
+    /// Writes problems; each key at most once. A row whose `due` stays the same is updated in place.
+    pub async fn upsert_problems(&mut self, rows: &[ProblemRow]) -> Result<(), Error> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(
+            "insert into problem (generation, lane, project, fingerprint, state, due) \
+             select $1, $2, * from unnest($3::text[], $4::uuid[], $5::bytea[], $6::bigint[]) \
+             on conflict (generation, project, fingerprint) \
+             do update set state = excluded.state, due = excluded.due",
         )
+        .bind(self.generation.0)
+        .bind(i32::from(self.lane.0))
+        .bind(rows.iter().map(|(((project, _), _), _)| project.as_str()).collect::<Vec<&str>>())
+        .bind(rows.iter().map(|(((_, id), _), _)| id.0).collect::<Vec<Uuid>>())
+        .bind(rows.iter().map(|((_, state), _)| state.as_slice()).collect::<Vec<&[u8]>>())
+        .bind(rows.iter().map(|(_, due)| due.map(Time::micros)).collect::<Vec<Option<i64>>>())
+        .execute(&mut *self.transaction)
         .await
+        .map_err(Error::doing("write problems"))?;
+        Ok(())
     }
 
     /// Writes the states of incidents; each key at most once.
     pub async fn upsert_openings(&mut self, rows: &[StateRow<IncidentId>]) -> Result<(), Error> {
-        self.upsert_states(
+        if rows.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(
             "insert into opening (generation, lane, project, incident, state) \
              select $1, $2, * from unnest($3::text[], $4::uuid[], $5::bytea[]) \
              on conflict (generation, project, incident) do update set state = excluded.state",
-            rows.iter().map(|((project, id), state)| (project, id.0, state)),
-            "write openings",
         )
+        .bind(self.generation.0)
+        .bind(i32::from(self.lane.0))
+        .bind(rows.iter().map(|((project, _), _)| project.as_str()).collect::<Vec<&str>>())
+        .bind(rows.iter().map(|((_, id), _)| id.0).collect::<Vec<Uuid>>())
+        .bind(rows.iter().map(|(_, state)| state.as_slice()).collect::<Vec<&[u8]>>())
+        .execute(&mut *self.transaction)
         .await
-    }
-
-    async fn upsert_states<'a>(
-        &mut self,
-        statement: &'static str,
-        rows: impl Iterator<Item = (&'a ProjectId, Uuid, &'a Vec<u8>)>,
-        attempt: &'static str,
-    ) -> Result<(), Error> {
-        let (mut projects, mut ids, mut states) = (Vec::new(), Vec::new(), Vec::new());
-        for (project, id, state) in rows {
-            projects.push(project.as_str());
-            ids.push(id);
-            states.push(state.as_slice());
-        }
-        if ids.is_empty() {
-            return Ok(());
-        }
-        sqlx::query(statement)
-            .bind(self.generation.0)
-            .bind(i32::from(self.lane.0))
-            .bind(projects)
-            .bind(ids)
-            .bind(states)
-            .execute(&mut *self.transaction)
-            .await
-            .map_err(Error::doing(attempt))?;
+        .map_err(Error::doing("write openings"))?;
         Ok(())
     }
 
@@ -208,6 +261,86 @@ impl LaneTransaction<'_> {
         .await
         .map_err(Error::doing("write delivery ids"))?;
         Ok(())
+    }
+
+    /// Notes records as rejected on a lane day; each at most once.
+    pub async fn insert_rejected(&mut self, rows: &[(i32, InputPosition)]) -> Result<(), Error> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let places = Places::of(rows.iter().map(|(_, at)| at));
+        sqlx::query(
+            "insert into rejected (generation, lane, day, inc, seq, rec) \
+             select $1, $2, * from unnest($3::int[], $4::bigint[], $5::bigint[], $6::int[]) \
+             on conflict do nothing",
+        )
+        .bind(self.generation.0)
+        .bind(i32::from(self.lane.0))
+        .bind(rows.iter().map(|(day, _)| *day).collect::<Vec<i32>>())
+        .bind(places.inc)
+        .bind(places.seq)
+        .bind(places.rec)
+        .execute(&mut *self.transaction)
+        .await
+        .map_err(Error::doing("note what was rejected"))?;
+        Ok(())
+    }
+
+    /// Takes away the rows of records that were given up and then redriven.
+    pub async fn forget_given_up(&mut self, records: &[InputPosition]) -> Result<(), Error> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        for (statement, attempt) in [
+            (
+                "delete from rejected r \
+                 using unnest($3::bigint[], $4::bigint[], $5::int[]) as k (inc, seq, rec) \
+                 where r.generation = $1 and r.lane = $2 \
+                 and r.inc = k.inc and r.seq = k.seq and r.rec = k.rec",
+                "forget what was rejected",
+            ),
+            (
+                "delete from parked p \
+                 using unnest($3::bigint[], $4::bigint[], $5::int[]) as k (inc, seq, rec) \
+                 where p.generation = $1 and p.stage = 'observe' and p.lane = $2 \
+                 and p.inc = k.inc and p.seq = k.seq and p.rec = k.rec",
+                "forget what was parked",
+            ),
+        ] {
+            let places = Places::of(records);
+            sqlx::query(statement)
+                .bind(self.generation.0)
+                .bind(i32::from(self.lane.0))
+                .bind(places.inc)
+                .bind(places.seq)
+                .bind(places.rec)
+                .execute(&mut *self.transaction)
+                .await
+                .map_err(Error::doing(attempt))?;
+        }
+        Ok(())
+    }
+
+    /// What these triage jobs were asked, in whichever generation they stand; absent ones are gone.
+    pub async fn triage_payloads(
+        &mut self,
+        jobs: &[(IncidentId, JobId)],
+    ) -> Result<Vec<(JobId, Vec<u8>)>, Error> {
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<(Uuid, Vec<u8>)> = sqlx::query_as(
+            // By incident, which is what the index has in every generation.
+            "select k.id, j.payload from unnest($1::uuid[], $2::uuid[]) as k (incident, id) \
+             cross join lateral (select payload from job where incident = k.incident \
+             and queue = 'triage' and id = k.id order by generation desc limit 1) j",
+        )
+        .bind(jobs.iter().map(|(incident, _)| incident.0).collect::<Vec<Uuid>>())
+        .bind(jobs.iter().map(|(_, job)| job.0).collect::<Vec<Uuid>>())
+        .fetch_all(&mut *self.transaction)
+        .await
+        .map_err(Error::doing("read what triage was asked"))?;
+        Ok(rows.into_iter().map(|(id, payload)| (JobId(id), payload)).collect())
     }
 
     /// Numbers incidents within their project and day, in the order given, after the numbers that
@@ -260,5 +393,28 @@ impl LaneTransaction<'_> {
                 })
             })
             .collect()
+    }
+}
+
+/// Positions of records, as columns.
+struct Places {
+    inc: Vec<i64>,
+    seq: Vec<i64>,
+    rec: Vec<i32>,
+}
+
+impl Places {
+    fn of<'a>(records: impl IntoIterator<Item = &'a InputPosition>) -> Self {
+        let mut places = Self { inc: Vec::new(), seq: Vec::new(), rec: Vec::new() };
+        for at in records {
+            places.inc.push(at.incarnation);
+            places.seq.push(at.sequence as i64);
+            places.rec.push(at.record as i32);
+        }
+        places
+    }
+
+    fn is_empty(&self) -> bool {
+        self.inc.is_empty()
     }
 }

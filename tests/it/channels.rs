@@ -120,6 +120,9 @@ impl Office {
             risk: Risk::High,
             facts,
             rule: None,
+            frequency: None,
+            raised_by: None,
+            flapping: None,
         };
         self.batch(project, Kind::Opened(Box::new(opened))).await;
     }
@@ -133,6 +136,7 @@ impl Office {
             opening: self.next_position(),
             occurrences: 1,
             facts,
+            flapping: None,
         };
         self.batch(project, Kind::Resolved(Box::new(resolved))).await;
     }

@@ -216,6 +216,9 @@ fn opened() -> Kind {
         risk: Risk::High,
         facts: facts(),
         rule: None,
+        frequency: None,
+        raised_by: None,
+        flapping: None,
     }))
 }
 
@@ -226,6 +229,7 @@ fn resolved() -> Kind {
         opening: at(1),
         occurrences: 1,
         facts: Facts { status: Status::Resolved, ..facts() },
+        flapping: None,
     }))
 }
 

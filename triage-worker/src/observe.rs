@@ -12,7 +12,7 @@ use std::{
 
 use domain::{
     effect::{Effects, Opening, TriageAsk},
-    observe::{self, Changes, FOLD_VERSION, Found, LaneState, Missing, Prepared, SEEN_DAYS},
+    observe::{self, Changes, Due, FOLD_VERSION, Found, LaneState, Missing, Prepared, SEEN_DAYS},
     rules::Rules,
 };
 use eventlog::Appender;
@@ -21,9 +21,10 @@ use jiff::tz::{Offset, TimeZone};
 use lanes::{Halt, Input, Item, Out, Stage};
 use runtime::Clock;
 use schemas::{
-    CodecError, Event, Lane, LaneKey, Outcome, Record, RecordId, Time, codec,
+    CodecError, Event, IncidentId, JobId, Lane, LaneKey, Outcome, Record, RecordId, Time, codec,
     event::Kind,
     id,
+    job::TriageJob,
     record::{Body, Control, IncidentNumber, Tick},
     subject::Class,
 };
@@ -145,13 +146,40 @@ impl ObserveStage {
             .map(|seen| SeenRow { day: seen.day, key: seen.key, expires: seen.expires })
             .collect();
         transaction.insert_seen(&seen).await?;
+        transaction.insert_rejected(&changes.rejected).await?;
+        transaction.forget_given_up(&changes.redriven).await?;
+        // One that this batch parked and redrove: its row would be made only after this.
+        out.parked.retain(|(at, _)| changes.redriven.binary_search(at).is_err());
         if let Some(in_force) = &changes.lane {
             transaction.put_lane_state(in_force).await?;
         }
         self.number(transaction, effects.openings, out).await?;
-        let jobs: Vec<NewJob> = effects.triage.into_iter().map(triage_job).collect();
+        let mut asks = effects.triage;
+        give_facts(transaction, &mut asks).await?;
+        let jobs: Vec<NewJob> = asks.into_iter().map(triage_job).collect();
         transaction.insert_jobs(&jobs).await
     }
+}
+
+/// Gives the triage calls that operators ask for the facts of their openings, which stand with the
+/// calls those asked for.
+async fn give_facts(
+    transaction: &mut LaneTransaction<'_>,
+    asks: &mut [TriageAsk],
+) -> Result<(), store::Error> {
+    let openings: Vec<(IncidentId, JobId)> = asks
+        .iter()
+        .filter(|ask| ask.job.facts.is_none())
+        .map(|ask| (ask.job.incident, JobId::triage(ask.job.opening, "open")))
+        .collect();
+    let payloads: HashMap<JobId, Vec<u8>> =
+        transaction.triage_payloads(&openings).await?.into_iter().collect();
+    for ask in asks.iter_mut().filter(|ask| ask.job.facts.is_none()) {
+        let Some(payload) = payloads.get(&JobId::triage(ask.job.opening, "open")) else { continue };
+        let opening: TriageJob = codec::decode("triage job", payload).map_err(unreadable("job"))?;
+        ask.job.facts = opening.facts;
+    }
+    Ok(())
 }
 
 /// The job row of a triage call.
@@ -197,7 +225,7 @@ impl Stage for ObserveStage {
     }
 
     fn ends_batch(&self, prepared: &Prepared) -> bool {
-        prepared.changes_rules()
+        prepared.ends_batch()
     }
 
     fn load<'a>(
@@ -229,11 +257,15 @@ impl Stage for ObserveStage {
                     lane.days.insert(*day);
                 }
             }
-            let found = find(connection, &missing).await?;
-            lane.state.learn(missing, found).map_err(unreadable("problem"))?;
-            let listed = lane.state.listed(batch.iter().map(|(_, prepared)| prepared));
-            let found = find(connection, &listed).await?;
-            lane.state.learn(listed, found).map_err(unreadable("problem"))
+            let mut missing = missing;
+            loop {
+                let found = find(connection, &missing).await?;
+                lane.state.learn(missing, found).map_err(unreadable("problem"))?;
+                missing = lane.state.further(batch.iter().map(|(_, prepared)| prepared));
+                if missing.is_empty() {
+                    return Ok(());
+                }
+            }
         })
     }
 
@@ -287,6 +319,11 @@ async fn find(connection: &mut LaneConnection, missing: &Missing) -> Result<Foun
         problems: connection.load_problems(&missing.problems).await?,
         incidents: connection.load_openings(&missing.incidents).await?,
         seen: connection.load_seen(&missing.seen, first, last).await?,
+        given_up: connection.load_given_up(&missing.originals).await?,
+        due: match missing.due {
+            Some(Due { until, limit }) => connection.load_due_problems(until, limit).await?,
+            None => Vec::new(),
+        },
     })
 }
 
@@ -366,6 +403,10 @@ fn tell(events: &[Event], failed: Option<&store::Error>) {
             | Kind::Answered(_)
             | Kind::Ticked
             | Kind::RulesChanged(_)
+            | Kind::Escalated(_)
+            | Kind::Expired(_)
+            | Kind::Applied(_)
+            | Kind::Refused(_)
             | Kind::Sent(_)
             | Kind::Planned(_)
             | Kind::Withheld(_) => {}

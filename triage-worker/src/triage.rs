@@ -93,8 +93,12 @@ impl TriageWork {
                 return Performed::Finish { result: Vec::new(), end: End::Parked, reason };
             }
         };
-        let input = context(&asked.facts).json();
-        let question = Question { facts: asked.facts };
+        let Some(facts) = asked.facts else {
+            let reason = Some("the facts of the incident are gone".to_owned());
+            return Performed::Finish { result: Vec::new(), end: End::Parked, reason };
+        };
+        let input = context(&facts).json();
+        let question = Question { facts };
         let verdict = self.chain.ask(&question).await;
         let unanswered = verdict.result.analysis.is_none().then(|| {
             let attempts = verdict.result.attempts.iter();

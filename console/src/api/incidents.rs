@@ -3,17 +3,16 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
+use domain::observe::{BlastRadius, IncidentFields};
 use jiff::Timestamp;
-use schemas::job::Analysis;
+use schemas::{event::IncidentState, job::Analysis};
 use serde::{Deserialize, Serialize};
-use store::{
-    projection::incident::IncidentStatus,
-    read::incident::{IncidentItem, RunItem},
-};
+use serde_json::{Map, Value};
+use store::read::incident::{IncidentItem, RunItem};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{App, Params, bounded, incident_text};
+use super::{App, Params, bounded};
 use crate::{auth::Caller, problem::Problem};
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -21,7 +20,8 @@ use crate::{auth::Caller, problem::Problem};
 pub struct IncidentsQuery {
     /// The tenant; yours, or the default, when absent.
     project_id: Option<String>,
-    /// `open`, `resolved` or `suppressed`.
+    /// `open`, `acknowledged`, `confirmed`, `handed_off`, `reopened`, `resolved`, `suppressed` or
+    /// `expired`.
     status: Option<String>,
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<i64>,
@@ -34,7 +34,8 @@ pub struct Incident {
     /// `INC-YYYYMMDD-NNN`, unique per project; null for the moment until it is given.
     number: Option<String>,
     project_id: String,
-    /// `open`, `resolved` or `suppressed`.
+    /// `open`, `acknowledged`, `confirmed`, `handed_off`, `reopened`, `resolved`, `suppressed` or
+    /// `expired`.
     status: String,
     /// `LOW`, `MEDIUM`, `HIGH` or `CRITICAL`.
     risk: String,
@@ -49,6 +50,15 @@ pub struct Incident {
     action: String,
     description: String,
     requested_by: String,
+    /// Always empty: nothing is done that could be tried first.
+    dry_run_checks: Vec<String>,
+    #[schema(value_type = BlastRadiusBody)]
+    blast_radius: BlastRadius,
+    /// What else the sender and the analysts say: `source`, `alert_type`, ..., and
+    /// `anomaly_frequency` where it is known.
+    metadata: Map<String, Value>,
+    /// The problem opens and resolves too often.
+    flapping: bool,
     occurrences: i64,
     opened_at: Timestamp,
     closed_at: Option<Timestamp>,
@@ -59,6 +69,16 @@ pub struct Incident {
     #[schema(value_type = Option<AnalysisBody>)]
     analysis: Option<Analysis>,
     runs: Vec<Run>,
+}
+
+/// What an approval would touch.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BlastRadius)]
+pub struct BlastRadiusBody {
+    affected_pods: u32,
+    estimated_downtime: String,
+    related_services: Vec<String>,
+    data_impact: String,
 }
 
 /// What an analyst said.
@@ -143,28 +163,35 @@ pub async fn incidents(
     Ok(Json(IncidentsResponse { project_id, total: items.len(), items, limit }))
 }
 
-fn status(word: &str) -> Result<IncidentStatus, Problem> {
-    IncidentStatus::from_word(word).ok_or_else(|| {
-        let words = IncidentStatus::ALL.map(IncidentStatus::word).join(", ");
-        Problem::parameter("status", format_args!("must be one of {words}"))
+fn status(word: &str) -> Result<IncidentState, Problem> {
+    // No incident is listed as superseded: what it ended as is what is shown.
+    let all = || IncidentState::ALL.into_iter().filter(|s| *s != IncidentState::Superseded);
+    all().find(|state| state.word() == word).ok_or_else(|| {
+        let words: Vec<_> = all().map(IncidentState::word).collect();
+        Problem::parameter("status", format_args!("must be one of {}", words.join(", ")))
     })
 }
 
 impl From<IncidentItem> for Incident {
     fn from(i: IncidentItem) -> Self {
         let analysis = i.analysis;
+        let fields = IncidentFields::of(&i.facts, i.risk, analysis.as_ref(), i.frequency);
         Self {
             incident_id: i.incident,
             number: i.number.map(|(day, number)| format!("INC-{day}-{number:03}")),
             project_id: i.project,
             status: i.status,
-            risk: i.risk,
+            risk: fields.risk.to_owned(),
             opening: i.opening,
             cause: i.cause,
             episode: i.episode,
-            action: incident_text::action(&i.facts),
-            description: incident_text::description(&i.facts.title, analysis.as_ref()),
-            requested_by: incident_text::requested_by(&i.facts),
+            action: fields.action,
+            description: fields.description,
+            requested_by: fields.requested_by,
+            dry_run_checks: fields.dry_run_checks,
+            blast_radius: fields.blast_radius,
+            metadata: fields.metadata,
+            flapping: i.flapping,
             title: i.facts.title,
             provider: i.facts.provider,
             occurrences: i.occurrences,
@@ -203,9 +230,11 @@ mod tests {
 
     #[test]
     fn r61_an_unknown_status_is_named() {
-        assert_eq!(status("open").unwrap(), IncidentStatus::Open);
+        assert_eq!(status("open").unwrap(), IncidentState::Open);
         let problem = status("firing").unwrap_err();
         assert_eq!(problem.status, 422);
-        assert_eq!(problem.detail, "status: must be one of open, resolved, suppressed");
+        let words =
+            "open, acknowledged, confirmed, handed_off, reopened, resolved, suppressed, expired";
+        assert_eq!(problem.detail, format!("status: must be one of {words}"));
     }
 }

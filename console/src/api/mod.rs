@@ -6,7 +6,6 @@
 pub mod coverage;
 pub mod deliveries;
 pub mod events;
-pub mod incident_text;
 pub mod incidents;
 pub mod recurrence;
 

@@ -94,6 +94,10 @@ pub fn prepare(event: Event) -> Result<Prepared, rules::Error> {
         | Kind::Stale(_)
         | Kind::Answered(_)
         | Kind::Ticked
+        | Kind::Escalated(_)
+        | Kind::Expired(_)
+        | Kind::Applied(_)
+        | Kind::Refused(_)
         | Kind::Observed(_)
         | Kind::Settled(_)
         | Kind::Sent(_)
@@ -113,7 +117,9 @@ pub fn decide(state: &mut State, prepared: &Prepared) -> Decided {
         Kind::Opened(opened) => desk.fire(state, opened),
         Kind::Repeated(repeated) => desk.repeat(state, repeated),
         Kind::Resolved(resolved) => desk.resolve(state, resolved),
-        Kind::Suppressed(suppressed) => desk.suppress(state, suppressed),
+        Kind::Suppressed(over) => {
+            desk.end(state, over.incident, over.opening, "suppressed_at_sender");
+        }
         Kind::Answered(answered) => desk.decided.analysed = Some(answered.incident),
         Kind::RulesChanged(_) => {
             if let Some(rules) = rules {
@@ -121,8 +127,16 @@ pub fn decide(state: &mut State, prepared: &Prepared) -> Decided {
                 desk.decided.changed = true;
             }
         }
-        // Told by nobody: the clock and what changed nothing.
-        Kind::Stale(_) | Kind::Ticked => {}
+        Kind::Expired(over) => desk.end(state, over.incident, over.opening, "expired"),
+        Kind::Applied(applied) if applied.after.is_over() && !applied.before.is_over() => {
+            desk.end(state, applied.incident, applied.opening, "resolved_by_operator");
+        }
+        // Told by nobody: the clock, what changed nothing, and what operators do themselves.
+        Kind::Stale(_)
+        | Kind::Ticked
+        | Kind::Escalated(_)
+        | Kind::Applied(_)
+        | Kind::Refused(_) => {}
         // Not on channel `decision`.
         Kind::Observed(_)
         | Kind::Settled(_)
@@ -198,10 +212,11 @@ impl Desk<'_> {
         }
     }
 
-    fn suppress(&mut self, state: &mut State, suppressed: &Resolved) {
-        let way = self.close(state, suppressed.incident);
+    /// An end that is told to nobody.
+    fn end(&mut self, state: &mut State, incident: IncidentId, opening: Position, reason: &str) {
+        let way = self.close(state, incident);
         let rule = way.map_or_else(|| NO_ROUTE.to_owned(), |way| way.rule);
-        self.withhold(suppressed.incident, suppressed.opening, "suppressed_at_sender", &rule);
+        self.withhold(incident, opening, reason, &rule);
     }
 
     fn close(&mut self, state: &mut State, incident: IncidentId) -> Option<Way> {

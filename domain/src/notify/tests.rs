@@ -230,6 +230,9 @@ mod deciding {
             risk: Risk::Critical,
             facts: facts("sentry", "boom"),
             rule: None,
+            frequency: None,
+            raised_by: None,
+            flapping: None,
         }))
     }
 
@@ -239,6 +242,7 @@ mod deciding {
             fingerprint: fingerprint(),
             opening: at(1),
             occurrences: 2,
+            frequency: None,
         })
     }
 
@@ -249,6 +253,7 @@ mod deciding {
             opening: at(1),
             occurrences: 2,
             facts: facts("sentry", "boom"),
+            flapping: None,
         })
     }
 

@@ -49,7 +49,8 @@ impl Counts {
     /// How often it happened in the last `minutes` before `now`, the current one included.
     pub fn within(&self, minutes: u32, now: Time) -> u64 {
         let minute = minute_of(now);
-        let recent = self.0.iter().rev().take_while(|(then, _)| minute.saturating_sub(*then) < minutes);
+        let recent =
+            self.0.iter().rev().take_while(|(then, _)| minute.saturating_sub(*then) < minutes);
         recent.map(|(_, count)| u64::from(*count)).sum()
     }
 
@@ -218,7 +219,8 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_counts_are_refused() {
-        for bytes in [&[1u8][..], &[1, 0x80], &[1, 1, 0, 1], &[0xff; 12], &[5, 1, 0xff, 0xff, 0xff]] {
+        for bytes in [&[1u8][..], &[1, 0x80], &[1, 1, 0, 1], &[0xff; 12], &[5, 1, 0xff, 0xff, 0xff]]
+        {
             let mut cbor = Vec::new();
             Encoder::new(&mut cbor).bytes(bytes).unwrap();
             assert!(codec::decode::<Counts>("counts", &cbor).is_err(), "{bytes:?}");

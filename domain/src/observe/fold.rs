@@ -1,20 +1,25 @@
 //! The fold itself: one record after the other, in the order of the log.
 
 mod alerts;
+mod commands;
+mod deliveries;
+mod due;
 
-use std::num::NonZeroU16;
+use std::{collections::BTreeMap, num::NonZeroU16};
 
 use schemas::{
     Event, EventId, Lane, Outcome, Position, ProjectId, RecordId, Time,
-    event::{Answered, EVENT_VERSION, Kind as EventKind, Settled},
+    event::{Answered, EVENT_VERSION, Kind as EventKind},
     id,
     record::{Answer, RulesDocument, SendOutcome},
 };
 
+use deliveries::Settling;
+
 use super::{
     incident_id,
-    prepare::{Content, Kind, NewRules, Prepared, PreparedDelivery, Readable, SeenKey, Told},
-    state::Working,
+    prepare::{Content, Kind, NewRules, Prepared, Readable},
+    working::Working,
 };
 use crate::{effect::Effects, rules::Rules};
 
@@ -33,28 +38,30 @@ pub struct LaneState {
     lanes: NonZeroU16,
     lane_time: Time,
     rules: Rules,
+    /// The newest version of each provider that read something of the lane.
+    read_by: BTreeMap<String, u32>,
     pub(super) working: Working,
 }
 
 /// The record being folded: what its events have in common.
+#[derive(Clone, Copy)]
 struct Turn<'a> {
     record: RecordId,
     project: Option<&'a ProjectId>,
     received_at: Time,
-}
-
-/// The delivery an alert came in.
-struct Parcel<'a> {
-    project: &'a ProjectId,
-    raw_sha256: [u8; 32],
-    raw_length: u64,
-    channel_type: &'static str,
-    redelivered: bool,
+    /// Where the record stands that this one redrives.
+    original: Option<Position>,
 }
 
 impl LaneState {
-    pub(super) fn new(lane: Lane, lanes: NonZeroU16, lane_time: Time, rules: Rules) -> Self {
-        Self { lane, lanes, lane_time, rules, working: Working::default() }
+    pub(super) fn new(
+        lane: Lane,
+        lanes: NonZeroU16,
+        lane_time: Time,
+        rules: Rules,
+        read_by: BTreeMap<String, u32>,
+    ) -> Self {
+        Self { lane, lanes, lane_time, rules, read_by, working: Working::default() }
     }
 
     /// The lane.
@@ -72,8 +79,22 @@ impl LaneState {
         &self.rules
     }
 
+    /// The newest version of each provider that read something of the lane.
+    pub(super) fn read_by(&self) -> &BTreeMap<String, u32> {
+        &self.read_by
+    }
+
     /// Applies one record. Every row it looks at must have been asked for ([`Self::missing`]).
     pub fn fold(&mut self, prepared: Prepared, effects: &mut Effects) -> Verdict {
+        let at = prepared.at;
+        let verdict = self.apply(prepared, effects);
+        if verdict.outcome == Outcome::Parked {
+            self.working.park(at);
+        }
+        verdict
+    }
+
+    fn apply(&mut self, prepared: Prepared, effects: &mut Effects) -> Verdict {
         self.lane_time = lane_time_after(self.lane_time, &prepared);
         let record = match prepared.content {
             Content::Unreadable { reason } => return Verdict::parked(reason),
@@ -84,28 +105,29 @@ impl LaneState {
             return verdict;
         }
         let Readable { id, received_at, project, kind } = record;
-        let turn = Turn { record: id, project: project.as_ref(), received_at };
+        let turn = Turn { record: id, project: project.as_ref(), received_at, original: None };
         match kind {
             Kind::Delivery(delivery) => self.delivery(&turn, at, *delivery, effects),
             Kind::Answer(answer) => self.answer(&turn, at, *answer, effects),
             Kind::Outcome(outcome) => self.outcome(&turn, at, outcome, effects),
             Kind::Tick { .. } => {
                 self.tell(&turn, at, EventKind::Ticked, effects);
+                self.come_due(&turn, at, effects);
                 Verdict::of(Outcome::Tick)
             }
             Kind::Rules(Ok(new)) => {
                 let NewRules { rules, operator } = *new;
                 let (hash, text) = (rules.hash().to_owned(), rules.text().to_owned());
                 self.rules = rules;
-                self.working.rules_changed = true;
+                self.working.in_force_changed = true;
                 let document = Box::new(RulesDocument { hash, text, operator });
                 self.tell(&turn, at, EventKind::RulesChanged(Some(document)), effects);
                 Verdict::of(Outcome::Control)
             }
             Kind::Rules(Err(reason)) => Verdict::parked(reason),
             Kind::Control => Verdict::of(Outcome::Control),
-            Kind::Command => Verdict::of(Outcome::Command),
-            Kind::Redrive => Verdict::of(Outcome::Redrive),
+            Kind::Command(command) => self.command(&turn, at, *command, effects),
+            Kind::Redrive(redrive) => self.redrive(&turn, at, *redrive, effects),
         }
     }
 
@@ -124,7 +146,7 @@ impl LaneState {
         let delivery = match &record.kind {
             Kind::Tick { .. } | Kind::Rules(_) | Kind::Control => return None,
             Kind::Delivery(delivery) => Some(delivery.as_ref()),
-            Kind::Command | Kind::Answer(_) | Kind::Outcome(_) | Kind::Redrive => None,
+            Kind::Command(_) | Kind::Answer(_) | Kind::Outcome(_) | Kind::Redrive(_) => None,
         };
         let home = match (&record.project, delivery) {
             (Some(project), _) => Lane::of(project, self.lanes),
@@ -144,60 +166,13 @@ impl LaneState {
                 record: record.id,
                 project: record.project.as_ref(),
                 received_at: record.received_at,
+                original: None,
             };
-            self.settle(&turn, at, delivery, Outcome::Parked, Some(reason.clone()), 0, effects);
+            let settled =
+                Settling { outcome: Outcome::Parked, reason: Some(reason.clone()), alerts: 0 };
+            self.settle(&turn, at, delivery, settled, effects);
         }
         Some(Verdict::parked(reason))
-    }
-
-    fn delivery(
-        &mut self,
-        turn: &Turn<'_>,
-        at: Position,
-        mut delivery: PreparedDelivery,
-        effects: &mut Effects,
-    ) -> Verdict {
-        let told =
-            std::mem::replace(&mut delivery.content, Told::Recorded { reason: String::new() });
-        let (outcome, reason, count) = match (told, turn.project) {
-            (Told::Alerts { alerts, key }, Some(project)) => {
-                let redelivered = key.is_some_and(|key| self.seen_before(key));
-                let parcel = Parcel {
-                    project,
-                    raw_sha256: delivery.raw_sha256,
-                    raw_length: delivery.raw_length,
-                    channel_type: channel_type(&delivery.provider),
-                    redelivered,
-                };
-                let count = alerts.len();
-                for (index, alert) in (0u32..).zip(alerts) {
-                    self.alert(turn, &parcel, at.input.alert(index), alert, effects);
-                }
-                if redelivered {
-                    (Outcome::Redelivered, Some("delivery_id_seen".to_owned()), count)
-                } else {
-                    (Outcome::Observed, None, count)
-                }
-            }
-            (Told::Alerts { .. }, None) => (Outcome::Parked, Some("no_project".to_owned()), 0),
-            (Told::Recorded { reason }, _) => (Outcome::Recorded, Some(reason), 0),
-            (Told::Rejected { reason }, _) => (Outcome::Rejected, Some(reason), 0),
-            (Told::Unknown { reason }, _) => (Outcome::Parked, Some(reason), 0),
-        };
-        // A delivery of nobody has no page it could be shown on; its parked row tells of it.
-        if turn.project.is_some() {
-            self.settle(turn, at, &delivery, outcome, reason.clone(), count, effects);
-        }
-        Verdict { outcome, reason: reason.filter(|_| outcome == Outcome::Parked) }
-    }
-
-    /// Looks a sender's delivery id up, and notes it when it is new.
-    fn seen_before(&mut self, key: SeenKey) -> bool {
-        let seen = self.working.seen_until(key.key).is_some_and(|until| until > self.lane_time);
-        if !seen {
-            self.working.note_seen(key, self.lane_time);
-        }
-        seen
     }
 
     /// The first answer for (opening position, reason) takes effect; later ones only count, and so
@@ -214,7 +189,8 @@ impl LaneState {
         };
         let Answer { job, opening, reason, prompt, result, incident: _, input: _ } = answer;
         let incident = incident_id(project, opening);
-        if self.working.answer(&(project.clone(), incident), &reason) {
+        let known = self.working.incident(&(project.clone(), incident));
+        if known.is_some_and(|known| known.answer(&reason, result.analysis.is_some())) {
             let answered = Answered { incident, opening, job, reason, prompt, result };
             self.tell(turn, at, EventKind::Answered(Box::new(answered)), effects);
         }
@@ -232,29 +208,6 @@ impl LaneState {
         Verdict::of(Outcome::Outcome)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call per field of the event it makes")]
-    fn settle(
-        &self,
-        turn: &Turn<'_>,
-        at: Position,
-        delivery: &PreparedDelivery,
-        outcome: Outcome,
-        reason: Option<String>,
-        alerts: usize,
-        effects: &mut Effects,
-    ) {
-        let settled = Settled {
-            record: turn.record,
-            outcome,
-            reason,
-            alerts: u32::try_from(alerts).unwrap_or(u32::MAX),
-            provider: delivery.provider.clone(),
-            source: delivery.source.clone(),
-            received_at: turn.received_at,
-        };
-        self.tell(turn, at, EventKind::Settled(Box::new(settled)), effects);
-    }
-
     /// Emits an event under an id derived from its record, its kind and its alert (invariant I5).
     fn tell(&self, turn: &Turn<'_>, at: Position, kind: EventKind, effects: &mut Effects) {
         // The id of an observed alert is the dossier's event id, which others compute as well.
@@ -263,15 +216,26 @@ impl LaneState {
             other => other.word(),
         };
         let ordinal = at.alert.map_or(0, u64::from);
-        effects.events.push(Event {
+        let id = EventId(id::derive(turn.record.0, word, ordinal));
+        effects.events.push(self.event(id, at, turn.project.cloned(), kind));
+    }
+
+    fn event(
+        &self,
+        id: EventId,
+        at: Position,
+        project: Option<ProjectId>,
+        kind: EventKind,
+    ) -> Event {
+        Event {
             version: EVENT_VERSION,
-            id: EventId(id::derive(turn.record.0, word, ordinal)),
+            id,
             at,
             lane_time: self.lane_time,
-            project: turn.project.cloned(),
+            project,
             rules: self.rules.hash().to_owned(),
             kind,
-        });
+        }
     }
 }
 
@@ -291,21 +255,12 @@ pub(super) fn lane_time_after(before: Time, prepared: &Prepared) -> Time {
     let told = match record.kind {
         Kind::Tick { now } => now,
         Kind::Delivery(_)
-        | Kind::Command
+        | Kind::Command(_)
         | Kind::Answer(_)
         | Kind::Outcome(_)
-        | Kind::Redrive
+        | Kind::Redrive(_)
         | Kind::Rules(_)
         | Kind::Control => record.received_at.min(prepared.stored_at),
     };
     before.max(told)
-}
-
-/// How an alert came in.
-fn channel_type(provider: &str) -> &'static str {
-    match provider {
-        "lark" | "telegram" | "slack" | "dingtalk" => "chat",
-        "console" => "console",
-        _ => "webhook",
-    }
 }

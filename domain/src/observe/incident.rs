@@ -1,12 +1,23 @@
 //! An incident's state in the fold: found by the position that opened it, which every generation
 //! shares, whatever problem it belongs to in this one.
+//!
+//! Whether its episode is over stands with its problem; here stands what operators and analysts did.
+
+mod verb;
 
 use minicbor::{Decode, Encode};
-use schemas::{CodecError, Fingerprint, IncidentId, Position, ProjectId, codec, id};
+use schemas::{
+    CodecError, Fingerprint, IncidentId, Position, ProjectId, codec, event::IncidentState, id,
+};
 
 use super::FOLD_VERSION;
 
+pub use verb::{Asked, Episode, Verb};
+
 /// What is known of one incident.
+///
+/// A field that is added gets a new number and is optional; a change of meaning raises
+/// [`FOLD_VERSION`] and gets an upcaster in [`Incident::decode`].
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct Incident {
@@ -19,22 +30,84 @@ pub struct Incident {
     /// Reasons of triage that were answered; each takes effect once.
     #[n(2)]
     pub answered: Vec<String>,
+    /// An operator has it.
+    #[n(3)]
+    #[cbor(default, skip_if = "is_default")]
+    pub acknowledged: bool,
+    /// It was opened again after its end, and nobody had it then.
+    #[n(4)]
+    #[cbor(default, skip_if = "is_default")]
+    pub reopened: bool,
+    /// What the last hand-over said, as a hash.
+    #[n(5)]
+    pub handed_off: Option<u64>,
+    /// The last triage that came to a diagnosis, by its reason.
+    #[n(6)]
+    pub diagnosis: Option<String>,
+    /// The diagnosis that was confirmed, and the one that was rejected.
+    #[n(7)]
+    pub confirmed: Option<String>,
+    #[n(8)]
+    pub rejected: Option<String>,
+    /// How often triage was asked for because a diagnosis was rejected, or just so.
+    #[n(9)]
+    #[cbor(default, skip_if = "is_default")]
+    pub rejects: u32,
+    #[n(10)]
+    #[cbor(default, skip_if = "is_default")]
+    pub requests: u32,
+    /// What the last note said and who wrote it, as a hash.
+    #[n(11)]
+    pub noted: Option<u64>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Incident {
     /// An incident nobody has looked at yet.
     pub fn new(fingerprint: Fingerprint) -> Self {
-        Self { fold: FOLD_VERSION, fingerprint, answered: Vec::new() }
+        Self {
+            fold: FOLD_VERSION,
+            fingerprint,
+            answered: Vec::new(),
+            acknowledged: false,
+            reopened: false,
+            handed_off: None,
+            diagnosis: None,
+            confirmed: None,
+            rejected: None,
+            rejects: 0,
+            requests: 0,
+            noted: None,
+        }
     }
 
-    /// Takes the answer for `reason`; false when there was one before.
-    pub fn answer(&mut self, reason: &str) -> bool {
+    /// Takes the answer for `reason`, which came to a diagnosis or not; false when there was one
+    /// before.
+    pub fn answer(&mut self, reason: &str, diagnosed: bool) -> bool {
         self.fold = FOLD_VERSION;
         let first = !self.answered.iter().any(|known| known == reason);
         if first {
             self.answered.push(reason.to_owned());
+            if diagnosed {
+                self.diagnosis = Some(reason.to_owned());
+            }
         }
         first
+    }
+
+    /// Where it stands, given how its episode ended, if it did.
+    pub fn state(&self, over: Option<IncidentState>) -> IncidentState {
+        match over {
+            Some(over) => over,
+            None if self.handed_off.is_some() => IncidentState::HandedOff,
+            None if self.confirmed.is_some() => IncidentState::Confirmed,
+            None if self.acknowledged => IncidentState::Acknowledged,
+            None if self.reopened => IncidentState::Reopened,
+            None => IncidentState::Open,
+        }
     }
 
     /// The row's form.
@@ -44,8 +117,12 @@ impl Incident {
 
     /// From the row's form. States of earlier folds are brought up to this one here.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-        let state: Self = codec::decode("incident state", bytes)?;
+        let mut state: Self = codec::decode("incident state", bytes)?;
         super::known_fold("incident state", state.fold)?;
+        if state.fold < 3 {
+            // Whether an answer came to a diagnosis was not kept; that it did is the rule.
+            state.diagnosis = state.answered.last().cloned();
+        }
         Ok(state)
     }
 }

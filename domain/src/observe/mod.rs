@@ -8,9 +8,12 @@
 //!
 //! To fold another kind of record: an arm in [`prepare`] and one in `fold`.
 
+mod counts;
+mod escalation;
 mod fingerprint;
 mod fold;
 mod incident;
+mod incident_fields;
 mod prepare;
 mod problem;
 #[cfg(test)]
@@ -18,21 +21,28 @@ pub(crate) mod samples;
 mod state;
 #[cfg(test)]
 mod tests;
+mod working;
 
 pub use fingerprint::{
     FINGERPRINT_BY_RULE, FINGERPRINT_VERSION, Identity, Scope, identify, without_pod_suffix,
 };
 pub use fold::{LaneState, Verdict};
-pub use incident::{Incident, incident_id};
+pub use incident::{Incident, Verb, incident_id};
+pub use incident_fields::{BlastRadius, IncidentFields};
 pub use prepare::{Prepared, SeenKey, prepare};
-pub use problem::{Change, Elsewhere, Latest, Problem, Sighting, changed_at, occurrence_hash};
-pub use state::{Changes, Found, IncidentKey, Missing, NewSeen, ProblemKey, SEEN_DAYS, Unasked};
+pub use problem::{
+    Change, Elsewhere, Latest, Part, Problem, Sighting, changed_at, occurrence_hash,
+};
+pub use state::{
+    Changes, DUE_PER_TICK, Due, Found, IncidentKey, Missing, NewSeen, ProblemKey, SEEN_DAYS,
+    Unasked,
+};
 
 use schemas::{CodecError, InputPosition, Time};
 
 /// Version of this fold. Raised whenever the same log would fold to another state or other events;
 /// stored with the cursor and in every state row.
-pub const FOLD_VERSION: u32 = 2;
+pub const FOLD_VERSION: u32 = 3;
 
 /// One record of the log, still as bytes.
 #[derive(Clone, Copy, Debug)]

@@ -2,8 +2,11 @@
 
 use minicbor::Decode;
 use schemas::{
-    Alert, CodecError, InputPosition, ProjectId, Record, RecordId, SourceId, Time, id,
-    record::{Answer, Body, Control, Delivery, RECORD_VERSION, RulesDocument, SendOutcome},
+    Alert, CodecError, InputPosition, Position, ProjectId, Record, RecordId, SourceId, Time, id,
+    record::{
+        Answer, Body, Command, Control, Delivery, RECORD_VERSION, Redrive, RulesDocument,
+        SendOutcome,
+    },
 };
 use uuid::Uuid;
 
@@ -19,6 +22,14 @@ const STABLE_SECONDS: i64 = 72 * 3600;
 
 /// ... and where it is put together from what the body says.
 const FALLBACK_SECONDS: i64 = 20 * 60;
+
+/// What is kept of a command's arguments and of its words, in characters.
+const MAX_ARGUMENTS: usize = 4096;
+const MAX_WORD: usize = 128;
+
+/// One tick in so many ends its batch: what a batch's ticks look at is in memory at once, and in a
+/// quiet log there is nothing but ticks.
+const TICKS: u64 = 8;
 
 /// A record, ready to be folded.
 #[derive(Debug)]
@@ -50,13 +61,13 @@ pub(super) struct Readable {
 #[derive(Debug)]
 pub(super) enum Kind {
     Delivery(Box<PreparedDelivery>),
-    Command,
+    Command(Box<PreparedCommand>),
     Answer(Box<Answer>),
     Outcome(Box<SendOutcome>),
     Tick {
         now: Time,
     },
-    Redrive,
+    Redrive(Box<PreparedRedrive>),
     /// A rules document, or why it is none.
     Rules(Result<Box<NewRules>, String>),
     /// A control record that this fold does not look at.
@@ -70,9 +81,38 @@ pub(super) struct NewRules {
     pub operator: String,
 }
 
+/// What an operator asks for, redacted.
+#[derive(Debug)]
+pub(super) struct PreparedCommand {
+    pub operator: String,
+    pub auth_method: String,
+    pub verb: String,
+    pub opening: Option<Position>,
+    /// As JSON text.
+    pub arguments: String,
+}
+
+/// A delivery that is to be applied here although its turn is long over.
+#[derive(Debug)]
+pub(super) struct PreparedRedrive {
+    pub original: Position,
+    pub operator: String,
+    /// The original, or why it is none that could be applied.
+    pub content: Result<Original, &'static str>,
+}
+
+#[derive(Debug)]
+pub(super) struct Original {
+    /// When it was received.
+    pub received_at: Time,
+    pub delivery: PreparedDelivery,
+}
+
 #[derive(Debug)]
 pub(super) struct PreparedDelivery {
     pub provider: String,
+    /// Version of the provider that read it; none where there is none of that name.
+    pub provider_version: Option<u32>,
     pub source: SourceId,
     pub raw_sha256: [u8; 32],
     pub raw_length: u64,
@@ -148,11 +188,13 @@ fn readable(record: Record, rules: &Rules) -> Readable {
         Body::Delivery(delivery) => {
             Kind::Delivery(Box::new(prepare_delivery(project.as_ref(), *delivery, rules)))
         }
-        Body::Command(_) => Kind::Command,
+        Body::Command(command) => Kind::Command(Box::new(prepare_command(*command))),
         Body::Answer(answer) => Kind::Answer(answer),
         Body::Outcome(outcome) => Kind::Outcome(outcome),
         Body::Tick(tick) => Kind::Tick { now: tick.now },
-        Body::Redrive(_) => Kind::Redrive,
+        Body::Redrive(redrive) => {
+            Kind::Redrive(Box::new(prepare_redrive(project.as_ref(), redrive, rules)))
+        }
         Body::Control(control) => match *control {
             Control::Rules(document) => Kind::Rules(read_rules(document)),
             Control::IncidentNumber(_) | Control::Promote(_) => Kind::Control,
@@ -167,12 +209,60 @@ fn read_rules(document: RulesDocument) -> Result<Box<NewRules>, String> {
     Ok(Box::new(NewRules { rules, operator }))
 }
 
+fn prepare_command(command: Command) -> PreparedCommand {
+    let Command { operator, auth_method, verb, opening, arguments } = command;
+    PreparedCommand {
+        operator: head(&operator, MAX_WORD),
+        auth_method: head(&auth_method, MAX_WORD),
+        verb: head(&verb, MAX_WORD),
+        opening,
+        arguments: redacted(&arguments),
+    }
+}
+
+/// JSON text without its secrets, and not longer than is kept. What is no JSON becomes a JSON text.
+fn redacted(arguments: &str) -> String {
+    let mut value = serde_json::from_str(arguments)
+        .unwrap_or_else(|_| serde_json::Value::String(arguments.to_owned()));
+    Redactor::builtin().value(&mut value);
+    let text = value.to_string();
+    if text.chars().nth(MAX_ARGUMENTS).is_none() {
+        return text;
+    }
+    serde_json::Value::String(head(&text, MAX_ARGUMENTS)).to_string()
+}
+
+fn head(text: &str, characters: usize) -> String {
+    text.chars().take(characters).collect()
+}
+
+fn prepare_redrive(
+    project: Option<&ProjectId>,
+    redrive: Redrive,
+    rules: &Rules,
+) -> PreparedRedrive {
+    let Redrive { original, operator, record } = redrive;
+    let content = match record.as_deref().map(Record::decode) {
+        None => Err("no_original"),
+        Some(Err(_)) => Err("original_unreadable"),
+        Some(Ok(record)) if record.project.as_ref() != project => {
+            Err("original_of_another_project")
+        }
+        Some(Ok(Record { received_at, body: Body::Delivery(delivery), .. })) => {
+            Ok(Original { received_at, delivery: prepare_delivery(project, *delivery, rules) })
+        }
+        Some(Ok(_)) => Err("original_is_no_delivery"),
+    };
+    PreparedRedrive { original, operator: head(&operator, MAX_WORD), content }
+}
+
 fn prepare_delivery(
     project: Option<&ProjectId>,
     delivery: Delivery,
     rules: &Rules,
 ) -> PreparedDelivery {
-    let content = match (project, providers::by_name(&delivery.provider)) {
+    let provider = providers::by_name(&delivery.provider);
+    let content = match (project, provider) {
         (None, _) => Told::Unknown { reason: "no_project".into() },
         (_, None) => Told::Unknown { reason: format!("unknown_provider {:?}", delivery.provider) },
         (Some(project), Some(provider)) => {
@@ -187,6 +277,7 @@ fn prepare_delivery(
         }
     };
     PreparedDelivery {
+        provider_version: provider.map(|provider| provider.version()),
         provider: delivery.provider,
         source: delivery.source,
         raw_sha256: delivery.sha256,
@@ -235,14 +326,40 @@ impl Prepared {
         self.kind().is_some_and(|kind| matches!(kind, Kind::Rules(_)))
     }
 
+    /// True for a record that must be the last of its batch. Where else a batch ends changes
+    /// nothing but how much is in memory.
+    pub fn ends_batch(&self) -> bool {
+        match self.kind() {
+            Some(Kind::Rules(_)) => true,
+            Some(Kind::Tick { now }) => spread(now.micros().cast_unsigned()) % TICKS == 0,
+            Some(
+                Kind::Delivery(_)
+                | Kind::Command(_)
+                | Kind::Answer(_)
+                | Kind::Outcome(_)
+                | Kind::Redrive(_)
+                | Kind::Control,
+            )
+            | None => false,
+        }
+    }
+
     /// The alerts of a delivery and its sender's id, if it is one.
     pub(super) fn told(&self) -> Option<(&[PreparedAlert], Option<SeenKey>)> {
-        if let Some(Kind::Delivery(delivery)) = self.kind()
-            && let Told::Alerts { alerts, key } = &delivery.content
-        {
-            return Some((alerts, *key));
+        let delivery = match self.kind()? {
+            Kind::Delivery(delivery) => delivery,
+            Kind::Redrive(redrive) => &redrive.content.as_ref().ok()?.delivery,
+            Kind::Command(_)
+            | Kind::Answer(_)
+            | Kind::Outcome(_)
+            | Kind::Tick { .. }
+            | Kind::Rules(_)
+            | Kind::Control => return None,
+        };
+        match &delivery.content {
+            Told::Alerts { alerts, key } => Some((alerts, *key)),
+            Told::Recorded { .. } | Told::Rejected { .. } | Told::Unknown { .. } => None,
         }
-        None
     }
 
     fn kind(&self) -> Option<&Kind> {
@@ -251,4 +368,13 @@ impl Prepared {
             Content::Unreadable { .. } => None,
         }
     }
+}
+
+/// Numbers that look alike become numbers that do not: the finaliser of SplitMix64 (Steele, Lea and
+/// Flood, "Fast splittable pseudorandom number generators", 2014).
+const fn spread(number: u64) -> u64 {
+    let mut n = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    n ^ (n >> 31)
 }

@@ -1,13 +1,24 @@
 //! A problem's state: the fold of its alerts, kept as one compact row.
 
+mod sighting;
+mod timer;
+
 use minicbor::{Decode, Encode};
 use schemas::{
-    CodecError, Fingerprint, IncidentId, Position, Status, Time, codec,
-    event::{Cause, Effect},
-    id,
+    CodecError, Fingerprint, IncidentId, Position, Status, Time,
+    alert::Risk,
+    codec,
+    event::{Cause, EscalationLevel, Frequency},
 };
 
-use super::FOLD_VERSION;
+use super::{
+    FOLD_VERSION,
+    counts::Counts,
+    escalation::{frequency, raised},
+};
+
+pub use sighting::{Change, Latest, Raise, Sighting, Terms, Turned, changed_at, occurrence_hash};
+pub use timer::Silence;
 
 /// How many occurrences a problem remembers. Reports of one occurrence arrive within seconds of
 /// each other, so only a burst of more than this many different ones in between is counted twice.
@@ -22,10 +33,6 @@ const SAME_MOMENT_SECONDS: i64 = 60;
 
 /// The last change of a problem nothing was heard of: before all times a sender can state.
 const UNHEARD: Time = Time::from_micros(i64::MIN);
-
-/// A sender's time may be this far ahead of the moment we received it; what is later is no time at
-/// all, or one wrong clock would make every later change of the problem stale.
-const AHEAD_SECONDS: i64 = 300;
 
 /// What is known of one problem.
 ///
@@ -72,6 +79,55 @@ pub struct Problem {
     /// of the identity without an environment.
     #[n(11)]
     pub elsewhere: Option<Vec<Elsewhere>>,
+    /// Occurrences lately.
+    #[n(12)]
+    #[cbor(skip_if = "Counts::is_empty")]
+    pub lately: Counts,
+    /// Status changes lately, as the sender told them.
+    #[n(13)]
+    #[cbor(skip_if = "Counts::is_empty")]
+    pub changes: Counts,
+    /// Episodes lately that began after an end.
+    #[n(14)]
+    #[cbor(skip_if = "Counts::is_empty")]
+    pub refires: Counts,
+    /// The highest level of the latest episode.
+    #[n(15)]
+    #[cbor(default)]
+    pub level: EscalationLevel,
+    /// The risk of the latest episode's incident; none in a row of fold 2.
+    #[n(16)]
+    pub risk: Option<Risk>,
+    /// Triage was asked for because the latest episode escalated.
+    #[n(17)]
+    #[cbor(default)]
+    pub escalated: bool,
+    /// The latest episode ended because nothing was heard of it, and nothing was since.
+    #[n(18)]
+    #[cbor(default)]
+    pub expired: bool,
+    /// Lane time of the last report in an episode; none of a sender whose silence says nothing.
+    #[n(19)]
+    pub last_seen: Option<Time>,
+    /// Seconds between the last two reports of a sender that repeats itself by the clock.
+    #[n(20)]
+    pub repeat: Option<i64>,
+    /// When to look whether it is over; never later than its silence would be too long.
+    #[n(21)]
+    pub due: Option<Time>,
+    /// Set where the problem is one environment's of an identity that has several.
+    #[n(22)]
+    pub part: Option<Part>,
+}
+
+/// The problem that keeps the list a problem stands on, and under which environment.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Part {
+    #[n(0)]
+    pub whole: Fingerprint,
+    #[n(1)]
+    pub environment: String,
 }
 
 /// A problem of the same identity in another environment.
@@ -82,95 +138,6 @@ pub struct Elsewhere {
     pub environment: String,
     #[n(1)]
     pub fingerprint: Fingerprint,
-}
-
-/// One alert as far as a problem's state is concerned.
-#[derive(Clone, Copy, Debug)]
-pub struct Sighting {
-    /// Where the alert stands.
-    pub at: Position,
-    /// The incident it opens, should it open one.
-    pub incident: IncidentId,
-    /// What the sender says of the problem.
-    pub status: Status,
-    /// When the status changed; see [`changed_at`].
-    pub changed_at: Time,
-    /// Hash of the sender's occurrence key; see [`occurrence_hash`].
-    pub occurrence: Option<u64>,
-    /// Lane time at the alert.
-    pub lane_time: Time,
-    /// For how many seconds of lane time after a status change a firing that is dated before it
-    /// is stale.
-    pub stale_seconds: i64,
-}
-
-/// What an alert did to its problem, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// An episode began.
-    Opened {
-        cause: Cause,
-        /// The firing is not later than the last status change, and no longer stale for that.
-        dated_back: bool,
-    },
-    /// It fires on.
-    Repeated,
-    /// The episode ended.
-    Resolved,
-    /// The sender ignores it until it reappears; the episode ended.
-    Suppressed,
-    /// The status change is not later than `last_change`, and opens or closes nothing.
-    Stale { last_change: Time },
-    /// This occurrence was counted before, reported another way.
-    SameOccurrence,
-    /// It was over, though nothing was open.
-    NothingToClose,
-}
-
-/// A problem's latest episode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Latest {
-    /// Its number, from 1; 0 while nothing ever fired.
-    pub episode: u32,
-    pub occurrences: u64,
-    /// The incident it opened, and where.
-    pub incident: Option<(IncidentId, Position)>,
-}
-
-impl Change {
-    /// Whether the problem is open after it, where that is another answer than before.
-    pub const fn is_open_after(self) -> Option<bool> {
-        match self {
-            Self::Opened { .. } => Some(true),
-            Self::Resolved | Self::Suppressed => Some(false),
-            Self::Repeated | Self::Stale { .. } | Self::SameOccurrence | Self::NothingToClose => {
-                None
-            }
-        }
-    }
-
-    /// The word for it on the alert.
-    pub const fn effect(self) -> Effect {
-        match self {
-            Self::Opened { .. } => Effect::Opened,
-            Self::Repeated => Effect::Repeated,
-            Self::Resolved => Effect::Resolved,
-            Self::Suppressed => Effect::Suppressed,
-            Self::Stale { .. } => Effect::Stale,
-            Self::SameOccurrence => Effect::SameOccurrence,
-            Self::NothingToClose => Effect::NothingToClose,
-        }
-    }
-}
-
-/// When a status changed: the sender's word, unless it is absent or lies ahead of the receipt.
-pub fn changed_at(stated: Option<Time>, received_at: Time) -> Time {
-    stated.filter(|at| *at <= received_at.plus_seconds(AHEAD_SECONDS)).unwrap_or(received_at)
-}
-
-/// The form in which an occurrence key is remembered.
-pub fn occurrence_hash(key: &str) -> u64 {
-    id::hash(&[b"occurrence", key.as_bytes()]).as_u64_pair().0
 }
 
 impl Problem {
@@ -185,28 +152,94 @@ impl Problem {
             episode: self.episodes,
             occurrences: self.occurrences,
             incident: self.incident.zip(self.opening),
+            risk: self.risk,
         }
     }
 
     /// Applies the next alert to `problem`; none is a problem never heard of.
-    pub fn apply(problem: &mut Option<Self>, seen: &Sighting) -> (Change, Latest) {
-        let (state, change) = match problem {
+    pub fn apply(problem: &mut Option<Self>, seen: &Sighting<'_>) -> Turned {
+        match problem {
             Some(known) if known.is_heard_of() => {
+                let resumed = known.expired && seen.changed_at <= known.last_change;
                 let change = known.turn(seen);
-                (known, change)
+                known.account(seen, change, resumed)
             }
             before => {
                 let elsewhere = before.take().and_then(|list| list.elsewhere);
                 let first = before.insert(Self { elsewhere, ..Self::unheard_of(seen) });
                 let change = first.turn_to(seen, Cause::New, false);
-                (first, change)
+                first.account(seen, change, false)
             }
+        }
+    }
+
+    /// Counts what an alert changed, and what follows from the counts.
+    ///
+    /// `resumed`: the sender dates it before an end that was only an end because nothing was heard.
+    fn account(&mut self, seen: &Sighting<'_>, change: Change, resumed: bool) -> Turned {
+        let now = seen.lane_time;
+        let (mut lately, mut raise) = (None, None);
+        match change {
+            Change::Opened { cause, .. } => {
+                self.lately.push(now);
+                self.changes.push(now);
+                if cause == Cause::Regression {
+                    self.refires.push(now);
+                }
+                let counted = self.frequency(seen);
+                self.level = counted.level;
+                self.risk = Some(raised(seen.risk, self.level));
+                self.escalated = false;
+                lately = Some(counted);
+            }
+            Change::Repeated => {
+                self.lately.push(now);
+                let mut counted = self.frequency(seen);
+                // Within an episode it only rises.
+                counted.level = counted.level.max(self.level);
+                raise = self.raise(seen, counted.level);
+                lately = Some(counted);
+            }
+            Change::Resolved | Change::Suppressed => self.changes.push(now),
+            Change::Stale { .. } | Change::SameOccurrence | Change::NothingToClose => {}
+        }
+        let goes_on = match change {
+            Change::Repeated | Change::SameOccurrence => true,
+            Change::Opened { .. } => resumed,
+            Change::Resolved
+            | Change::Suppressed
+            | Change::Stale { .. }
+            | Change::NothingToClose => false,
         };
-        (change, state.latest())
+        let gap = if goes_on { self.gap(seen) } else { None };
+        if seen.status == Status::Firing && self.is_open() {
+            self.heard(seen);
+        }
+        let window = u32::try_from(seen.terms.flapping.window_seconds / 60).unwrap_or(u32::MAX);
+        let flapping = self.changes.within(window, now) >= u64::from(seen.terms.flapping.changes);
+        Turned { change, latest: self.latest(), frequency: lately, flapping, raise, goes_on, gap }
+    }
+
+    fn frequency(&self, seen: &Sighting<'_>) -> Frequency {
+        frequency(seen.terms.escalation, &self.lately, &self.refires, seen.lane_time)
+    }
+
+    /// Raises the incident to `level`. Told is what raises its risk or asks for somebody; that it
+    /// repeats at all says the repeat.
+    fn raise(&mut self, seen: &Sighting<'_>, level: EscalationLevel) -> Option<Raise> {
+        let before = std::mem::replace(&mut self.level, level);
+        if level <= before || level < EscalationLevel::Escalate {
+            return None;
+        }
+        let risk_before = self.risk.unwrap_or(seen.risk);
+        let risk = raised(risk_before, level);
+        self.risk = Some(risk);
+        let first = !std::mem::replace(&mut self.escalated, true);
+        Some(Raise { before, risk_before, risk, first })
     }
 
     /// Applies the next alert.
-    fn turn(&mut self, seen: &Sighting) -> Change {
+    fn turn(&mut self, seen: &Sighting<'_>) -> Change {
         self.fold = FOLD_VERSION;
         let firing = seen.status == Status::Firing;
         if firing {
@@ -224,7 +257,8 @@ impl Problem {
             return Change::Repeated;
         }
         let dated_back = seen.changed_at <= self.last_change;
-        if dated_back && !(firing && self.copies_are_over(seen)) {
+        // An end that nobody told is overtaken by every report.
+        if dated_back && !(firing && (self.expired || self.copies_are_over(seen))) {
             return Change::Stale { last_change: self.last_change };
         }
         let cause = match (self.episodes, self.status) {
@@ -232,6 +266,7 @@ impl Problem {
             (_, Status::Suppressed) => Cause::Reappearance,
             (_, Status::Firing | Status::Resolved) => Cause::Regression,
         };
+        let dated_back = dated_back && !self.expired;
         self.turn_to(seen, cause, dated_back)
     }
 
@@ -239,14 +274,14 @@ impl Problem {
     ///
     /// A sender that lost sight of a problem and then found it again goes on under the first start
     /// time: taken for a copy for ever, that outage would be told to nobody.
-    fn copies_are_over(&mut self, seen: &Sighting) -> bool {
+    fn copies_are_over(&mut self, seen: &Sighting<'_>) -> bool {
         let since = *self.changed_lane.get_or_insert(seen.lane_time);
-        seen.lane_time > since.plus_seconds(seen.stale_seconds)
+        seen.lane_time > since.plus_seconds(seen.terms.stale_seconds)
     }
 
     /// Notes the occurrence a firing alert reports; true when it was counted already, reported
     /// another way (R4).
-    fn counted_before(&mut self, seen: &Sighting) -> bool {
+    fn counted_before(&mut self, seen: &Sighting<'_>) -> bool {
         let Some(key) = seen.occurrence else {
             // Of a sender that names occurrences, an alert without one tells of the problem only.
             return self.is_open() && !self.recent.is_empty();
@@ -261,22 +296,10 @@ impl Problem {
     }
 
     /// The state just before the first alert, which is then a change of status whatever it says.
-    fn unheard_of(seen: &Sighting) -> Self {
+    fn unheard_of(seen: &Sighting<'_>) -> Self {
         let firing = seen.status == Status::Firing;
-        let mut state = Self {
-            fold: FOLD_VERSION,
-            status: Status::Resolved,
-            last_change: seen.changed_at,
-            episodes: 0,
-            opening: None,
-            incident: None,
-            occurrences: 0,
-            total: u64::from(firing),
-            recent: Vec::new(),
-            announced: false,
-            changed_lane: None,
-            elsewhere: None,
-        };
+        let mut state =
+            Self { last_change: seen.changed_at, total: u64::from(firing), ..Self::only_a_list() };
         if let Some(key) = seen.occurrence.filter(|_| firing) {
             state.remember(key);
         }
@@ -284,9 +307,10 @@ impl Problem {
     }
 
     /// Changes the status.
-    fn turn_to(&mut self, seen: &Sighting, cause: Cause, dated_back: bool) -> Change {
+    fn turn_to(&mut self, seen: &Sighting<'_>, cause: Cause, dated_back: bool) -> Change {
         let was_open = self.is_open();
         self.status = seen.status;
+        self.expired = false;
         // Never back, or a late copy of the end before would be the end of this episode.
         self.last_change = self.last_change.max(seen.changed_at);
         self.changed_lane = Some(seen.lane_time);
@@ -336,6 +360,17 @@ impl Problem {
             announced: false,
             changed_lane: None,
             elsewhere: None,
+            lately: Counts::default(),
+            changes: Counts::default(),
+            refires: Counts::default(),
+            level: EscalationLevel::None,
+            risk: None,
+            escalated: false,
+            expired: false,
+            last_seen: None,
+            repeat: None,
+            due: None,
+            part: None,
         }
     }
 

@@ -84,6 +84,7 @@ pub(super) fn told(sequence: u64, received: Time, content: Told) -> Prepared {
             project: Some(project()),
             kind: Kind::Delivery(Box::new(PreparedDelivery {
                 provider: "alertmanager".into(),
+                provider_version: Some(1),
                 source: SourceId::new("main").unwrap(),
                 raw_sha256: [7; 32],
                 raw_length: 99,

@@ -1,31 +1,31 @@
 //! The rows a batch works on: asked for before it, changed by it, written after it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    hash::Hash,
+    collections::{BTreeMap, BTreeSet},
     num::NonZeroU16,
 };
 
 use minicbor::{Decode, Encode};
-use schemas::{CodecError, Fingerprint, IncidentId, Lane, Position, ProjectId, Time, codec};
+use schemas::{
+    CodecError, Fingerprint, IncidentId, InputPosition, Lane, Position, ProjectId, Time, codec,
+};
 use uuid::Uuid;
 
 use super::{
-    Change, Elsewhere, FOLD_VERSION, LaneState, Problem, Scope, Sighting,
+    FOLD_VERSION, LaneState, Problem, Scope,
     fold::lane_time_after,
-    incident::{Incident, incident_id},
+    incident::incident_id,
     known_fold,
-    prepare::{Content, Kind, Prepared, SeenKey},
-    problem::Latest,
+    prepare::{Content, Kind, Prepared},
 };
-use crate::rules::Rules;
+use crate::{providers, rules::Rules};
 
 /// How many days back a sender's delivery id is looked for: the longest it means anything (72 h)
 /// begins on at most this many days before the current one.
 pub const SEEN_DAYS: i32 = 3;
 
-/// Rows kept from batch to batch; once there are more, all are read anew.
-const CACHED: usize = 10_000;
+/// At most so many problems are looked at by one tick; the next goes on.
+pub const DUE_PER_TICK: usize = 1_000;
 
 /// Names a problem.
 pub type ProblemKey = (ProjectId, Fingerprint);
@@ -39,8 +39,33 @@ pub struct Missing {
     pub problems: BTreeSet<ProblemKey>,
     pub incidents: BTreeSet<IncidentKey>,
     pub seen: BTreeSet<Uuid>,
+    /// Records of which it matters whether they were given up: ended rejected or parked, and were
+    /// not redriven since.
+    pub originals: BTreeSet<InputPosition>,
+    /// The problems that come due.
+    pub due: Option<Due>,
     /// Lane days the batch falls on; their partitions must be there.
     pub days: BTreeSet<i32>,
+}
+
+impl Missing {
+    /// True when no row is asked for.
+    pub fn is_empty(&self) -> bool {
+        let Self { problems, incidents, seen, originals, due, days: _ } = self;
+        problems.is_empty()
+            && incidents.is_empty()
+            && seen.is_empty()
+            && originals.is_empty()
+            && due.is_none()
+    }
+}
+
+/// Problems that are due: the first ones in the order of due, project and fingerprint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// At or before this lane time.
+    pub until: Time,
+    pub limit: usize,
 }
 
 /// What was found of [`Missing`]; what is absent here does not exist.
@@ -50,14 +75,22 @@ pub struct Found {
     pub incidents: Vec<(IncidentKey, Vec<u8>)>,
     /// Until when each key means the same delivery; the latest where there are several.
     pub seen: Vec<(Uuid, Time)>,
+    /// Those of the originals that were given up.
+    pub given_up: Vec<InputPosition>,
+    pub due: Vec<(ProblemKey, Vec<u8>)>,
 }
 
 /// What a batch changed; each key once.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    pub problems: Vec<(ProblemKey, Vec<u8>)>,
+    /// With when the problem is due.
+    pub problems: Vec<((ProblemKey, Vec<u8>), Option<Time>)>,
     pub incidents: Vec<(IncidentKey, Vec<u8>)>,
     pub seen: Vec<NewSeen>,
+    /// Records that were rejected, with the lane day.
+    pub rejected: Vec<(i32, InputPosition)>,
+    /// Records that were given up, and are no longer.
+    pub redriven: Vec<InputPosition>,
     /// What is in force in the lane, if the batch changed it; for [`LaneState::restore`].
     pub lane: Option<Vec<u8>>,
 }
@@ -70,31 +103,6 @@ pub struct NewSeen {
     pub key: Uuid,
     /// Lane time until which it means the same delivery.
     pub expires: Time,
-}
-
-/// The rows in hand.
-#[derive(Debug, Default)]
-pub(super) struct Working {
-    problems: Rows<ProblemKey, Problem>,
-    incidents: Rows<IncidentKey, Incident>,
-    seen: HashMap<Uuid, Time>,
-    /// Until when, by lane day and key.
-    seen_added: BTreeMap<(i32, Uuid), Time>,
-    pub rules_changed: bool,
-    /// A row was looked at that nobody had asked for. What was folded since is not to be written.
-    unasked: Option<&'static str>,
-}
-
-/// Rows by key; a row known not to exist is `None`.
-#[derive(Debug)]
-struct Rows<K, V> {
-    rows: HashMap<K, Row<V>>,
-}
-
-#[derive(Debug)]
-struct Row<V> {
-    value: Option<V>,
-    changed: bool,
 }
 
 /// A fold looked at a row that was not asked for: a fault in this program.
@@ -112,6 +120,10 @@ struct InForce {
     /// Text of the rules document; none is the built-in one.
     #[n(1)]
     rules: Option<String>,
+    /// The newest version of each provider that read something of the lane.
+    #[n(2)]
+    #[cbor(default)]
+    providers: BTreeMap<String, u32>,
 }
 
 impl LaneState {
@@ -119,7 +131,7 @@ impl LaneState {
     /// force in it; without, the built-in rules are.
     ///
     /// # Errors
-    /// When it was written by a later fold, or cannot be read.
+    /// When it was written by a later fold or with a later provider, or cannot be read.
     pub fn restore(
         lane: Lane,
         lanes: NonZeroU16,
@@ -128,6 +140,7 @@ impl LaneState {
     ) -> Result<Self, CodecError> {
         const WHAT: &str = "lane state";
         let mut rules = Rules::builtin().clone();
+        let mut read_by = BTreeMap::new();
         if let Some(bytes) = in_force {
             let state: InForce = codec::decode(WHAT, bytes)?;
             known_fold(WHAT, state.fold)?;
@@ -135,8 +148,10 @@ impl LaneState {
                 rules = Rules::parse(&text)
                     .map_err(|e| CodecError::Decode { what: WHAT, detail: e.to_string() })?;
             }
+            known_providers(&state.providers)?;
+            read_by = state.providers;
         }
-        Ok(Self::new(lane, lanes, lane_time, rules))
+        Ok(Self::new(lane, lanes, lane_time, rules, read_by))
     }
 
     /// What `batch` will look at and the state does not hold. Load it and hand it to
@@ -148,7 +163,15 @@ impl LaneState {
             lane_time = lane_time_after(lane_time, prepared);
             missing.days.insert(lane_time.day());
             let Content::Record(record) = &prepared.content else { continue };
+            if let Kind::Tick { .. } = record.kind {
+                let due = missing.due.get_or_insert(Due { until: lane_time, limit: 0 });
+                due.until = lane_time;
+                due.limit += DUE_PER_TICK;
+            }
             let Some(project) = &record.project else { continue };
+            if let Kind::Redrive(redrive) = &record.kind {
+                missing.originals.insert(redrive.original.input);
+            }
             if let Some((alerts, key)) = prepared.told() {
                 let own = alerts.iter().map(|a| a.identity.fingerprint);
                 let lists = alerts.iter().filter_map(|a| match a.identity.scope {
@@ -156,11 +179,12 @@ impl LaneState {
                     Scope::Own | Scope::Whole => None,
                 });
                 let keys = own.chain(lists).map(|fingerprint| (project.clone(), fingerprint));
-                missing.problems.extend(keys.filter(|key| !self.working.problems.knows(key)));
+                missing.problems.extend(keys.filter(|key| !self.working.knows_problem(key)));
                 missing.seen.extend(key.map(|key| key.key));
-            } else if let Kind::Answer(answer) = &record.kind {
-                let key = (project.clone(), incident_id(project, answer.opening));
-                if !self.working.incidents.knows(&key) {
+            }
+            if let Some(opening) = opening_of(&record.kind) {
+                let key = (project.clone(), incident_id(project, opening));
+                if !self.working.knows_incident(&key) {
                     missing.incidents.insert(key);
                 }
             }
@@ -168,20 +192,33 @@ impl LaneState {
         missing
     }
 
-    /// What `batch` will look at besides, now that [`Self::missing`] was learnt: the problems that
-    /// alerts of no environment tell of in others. To be asked for likewise.
-    pub fn listed<'a>(&self, batch: impl IntoIterator<Item = &'a Prepared>) -> Missing {
+    /// What `batch` will look at besides, now that [`Self::missing`] was learnt: problems that rows
+    /// it looks at name. To be asked for likewise, again and again until it is empty.
+    pub fn further<'a>(&self, batch: impl IntoIterator<Item = &'a Prepared>) -> Missing {
+        let working = &self.working;
         let mut missing = Missing::default();
         for prepared in batch {
             let Content::Record(record) = &prepared.content else { continue };
-            let (Some(project), Some((alerts, _))) = (&record.project, prepared.told()) else {
-                continue;
-            };
-            for alert in alerts.iter().filter(|a| a.identity.scope == Scope::Whole) {
-                let listed = self.working.elsewhere(&(project.clone(), alert.identity.fingerprint));
-                let keys = listed.iter().map(|other| (project.clone(), other.fingerprint));
-                missing.problems.extend(keys.filter(|key| !self.working.problems.knows(key)));
+            let Some(project) = &record.project else { continue };
+            let mut named = Vec::new();
+            // What alerts of no environment tell of in others.
+            for alert in prepared.told().map(|(alerts, _)| alerts).unwrap_or_default() {
+                if alert.identity.scope == Scope::Whole {
+                    let listed = working.elsewhere(&(project.clone(), alert.identity.fingerprint));
+                    named.extend(listed.iter().map(|other| other.fingerprint));
+                }
             }
+            // What an operator may end, and the list it stands on.
+            if let Kind::Command(command) = &record.kind
+                && let Some(opening) = command.opening
+                && let Some(problem) =
+                    working.problem_of(&(project.clone(), incident_id(project, opening)))
+            {
+                named.push(problem);
+                named.extend(working.list_of(&(project.clone(), problem)));
+            }
+            let keys = named.into_iter().map(|fingerprint| (project.clone(), fingerprint));
+            missing.problems.extend(keys.filter(|key| !working.knows_problem(key)));
         }
         missing
     }
@@ -191,11 +228,7 @@ impl LaneState {
     /// # Errors
     /// When a row was written by a later fold, or cannot be read.
     pub fn learn(&mut self, missing: Missing, found: Found) -> Result<(), CodecError> {
-        let working = &mut self.working;
-        working.problems.learn(missing.problems, found.problems, Problem::decode)?;
-        working.incidents.learn(missing.incidents, found.incidents, Incident::decode)?;
-        working.seen.extend(found.seen);
-        Ok(())
+        self.working.learn(missing, found)
     }
 
     /// Hands over what was changed since the last call, in the order of the keys.
@@ -203,137 +236,51 @@ impl LaneState {
     /// # Errors
     /// When a fold looked at a row that had not been asked for: nothing of this batch may be kept.
     pub fn take_changes(&mut self) -> Result<Changes, Unasked> {
-        let lane = std::mem::take(&mut self.working.rules_changed).then(|| {
-            let text = Some(self.rules().text().to_owned());
-            codec::encode(&InForce { fold: FOLD_VERSION, rules: text })
+        let lane = std::mem::take(&mut self.working.in_force_changed).then(|| {
+            codec::encode(&InForce {
+                fold: FOLD_VERSION,
+                rules: Some(self.rules().text().to_owned()),
+                providers: self.read_by().clone(),
+            })
         });
-        let working = &mut self.working;
-        if let Some(what) = working.unasked {
-            return Err(Unasked(what));
-        }
-        working.seen.clear();
-        Ok(Changes {
-            problems: working.problems.take_changes(Problem::encode),
-            incidents: working.incidents.take_changes(Incident::encode),
-            seen: std::mem::take(&mut working.seen_added)
-                .into_iter()
-                .map(|((day, key), expires)| NewSeen { day, key, expires })
-                .collect(),
-            lane,
-        })
+        Ok(Changes { lane, ..self.working.take_changes()? })
     }
 }
 
-impl Working {
-    /// The incident a problem's latest episode opened, and where.
-    pub fn incident_of(&mut self, key: &ProblemKey) -> Option<(IncidentId, Position)> {
-        if !self.problems.knows(key) {
-            self.unasked = Some("problem");
-        }
-        self.problems.rows.get(key)?.value.as_ref()?.latest().incident
-    }
-
-    /// Applies an alert to its problem and returns the latest episode after it.
-    pub fn apply(&mut self, key: ProblemKey, sighting: &Sighting) -> (Change, Latest) {
-        if !self.problems.knows(&key) {
-            self.unasked = Some("problem");
-        }
-        let row = self.problems.rows.entry(key).or_insert(Row { value: None, changed: true });
-        row.changed = true;
-        Problem::apply(&mut row.value, sighting)
-    }
-
-    /// True while a problem's episode is open.
-    pub fn is_open(&self, key: &ProblemKey) -> bool {
-        let row = self.problems.rows.get(key).and_then(|row| row.value.as_ref());
-        row.is_some_and(Problem::is_open)
-    }
-
-    /// The open problems of the same identity in other environments, as this problem lists them.
-    pub fn elsewhere(&self, key: &ProblemKey) -> &[Elsewhere] {
-        let row = self.problems.rows.get(key).and_then(|row| row.value.as_ref());
-        row.and_then(|problem| problem.elsewhere.as_deref()).unwrap_or_default()
-    }
-
-    /// Notes in a problem's list that another is open, or no longer is.
-    pub fn list(&mut self, key: ProblemKey, other: Elsewhere, open: bool) {
-        if !self.problems.knows(&key) {
-            self.unasked = Some("problem");
-        }
-        let row = self.problems.rows.entry(key).or_insert(Row { value: None, changed: true });
-        row.changed = true;
-        Problem::list(&mut row.value, other, open);
-    }
-
-    /// Puts a new incident there.
-    pub fn open_incident(&mut self, key: IncidentKey, incident: Incident) {
-        self.incidents.rows.insert(key, Row { value: Some(incident), changed: true });
-    }
-
-    /// Takes an answer; true when it is the first for its reason.
-    pub fn answer(&mut self, key: &IncidentKey, reason: &str) -> bool {
-        if !self.incidents.knows(key) {
-            self.unasked = Some("incident");
-        }
-        let Some(row) = self.incidents.rows.get_mut(key) else { return false };
-        let first = row.value.as_mut().is_some_and(|incident| incident.answer(reason));
-        row.changed |= first;
-        first
-    }
-
-    /// Until when a sender's delivery id means the same delivery, if it was applied before.
-    pub fn seen_until(&self, key: Uuid) -> Option<Time> {
-        self.seen.get(&key).copied()
-    }
-
-    /// Notes a sender's delivery id as applied.
-    pub fn note_seen(&mut self, key: SeenKey, now: Time) {
-        let expires = now.plus_seconds(key.seconds);
-        self.seen.insert(key.key, expires);
-        self.seen_added.insert((now.day(), key.key), expires);
+/// The incident a record is about, by the position that opened it.
+fn opening_of(kind: &Kind) -> Option<Position> {
+    match kind {
+        Kind::Answer(answer) => Some(answer.opening),
+        Kind::Command(command) => command.opening,
+        Kind::Delivery(_)
+        | Kind::Outcome(_)
+        | Kind::Tick { .. }
+        | Kind::Redrive(_)
+        | Kind::Rules(_)
+        | Kind::Control => None,
     }
 }
 
-impl<K, V> Default for Rows<K, V> {
-    fn default() -> Self {
-        Self { rows: HashMap::new() }
-    }
-}
-
-impl<K: Clone + Eq + Hash + Ord, V> Rows<K, V> {
-    fn knows(&self, key: &K) -> bool {
-        self.rows.contains_key(key)
-    }
-
-    fn learn(
-        &mut self,
-        asked: BTreeSet<K>,
-        found: Vec<(K, Vec<u8>)>,
-        decode: fn(&[u8]) -> Result<V, CodecError>,
-    ) -> Result<(), CodecError> {
-        for (key, bytes) in found {
-            let value = Some(decode(&bytes)?);
-            self.rows.insert(key, Row { value, changed: false });
-        }
-        for key in asked {
-            self.rows.entry(key).or_insert(Row { value: None, changed: false });
-        }
-        Ok(())
-    }
-
-    fn take_changes(&mut self, encode: fn(&V) -> Vec<u8>) -> Vec<(K, Vec<u8>)> {
-        let mut changed = Vec::new();
-        for (key, row) in &mut self.rows {
-            if std::mem::take(&mut row.changed)
-                && let Some(value) = &row.value
-            {
-                changed.push((key.clone(), encode(value)));
+/// Refuses a lane of which a later provider than this binary has read something: it would read the
+/// rest otherwise.
+fn known_providers(read_by: &BTreeMap<String, u32>) -> Result<(), CodecError> {
+    for (name, found) in read_by {
+        let known = providers::by_name(name).map(|provider| (provider.name(), provider.version()));
+        match known {
+            Some((what, known)) if known < *found => {
+                return Err(CodecError::Newer { what, found: *found, known });
+            }
+            Some(_) => {}
+            None => {
+                let detail = format!("this binary has no provider {name:?}, which read of it");
+                return Err(CodecError::Decode { what: "lane state", detail });
             }
         }
-        changed.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        if self.rows.len() > CACHED {
-            self.rows.clear();
-        }
-        changed
     }
+    Ok(())
+}
+
+/// The state of a problem, as its row holds it.
+pub(super) fn problem_row(problem: &Problem) -> (Vec<u8>, Option<Time>) {
+    (problem.encode(), problem.due)
 }

@@ -313,7 +313,11 @@ fn lane_time_is_the_tick_or_the_earlier_of_received_and_stored_and_never_runs_ba
         state.fold(record, &mut Default::default());
         state.lane_time()
     };
-    let command = || Body::Redrive(Redrive { original: at(1).whole(), operator: "o".into() });
+    let command = || {
+        let (verb, opening, arguments) = ("note".into(), None, "{}".into());
+        let (operator, auth_method) = ("o".into(), "key".into());
+        Body::Command(Box::new(Command { operator, auth_method, verb, opening, arguments }))
+    };
     let tick = |n| Body::Tick(Tick { now: second(n) });
     assert_eq!(at_time(5, 7, command()), second(5));
     assert_eq!(at_time(900, 8, command()), second(8));
@@ -383,19 +387,24 @@ fn the_other_kinds_of_record_have_outcomes_of_their_own() {
         day: "20260101".into(),
         number: 1,
     };
-    let redrive = Redrive { original: at(1).whole(), operator: "o".into() };
+    let redrive = Redrive { original: at(1).whole(), operator: "o".into(), record: None };
     let mut broken = record(6, second(6), None, Body::Tick(Tick { now: second(6) }));
     broken.content = Content::Unreadable { reason: "bytes".into() };
     let shop = Some(project());
     let folded = fold(vec![
         record(1, second(1), shop.clone(), Body::Outcome(Box::new(sent))),
         record(2, second(2), shop.clone(), Body::Command(Box::new(command))),
-        record(3, second(3), shop, Body::Control(Box::new(Control::IncidentNumber(number)))),
-        record(4, second(4), None, Body::Redrive(redrive)),
+        record(
+            3,
+            second(3),
+            shop.clone(),
+            Body::Control(Box::new(Control::IncidentNumber(number))),
+        ),
+        record(4, second(4), shop, Body::Redrive(redrive)),
         record(5, second(5), None, Body::Tick(Tick { now: second(5) })),
         broken,
     ]);
-    assert_eq!(words(&folded), ["sent", "ticked"]);
+    assert_eq!(words(&folded), ["sent", "refused", "refused", "ticked"]);
     assert_eq!(
         ledger(&folded),
         [

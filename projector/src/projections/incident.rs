@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use futures_util::future::BoxFuture;
 use schemas::{
     IncidentId,
-    event::{Kind, Resolved},
+    event::{IncidentState, Kind, Resolved},
 };
 use store::{
     lane::LaneTransaction,
-    projection::incident::{IncidentChange, IncidentStatus, OpenedRow},
+    projection::incident::{IncidentChange, OpenedRow},
 };
 
 use super::{Concerned, Projection};
@@ -50,20 +50,36 @@ fn rows(events: &[Concerned]) -> (Vec<OpenedRow<'_>>, Vec<IncidentChange<'_>>) {
                 episode: o.episode,
                 risk: o.risk,
                 facts: &o.facts,
+                frequency: o.frequency,
+                flapping: o.flapping.is_some(),
                 opened_at: event.lane_time,
             }),
             Kind::Repeated(r) => {
-                changes.of(concerned, r.incident).occurrences = Some(r.occurrences)
+                let change = changes.of(concerned, r.incident);
+                change.occurrences = Some(r.occurrences);
+                change.frequency = r.frequency.or(change.frequency);
             }
-            Kind::Resolved(r) => changes.close(concerned, r, IncidentStatus::Resolved),
-            Kind::Suppressed(r) => changes.close(concerned, r, IncidentStatus::Suppressed),
+            Kind::Escalated(e) => {
+                let change = changes.of(concerned, e.incident);
+                (change.risk, change.frequency) = (Some(e.risk), Some(e.frequency));
+            }
+            Kind::Resolved(r) => changes.close(concerned, r, IncidentState::Resolved),
+            Kind::Suppressed(r) => changes.close(concerned, r, IncidentState::Suppressed),
+            Kind::Expired(e) => {
+                changes.of(concerned, e.incident).turn(IncidentState::Expired, event.lane_time);
+            }
+            Kind::Applied(a) if a.before != a.after => {
+                changes.of(concerned, a.incident).turn(a.after, event.lane_time);
+            }
             Kind::Answered(a) => {
                 // A failed answer leaves the analysis there is, or none: pending (R30).
                 if let Some(analysis) = &a.result.analysis {
                     changes.of(concerned, a.incident).analysis = Some((analysis, event.lane_time));
                 }
             }
-            Kind::Stale(_)
+            Kind::Applied(_)
+            | Kind::Refused(_)
+            | Kind::Stale(_)
             | Kind::Ticked
             | Kind::RulesChanged(_)
             | Kind::Observed(_)
@@ -91,7 +107,10 @@ impl<'a> Changes<'a> {
             project,
             incident,
             occurrences: None,
-            closed: None,
+            state: None,
+            risk: None,
+            frequency: None,
+            flapping: None,
             analysis: None,
             updated_at: event.lane_time,
         });
@@ -99,9 +118,10 @@ impl<'a> Changes<'a> {
         change
     }
 
-    fn close(&mut self, concerned: &'a Concerned, resolved: &Resolved, status: IncidentStatus) {
+    fn close(&mut self, concerned: &'a Concerned, resolved: &Resolved, state: IncidentState) {
         let change = self.of(concerned, resolved.incident);
         change.occurrences = Some(resolved.occurrences);
-        change.closed = Some((status, concerned.event.lane_time));
+        change.flapping = Some(resolved.flapping.is_some());
+        change.turn(state, concerned.event.lane_time);
     }
 }

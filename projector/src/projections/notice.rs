@@ -58,6 +58,10 @@ fn row(Concerned { project, event }: &Concerned) -> Option<NoticeRow<'_>> {
         | Kind::Answered(_)
         | Kind::Ticked
         | Kind::RulesChanged(_)
+        | Kind::Escalated(_)
+        | Kind::Expired(_)
+        | Kind::Applied(_)
+        | Kind::Refused(_)
         | Kind::Observed(_)
         | Kind::Settled(_)
         | Kind::Sent(_) => None,

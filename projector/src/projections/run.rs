@@ -1,9 +1,10 @@
-//! The triage runs: asked for when an incident opens, ended by their answer.
+//! The triage runs: asked for when an incident opens or escalates and by operators, ended by their
+//! answer.
 
 use std::collections::BTreeMap;
 
 use futures_util::future::BoxFuture;
-use schemas::{JobId, event::Kind};
+use schemas::{IncidentId, JobId, Position, event::Kind};
 use store::{
     lane::LaneTransaction,
     projection::run::{RunEnd, RunRow},
@@ -33,30 +34,16 @@ impl Projection for Run {
 
 /// Each run the batch touches, as it leaves it.
 fn rows(events: &[Concerned]) -> Vec<RunRow<'_>> {
-    let mut runs = BTreeMap::<JobId, RunRow<'_>>::new();
-    for Concerned { project, event } in events {
+    let mut runs = Runs::default();
+    for concerned @ Concerned { event, .. } in events {
         match &event.kind {
             Kind::Opened(o) => {
-                let run = JobId::triage(event.at, OPEN);
-                runs.entry(run).or_insert(RunRow {
-                    project,
-                    run,
-                    incident: o.incident,
-                    reason: OPEN,
-                    started_at: event.lane_time,
-                    end: None,
-                });
+                runs.of(concerned, JobId::triage(event.at, OPEN), o.incident, OPEN);
             }
+            Kind::Escalated(e) => runs.asked(concerned, e.opening, e.incident, e.triage.as_deref()),
+            Kind::Applied(a) => runs.asked(concerned, a.opening, a.incident, a.triage.as_deref()),
             Kind::Answered(a) => {
-                let run = runs.entry(a.job).or_insert(RunRow {
-                    project,
-                    run: a.job,
-                    incident: a.incident,
-                    reason: &a.reason,
-                    started_at: event.lane_time,
-                    end: None,
-                });
-                run.end = Some(RunEnd {
+                runs.of(concerned, a.job, a.incident, &a.reason).end = Some(RunEnd {
                     agent: a.result.analysis.as_ref().map(|x| x.analyzed_by.as_str()),
                     attempts: &a.result.attempts,
                     latency_ms: a.result.latency_ms,
@@ -69,6 +56,8 @@ fn rows(events: &[Concerned]) -> Vec<RunRow<'_>> {
             | Kind::Stale(_)
             | Kind::Ticked
             | Kind::RulesChanged(_)
+            | Kind::Expired(_)
+            | Kind::Refused(_)
             | Kind::Observed(_)
             | Kind::Settled(_)
             | Kind::Sent(_)
@@ -76,5 +65,37 @@ fn rows(events: &[Concerned]) -> Vec<RunRow<'_>> {
             | Kind::Withheld(_) => {}
         }
     }
-    runs.into_values().collect()
+    runs.0.into_values().collect()
+}
+
+/// One row for each run a batch touches.
+#[derive(Default)]
+struct Runs<'a>(BTreeMap<JobId, RunRow<'a>>);
+
+impl<'a> Runs<'a> {
+    /// The row of `run`, begun by this event unless one before did.
+    fn of(
+        &mut self,
+        Concerned { project, event }: &'a Concerned,
+        run: JobId,
+        incident: IncidentId,
+        reason: &'a str,
+    ) -> &mut RunRow<'a> {
+        let started_at = event.lane_time;
+        let row = RunRow { project, run, incident, reason, started_at, end: None };
+        self.0.entry(run).or_insert(row)
+    }
+
+    /// A run that was asked for after the opening, if one was.
+    fn asked(
+        &mut self,
+        concerned: &'a Concerned,
+        opening: Position,
+        incident: IncidentId,
+        reason: Option<&'a str>,
+    ) {
+        if let Some(reason) = reason {
+            self.of(concerned, JobId::triage(opening, reason), incident, reason);
+        }
+    }
 }

@@ -1,38 +1,14 @@
 //! `incident`: one row an incident, opened once and changed by what follows.
 
 use schemas::{
-    Facts, Fingerprint, IncidentId, Position, ProjectId, Time, alert::Risk, job::Analysis,
+    Facts, Fingerprint, IncidentId, Position, ProjectId, Time,
+    alert::Risk,
+    event::{Frequency, IncidentState},
+    job::Analysis,
 };
 
 use super::{column, json};
 use crate::{Error, lane::LaneTransaction, timestamptz};
-
-/// What the pages call an incident's state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IncidentStatus {
-    Open,
-    Resolved,
-    Suppressed,
-}
-
-impl IncidentStatus {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Open, Self::Resolved, Self::Suppressed];
-
-    /// The word in tables and pages.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Resolved => "resolved",
-            Self::Suppressed => "suppressed",
-        }
-    }
-
-    /// The status of that name.
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.word() == word)
-    }
-}
 
 /// An incident as it opens.
 #[derive(Debug)]
@@ -45,6 +21,8 @@ pub struct OpenedRow<'a> {
     pub episode: u32,
     pub risk: Risk,
     pub facts: &'a Facts,
+    pub frequency: Option<Frequency>,
+    pub flapping: bool,
     /// Lane time.
     pub opened_at: Time,
 }
@@ -55,11 +33,21 @@ pub struct IncidentChange<'a> {
     pub project: &'a ProjectId,
     pub incident: IncidentId,
     pub occurrences: Option<u64>,
-    /// The end of the episode and when, in lane time.
-    pub closed: Option<(IncidentStatus, Time)>,
+    /// Where it stands, and since when, in lane time.
+    pub state: Option<(IncidentState, Time)>,
+    pub risk: Option<Risk>,
+    pub frequency: Option<Frequency>,
+    pub flapping: Option<bool>,
     pub analysis: Option<(&'a Analysis, Time)>,
     /// Lane time of the last change.
     pub updated_at: Time,
+}
+
+impl IncidentChange<'_> {
+    /// Changes where it stands.
+    pub fn turn(&mut self, state: IncidentState, at: Time) {
+        self.state = Some((state, at));
+    }
 }
 
 impl LaneTransaction<'_> {
@@ -69,14 +57,17 @@ impl LaneTransaction<'_> {
             return Ok(());
         }
         let facts = rows.iter().map(|r| json(r.facts)).collect::<Result<Vec<_>, _>>()?;
+        let frequencies = frequencies(rows.iter().map(|r| r.frequency))?;
         sqlx::query(
             "insert into incident (generation, project, incident, fingerprint, opening, cause, \
-               episode, status, risk, facts, occurrences, opened_at, updated_at) \
+               episode, status, risk, facts, occurrences, opened_at, updated_at, \
+               escalation_level, anomaly_frequency, flapping) \
              select $1, project, incident, fingerprint, opening, cause, episode, 'open', risk, \
-               facts::jsonb, 1, opened_at, opened_at \
+               facts::jsonb, 1, opened_at, opened_at, level, frequency::jsonb, flapping \
              from unnest($2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::int[], \
-               $8::text[], $9::text[], $10::timestamptz[]) \
-             as u(project, incident, fingerprint, opening, cause, episode, risk, facts, opened_at) \
+               $8::text[], $9::text[], $10::timestamptz[], $11::text[], $12::text[], $13::bool[]) \
+             as u(project, incident, fingerprint, opening, cause, episode, risk, facts, opened_at, \
+               level, frequency, flapping) \
              on conflict do nothing",
         )
         .bind(self.generation.0)
@@ -89,6 +80,9 @@ impl LaneTransaction<'_> {
         .bind(column(rows, |r| r.risk.word()))
         .bind(facts)
         .bind(column(rows, |r| timestamptz(r.opened_at)))
+        .bind(column(rows, |r| r.frequency.unwrap_or_default().level.word()))
+        .bind(frequencies)
+        .bind(column(rows, |r| r.flapping))
         .execute(&mut *self.transaction)
         .await
         .map_err(Error::doing("insert incidents"))?;
@@ -105,41 +99,62 @@ impl LaneTransaction<'_> {
             .iter()
             .map(|r| r.analysis.map(|(analysis, _)| json(analysis)).transpose())
             .collect::<Result<Vec<_>, _>>()?;
+        let frequencies = frequencies(rows.iter().map(|r| r.frequency))?;
+        // One that is opened again has no end any more.
+        let ends = column(rows, |r| {
+            r.state.filter(|(state, _)| state.is_over()).map(|(_, at)| timestamptz(at))
+        });
         // An upsert of the rows as they will be, each found by its key: a plain join of the
         // changes with the table may read the whole generation while it has no statistics
         // (`offset 0` keeps the lateral query from becoming one).
         sqlx::query(
             "insert into incident (generation, project, incident, fingerprint, opening, cause, \
                episode, status, risk, facts, occurrences, analysis, analysed_at, opened_at, \
-               closed_at, updated_at) \
+               closed_at, updated_at, escalation_level, anomaly_frequency, flapping) \
              select i.generation, i.project, i.incident, i.fingerprint, i.opening, i.cause, \
-               i.episode, coalesce(u.status, i.status), i.risk, i.facts, \
+               i.episode, coalesce(u.status, i.status), coalesce(u.risk, i.risk), i.facts, \
                coalesce(u.occurrences, i.occurrences), coalesce(u.analysis::jsonb, i.analysis), \
                coalesce(u.analysed_at, i.analysed_at), i.opened_at, \
-               coalesce(u.closed_at, i.closed_at), u.updated_at \
+               case when u.status is null then i.closed_at else u.closed_at end, \
+               u.updated_at, coalesce(u.level, i.escalation_level), \
+               coalesce(u.frequency::jsonb, i.anomaly_frequency), coalesce(u.flapping, i.flapping) \
              from unnest($2::text[], $3::uuid[], $4::bigint[], $5::text[], $6::timestamptz[], \
-               $7::text[], $8::timestamptz[], $9::timestamptz[]) \
+               $7::text[], $8::timestamptz[], $9::timestamptz[], $10::text[], $11::text[], \
+               $12::text[], $13::bool[]) \
              as u(project, incident, occurrences, status, closed_at, analysis, analysed_at, \
-               updated_at) \
+               updated_at, risk, level, frequency, flapping) \
              cross join lateral (select * from incident i where i.generation = $1 \
                and i.project = u.project and i.incident = u.incident offset 0) i \
              on conflict (generation, project, incident) do update set \
-               status = excluded.status, occurrences = excluded.occurrences, \
+               status = excluded.status, risk = excluded.risk, \
+               occurrences = excluded.occurrences, \
                analysis = excluded.analysis, analysed_at = excluded.analysed_at, \
-               closed_at = excluded.closed_at, updated_at = excluded.updated_at",
+               closed_at = excluded.closed_at, updated_at = excluded.updated_at, \
+               escalation_level = excluded.escalation_level, \
+               anomaly_frequency = excluded.anomaly_frequency, flapping = excluded.flapping",
         )
         .bind(self.generation.0)
         .bind(column(rows, |r| r.project.as_str()))
         .bind(column(rows, |r| r.incident.0))
         .bind(column(rows, |r| r.occurrences.map(|n| n as i64)))
-        .bind(column(rows, |r| r.closed.map(|(status, _)| status.word())))
-        .bind(column(rows, |r| r.closed.map(|(_, at)| timestamptz(at))))
+        .bind(column(rows, |r| r.state.map(|(state, _)| state.word())))
+        .bind(ends)
         .bind(analyses)
         .bind(column(rows, |r| r.analysis.map(|(_, at)| timestamptz(at))))
         .bind(column(rows, |r| timestamptz(r.updated_at)))
+        .bind(column(rows, |r| r.risk.map(Risk::word)))
+        .bind(column(rows, |r| r.frequency.map(|f| f.level.word())))
+        .bind(frequencies)
+        .bind(column(rows, |r| r.flapping))
         .execute(&mut *self.transaction)
         .await
         .map_err(Error::doing("change incidents"))?;
         Ok(())
     }
+}
+
+fn frequencies(
+    rows: impl Iterator<Item = Option<Frequency>>,
+) -> Result<Vec<Option<String>>, Error> {
+    rows.map(|frequency| frequency.map(|f| json(&f)).transpose()).collect()
 }

@@ -1,11 +1,16 @@
 //! Incidents with their number and runs.
 
-use schemas::{Facts, Time, job::Analysis};
+use schemas::{
+    Facts, Time,
+    alert::Risk,
+    event::{Frequency, IncidentState},
+    job::Analysis,
+};
 use sqlx::{Row, postgres::PgRow, types::Json};
 use uuid::Uuid;
 
 use super::View;
-use crate::{Error, projection::incident::IncidentStatus, time};
+use crate::{Error, time};
 
 /// One incident.
 #[derive(Clone, Debug)]
@@ -19,10 +24,13 @@ pub struct IncidentItem {
     pub cause: String,
     pub episode: i32,
     pub status: String,
-    pub risk: String,
+    pub risk: Risk,
     /// Facts of the alert that opened it.
     pub facts: Facts,
     pub occurrences: i64,
+    /// How often its problem occurred when it last did.
+    pub frequency: Option<Frequency>,
+    pub flapping: bool,
     pub analysis: Option<Analysis>,
     pub opened_at: Time,
     pub closed_at: Option<Time>,
@@ -49,7 +57,7 @@ impl View {
     pub async fn incidents(
         &mut self,
         project: &str,
-        status: Option<IncidentStatus>,
+        status: Option<IncidentState>,
         limit: u32,
     ) -> Result<Vec<IncidentItem>, Error> {
         let rows = sqlx::query(
@@ -65,7 +73,7 @@ impl View {
         .bind(self.generation)
         .bind(project)
         .bind(&self.projects)
-        .bind(status.map(IncidentStatus::word))
+        .bind(status.map(IncidentState::word))
         .bind(i64::from(limit))
         .fetch_all(&mut *self.transaction)
         .await
@@ -137,6 +145,9 @@ fn incident_item(row: &PgRow) -> Result<IncidentItem, sqlx::Error> {
     let Json(facts) = row.try_get("facts")?;
     let day: Option<String> = row.try_get("number_day")?;
     let number: Option<i32> = row.try_get("number")?;
+    let risk: &str = row.try_get("risk")?;
+    let risk = Risk::from_word(risk)
+        .ok_or_else(|| sqlx::Error::Decode(format!("risk {risk:?} is none").into()))?;
     Ok(IncidentItem {
         incident: row.try_get("incident")?,
         project: row.try_get("project")?,
@@ -145,9 +156,11 @@ fn incident_item(row: &PgRow) -> Result<IncidentItem, sqlx::Error> {
         cause: row.try_get("cause")?,
         episode: row.try_get("episode")?,
         status: row.try_get("status")?,
-        risk: row.try_get("risk")?,
+        risk,
         facts,
         occurrences: row.try_get("occurrences")?,
+        frequency: row.try_get::<Option<Json<_>>, _>("anomaly_frequency")?.map(|Json(f)| f),
+        flapping: row.try_get("flapping")?,
         analysis: row.try_get::<Option<Json<_>>, _>("analysis")?.map(|Json(a)| a),
         opened_at: time(row.try_get("opened_at")?),
         closed_at: row.try_get::<Option<_>, _>("closed_at")?.map(time),

@@ -18,7 +18,7 @@ fn asked(n: u32, title: &str) -> NewJob {
     };
     let incident = IncidentId(Uuid::from_u128(u128::from(n)));
     let reason = "open".to_owned();
-    let payload = TriageJob { project, incident, opening: trigger(n), reason, facts };
+    let payload = TriageJob { project, incident, opening: trigger(n), reason, facts: Some(facts) };
     NewJob { queue: Queue::Triage, payload: codec::encode(&payload), ..job(n, n, "") }
 }
 

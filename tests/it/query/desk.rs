@@ -293,6 +293,8 @@ impl Sample {
             raw_length: 2048,
             channel_type: "webhook".into(),
             fingerprint_by: None,
+            frequency: None,
+            provider_version: None,
         })))
     }
 
@@ -306,6 +308,9 @@ impl Sample {
             risk: Risk::High,
             facts: self.facts(),
             rule: None,
+            frequency: None,
+            raised_by: None,
+            flapping: None,
         })))
     }
 
@@ -346,6 +351,7 @@ impl Sample {
             provider: self.provider.into(),
             source: SourceId::new("front").unwrap(),
             received_at: self.time(),
+            original: None,
         })))
     }
 }

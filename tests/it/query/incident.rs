@@ -89,12 +89,14 @@ async fn r31_r71_an_incident_from_opening_to_close() {
         opening: opening.at,
         occurrences: 2,
         facts: s.facts(),
+        flapping: None,
     };
     let repeated = Repeated {
         incident: s.incident_id(),
         fingerprint: s.key(),
         opening: opening.at,
         occurrences: 2,
+        frequency: None,
     };
     desk.apply(
         &[

@@ -1,21 +1,31 @@
 //! One alert: the problems it is applied to, and what it changed in them.
 
 use schemas::{
-    EventId, Facts, Fingerprint, IncidentId, JobId, Level, Position, ProjectId, Status,
+    EventId, Facts, Fingerprint, IncidentId, Level, Position, ProjectId, Status,
     alert::Stage,
-    event::{Cause, Effect, Kind as EventKind, Observed, Opened, Repeated, Resolved, Stale},
+    event::{
+        Cause, Effect, Escalated, Frequency, Kind as EventKind, Observed, Opened, Repeated,
+        Resolved, Stale,
+    },
     id,
     job::TriageJob,
 };
 
-use super::{LaneState, Parcel, Turn};
+use super::{LaneState, Turn, deliveries::Parcel};
 use crate::{
     effect::{Effects, Opening, TriageAsk},
     observe::{
-        Change, Elsewhere, FINGERPRINT_BY_RULE, FINGERPRINT_VERSION, Identity, Incident, Latest,
-        Scope, Sighting, changed_at, incident_id, occurrence_hash, prepare::PreparedAlert,
+        Change, Elsewhere, FINGERPRINT_BY_RULE, FINGERPRINT_VERSION, Identity, Incident,
+        ProblemKey, Scope, Sighting, changed_at, incident_id, occurrence_hash,
+        prepare::PreparedAlert,
+        problem::{Part, Problem, Raise, Silence, Terms, Turned},
     },
+    rules::Rules,
 };
+
+/// The reasons of triage calls the fold asks for by itself.
+const OPEN: &str = "open";
+const ESCALATE: &str = "escalate";
 
 /// The problem an alert is applied to.
 #[derive(Clone, Copy)]
@@ -27,23 +37,59 @@ struct Whose<'a> {
     ordinal: u64,
 }
 
-/// An alert and its problem's latest episode after it.
-struct Seen {
+/// An alert and its problem after it.
+struct Seen<'r> {
     fingerprint: Fingerprint,
-    sighting: Sighting,
-    latest: Latest,
+    sighting: Sighting<'r>,
+    turned: Turned,
     ordinal: u64,
+    rules: &'r Rules,
 }
 
-impl Seen {
-    fn over(&self, facts: &Facts, (incident, opening): (IncidentId, Position)) -> Resolved {
-        Resolved {
+/// What a problem says of an alert it was applied to.
+#[derive(Clone, Copy)]
+struct Said {
+    effect: Effect,
+    /// The incident it belongs to, and where that was opened.
+    belongs: Option<(IncidentId, Position)>,
+    frequency: Option<Frequency>,
+}
+
+impl Said {
+    const fn only(effect: Effect, belongs: Option<(IncidentId, Position)>) -> Self {
+        Self { effect, belongs, frequency: None }
+    }
+}
+
+/// How a delivery went so far.
+#[derive(Debug, Default)]
+pub(super) struct Went {
+    /// Something in it is new to its problem.
+    changed: bool,
+    /// Problems that fire on, and the seconds since they were last heard of.
+    gaps: Vec<(Fingerprint, i64)>,
+}
+
+impl Seen<'_> {
+    fn over(
+        &self,
+        project: &ProjectId,
+        facts: &Facts,
+        (incident, opening): (IncidentId, Position),
+    ) -> Box<Resolved> {
+        Box::new(Resolved {
             incident,
             fingerprint: self.fingerprint,
             opening,
-            occurrences: self.latest.occurrences,
+            occurrences: self.turned.latest.occurrences,
             facts: facts.clone(),
-        }
+            flapping: self.flapping(project),
+        })
+    }
+
+    /// The rule by which the problem is flapping.
+    fn flapping(&self, project: &ProjectId) -> Option<String> {
+        self.turned.flapping.then(|| self.rules.flapping(project).id.clone())
     }
 }
 
@@ -55,29 +101,34 @@ impl LaneState {
         parcel: &Parcel<'_>,
         at: Position,
         prepared: PreparedAlert,
+        went: &mut Went,
         effects: &mut Effects,
     ) {
         let PreparedAlert { alert, identity } = prepared;
         let Identity { fingerprint, recurrence_key, scope, by: fingerprint_by } = identity;
-        let (effect, belongs) = match alert.stage {
-            Stage::Test | Stage::Heartbeat => (Effect::RecordedOnly, None),
-            Stage::Received | Stage::Resolved => {
+        let said = match alert.stage {
+            Stage::Test | Stage::Heartbeat => Said::only(Effect::RecordedOnly, None),
+            Stage::Received | Stage::Resolved if parcel.redelivered => {
                 let key = (parcel.project.clone(), fingerprint);
-                if parcel.redelivered {
-                    (Effect::Redelivered, self.working.incident_of(&key))
-                } else {
-                    let sighting = Sighting {
-                        at,
-                        incident: incident_id(parcel.project, at),
-                        status: alert.facts.status,
-                        changed_at: changed_at(alert.status_at, turn.received_at),
-                        occurrence: alert.occurrence.as_deref().map(occurrence_hash),
-                        lane_time: self.lane_time,
-                        stale_seconds: self.rules.stale(parcel.project).seconds(),
-                    };
-                    let own = Whose { project: parcel.project, fingerprint, scope, ordinal: 0 };
-                    self.apply_everywhere(turn, own, &alert.facts, sighting, effects)
-                }
+                Said::only(Effect::Redelivered, self.working.latest_of(&key))
+            }
+            Stage::Received | Stage::Resolved => {
+                // A copy shares the document.
+                let rules = self.rules.clone();
+                let sighting = Sighting {
+                    at,
+                    incident: incident_id(parcel.project, at),
+                    status: alert.facts.status,
+                    risk: Level::risk(alert.facts.level),
+                    changed_at: changed_at(alert.status_at, turn.received_at),
+                    occurrence: alert.occurrence.as_deref().map(occurrence_hash),
+                    lane_time: self.lane_time,
+                    silence: Silence::of(&alert.facts.provider),
+                    terms: Terms::of(&rules, parcel.project),
+                };
+                let own = Whose { project: parcel.project, fingerprint, scope, ordinal: 0 };
+                let told = Telling { turn, facts: &alert.facts, sighting, rules: &rules };
+                self.apply_everywhere(own, told, went, effects)
             }
         };
         let observed = Observed {
@@ -90,44 +141,60 @@ impl LaneState {
                 Some(_) => FINGERPRINT_BY_RULE,
             },
             recurrence_key,
-            effect,
-            incident: belongs.map(|(incident, _)| incident),
-            opening: belongs.map(|(_, opening)| opening),
+            effect: said.effect,
+            incident: said.belongs.map(|(incident, _)| incident),
+            opening: said.belongs.map(|(_, opening)| opening),
             raw_sha256: parcel.raw_sha256,
             raw_length: parcel.raw_length,
             channel_type: parcel.channel_type.to_owned(),
             fingerprint_by,
+            frequency: said.frequency,
+            provider_version: parcel.provider_version,
         };
         self.tell(turn, at, EventKind::Observed(Box::new(observed)), effects);
+    }
+
+    /// Notes how often the sender repeats itself, after a delivery in which everything fires on.
+    pub(super) fn learn_repeats(&mut self, project: &ProjectId, went: Went) {
+        if went.changed || went.gaps.is_empty() {
+            return;
+        }
+        let rules = self.rules.clone();
+        for (fingerprint, seconds) in went.gaps {
+            self.working.change((project.clone(), fingerprint), |problem| {
+                if let Some(problem) = problem {
+                    problem.repeats_every(seconds, rules.expiry(project));
+                }
+            });
+        }
     }
 
     /// Applies an alert to its problem and, where it tells of all environments, to those of the
     /// same identity that are open in others.
     fn apply_everywhere(
         &mut self,
-        turn: &Turn<'_>,
         own: Whose<'_>,
-        facts: &Facts,
-        sighting: Sighting,
+        told: Telling<'_>,
+        went: &mut Went,
         effects: &mut Effects,
-    ) -> (Effect, Option<(IncidentId, Position)>) {
+    ) -> Said {
         let key = (own.project.clone(), own.fingerprint);
         let others = match own.scope {
             Scope::Whole => self.working.elsewhere(&key).to_vec(),
             Scope::Own | Scope::One { .. } => Vec::new(),
         };
-        if sighting.status == Status::Firing {
+        if told.sighting.status == Status::Firing {
             // What is open somewhere is announced by nobody again.
             if let Some(other) = others.last()
-                && sighting.occurrence.is_none()
+                && told.sighting.occurrence.is_none()
                 && !self.working.is_open(&key)
             {
-                let belongs = self.working.incident_of(&(key.0, other.fingerprint));
-                return (Effect::SameOccurrence, belongs);
+                let belongs = self.working.latest_of(&(key.0, other.fingerprint));
+                return Said::only(Effect::SameOccurrence, belongs);
             }
-            return self.apply(turn, own, facts, sighting, effects);
+            return self.apply_to(own, told, went, effects);
         }
-        let mut told = self.apply(turn, own, facts, sighting, effects);
+        let mut said = self.apply_to(own, told, went, effects);
         for (ordinal, other) in (1u64..).zip(others) {
             let whose = Whose {
                 project: own.project,
@@ -135,36 +202,55 @@ impl LaneState {
                 scope: Scope::One { whole: own.fingerprint },
                 ordinal,
             };
-            let facts = Facts { environment: Some(other.environment), ..facts.clone() };
-            let also = self.apply(turn, whose, &facts, sighting, effects);
+            let facts = Facts { environment: Some(other.environment), ..told.facts.clone() };
+            let also = self.apply_to(whose, Telling { facts: &facts, ..told }, went, effects);
             // It belongs to what it closed first; if nothing, to what it did not.
-            if !matches!(told.0, Effect::Resolved | Effect::Suppressed) {
-                told = also;
+            if !matches!(said.effect, Effect::Resolved | Effect::Suppressed) {
+                said = also;
             }
         }
-        told
+        said
     }
 
     /// Applies an alert to one problem and tells what came of it.
-    fn apply(
+    fn apply_to(
         &mut self,
-        turn: &Turn<'_>,
         whose: Whose<'_>,
-        facts: &Facts,
-        sighting: Sighting,
+        told: Telling<'_>,
+        went: &mut Went,
         effects: &mut Effects,
-    ) -> (Effect, Option<(IncidentId, Position)>) {
+    ) -> Said {
         let Whose { project, fingerprint, scope, ordinal } = whose;
-        let (change, latest) = self.working.apply((project.clone(), fingerprint), &sighting);
+        let Telling { turn, facts, sighting, rules } = told;
+        let turned = self.working.apply((project.clone(), fingerprint), &sighting);
         if let Scope::One { whole } = scope
-            && let Some(open) = change.is_open_after()
+            && let Some(open) = turned.change.is_open_after()
         {
             let environment = facts.environment.clone().unwrap_or_default();
-            let other = Elsewhere { environment, fingerprint };
-            self.working.list((project.clone(), whole), other, open);
+            self.list(project, fingerprint, Part { whole, environment }, open);
         }
-        let seen = Seen { fingerprint, sighting, latest, ordinal };
-        self.announce(turn, project, facts, change, &seen, effects)
+        went.changed |= !turned.goes_on;
+        went.gaps.extend(turned.gap.map(|seconds| (fingerprint, seconds)));
+        let seen = Seen { fingerprint, sighting, turned, ordinal, rules };
+        self.announce(turn, project, facts, &seen, effects)
+    }
+
+    /// Notes that a problem of one environment is open, or no longer is, on the list of the whole.
+    pub(super) fn list(
+        &mut self,
+        project: &ProjectId,
+        fingerprint: Fingerprint,
+        part: Part,
+        open: bool,
+    ) {
+        let other = Elsewhere { environment: part.environment.clone(), fingerprint };
+        let whole: ProblemKey = (project.clone(), part.whole);
+        self.working.change(whole, |list| Problem::list(list, other, open));
+        self.working.change((project.clone(), fingerprint), |problem| {
+            if let Some(problem) = problem {
+                problem.part = Some(part);
+            }
+        });
     }
 
     /// Tells what an alert changed, and asks for what a new incident needs.
@@ -173,42 +259,46 @@ impl LaneState {
         turn: &Turn<'_>,
         project: &ProjectId,
         facts: &Facts,
-        change: Change,
-        seen: &Seen,
+        seen: &Seen<'_>,
         effects: &mut Effects,
-    ) -> (Effect, Option<(IncidentId, Position)>) {
-        let belongs = seen.latest.incident;
+    ) -> Said {
+        let Turned { change, latest, frequency, raise, .. } = seen.turned;
+        let belongs = latest.incident;
         let fingerprint = seen.fingerprint;
         let kind = match change {
             Change::Opened { cause, dated_back } => {
-                let rule = dated_back.then(|| self.rules.stale(project).id.clone());
+                let rule = dated_back.then(|| seen.rules.stale(project).id.clone());
                 Some(self.open(project, facts, cause, rule, seen, effects))
             }
             Change::Repeated => belongs.map(|(incident, opening)| {
-                let occurrences = seen.latest.occurrences;
-                EventKind::Repeated(Repeated { incident, fingerprint, opening, occurrences })
+                let occurrences = latest.occurrences;
+                let repeated = Repeated { incident, fingerprint, opening, occurrences, frequency };
+                EventKind::Repeated(repeated)
             }),
             Change::Resolved => {
-                belongs.map(|episode| EventKind::Resolved(Box::new(seen.over(facts, episode))))
+                belongs.map(|episode| EventKind::Resolved(seen.over(project, facts, episode)))
             }
             Change::Suppressed => {
-                belongs.map(|episode| EventKind::Suppressed(Box::new(seen.over(facts, episode))))
+                belongs.map(|episode| EventKind::Suppressed(seen.over(project, facts, episode)))
             }
             Change::Stale { last_change } => {
                 let status_at = seen.sighting.changed_at;
-                let rule = Some(self.rules.stale(project).id.clone());
+                let rule = Some(seen.rules.stale(project).id.clone());
                 Some(EventKind::Stale(Stale { fingerprint, status_at, last_change, rule }))
             }
             Change::SameOccurrence | Change::NothingToClose => None,
         };
-        if let Some(kind) = kind {
+        let raised = raise.zip(belongs).zip(frequency).map(|((raise, episode), frequency)| {
+            self.escalate(project, facts, (raise, frequency), episode, seen, effects)
+        });
+        for kind in kind.into_iter().chain(raised) {
             self.tell(turn, seen.sighting.at, kind, effects);
             // One alert may tell of several problems.
             if let Some(event) = effects.events.last_mut().filter(|_| seen.ordinal > 0) {
                 event.id = EventId(id::derive(event.id.0, "elsewhere", seen.ordinal));
             }
         }
-        (change.effect(), belongs)
+        Said { effect: change.effect(), belongs, frequency }
     }
 
     /// Opens an incident: its state, its number, its triage.
@@ -218,10 +308,9 @@ impl LaneState {
         facts: &Facts,
         cause: Cause,
         rule: Option<String>,
-        seen: &Seen,
+        seen: &Seen<'_>,
         effects: &mut Effects,
     ) -> EventKind {
-        const REASON: &str = "open";
         let Sighting { at: opening, incident, .. } = seen.sighting;
         let fingerprint = seen.fingerprint;
         self.working.open_incident((project.clone(), incident), Incident::new(fingerprint));
@@ -231,25 +320,65 @@ impl LaneState {
             opening,
             opened_at: self.lane_time,
         });
-        effects.triage.push(TriageAsk {
-            id: JobId::triage(opening, REASON),
-            trigger: opening,
-            job: TriageJob {
-                project: project.clone(),
-                incident,
-                opening,
-                reason: REASON.to_owned(),
-                facts: facts.clone(),
-            },
-        });
+        let job = TriageJob {
+            project: project.clone(),
+            incident,
+            opening,
+            reason: OPEN.to_owned(),
+            facts: Some(facts.clone()),
+        };
+        effects.triage.push(TriageAsk::new(opening, job));
+        let own_risk = seen.sighting.risk;
+        let risk = seen.turned.latest.risk.unwrap_or(own_risk);
         EventKind::Opened(Box::new(Opened {
             incident,
             fingerprint,
             cause,
-            episode: seen.latest.episode,
-            risk: Level::risk(facts.level),
+            episode: seen.turned.latest.episode,
+            risk,
             facts: facts.clone(),
             rule,
+            frequency: seen.turned.frequency,
+            raised_by: (risk != own_risk).then(|| seen.rules.escalation(project).id.clone()),
+            flapping: seen.flapping(project),
         }))
     }
+
+    /// Raises an incident; the first time, analysts look at it again.
+    fn escalate(
+        &self,
+        project: &ProjectId,
+        facts: &Facts,
+        (raise, frequency): (Raise, Frequency),
+        (incident, opening): (IncidentId, Position),
+        seen: &Seen<'_>,
+        effects: &mut Effects,
+    ) -> EventKind {
+        let triage = raise.first.then(|| ESCALATE.to_owned());
+        if let Some(reason) = triage.clone() {
+            let (project, facts) = (project.clone(), Some(facts.clone()));
+            let job = TriageJob { project, incident, opening, reason, facts };
+            effects.triage.push(TriageAsk::new(seen.sighting.at, job));
+        }
+        EventKind::Escalated(Box::new(Escalated {
+            incident,
+            fingerprint: seen.fingerprint,
+            opening,
+            before: raise.before,
+            frequency,
+            risk_before: raise.risk_before,
+            risk: raise.risk,
+            rule: seen.rules.escalation(project).id.clone(),
+            triage,
+        }))
+    }
+}
+
+/// An alert as it is told to each problem it tells of.
+#[derive(Clone, Copy)]
+struct Telling<'a> {
+    turn: &'a Turn<'a>,
+    facts: &'a Facts,
+    sighting: Sighting<'a>,
+    rules: &'a Rules,
 }

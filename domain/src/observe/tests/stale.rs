@@ -4,7 +4,10 @@
 use schemas::event::{Opened, Stale};
 
 use super::*;
-use crate::observe::Problem;
+use crate::observe::{
+    Problem,
+    problem::{Silence, Terms},
+};
 
 /// How long the built-in rule holds, in seconds.
 const WINDOW: i64 = 600;
@@ -175,9 +178,11 @@ fn a_row_of_an_earlier_fold_begins_its_window_at_the_first_copy() {
             changed_at: second(50),
             occurrence: None,
             lane_time: second(lane_time),
-            stale_seconds: WINDOW,
+            risk: schemas::alert::Risk::Medium,
+            silence: Silence::Nothing,
+            terms: Terms::of(Rules::builtin(), &project()),
         };
-        Problem::apply(&mut problem, &sighting).0.effect()
+        Problem::apply(&mut problem, &sighting).change.effect()
     };
     assert_eq!(say(10_000), Effect::Stale);
     assert_eq!(say(10_000 + WINDOW), Effect::Stale);
