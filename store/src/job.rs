@@ -321,7 +321,7 @@ impl Store {
     ) -> Result<bool, Error> {
         let done = sqlx::query(
             "update job set result = $4, result_end = $5, reason = $6
-             where generation = $1 and id = $2 and claim = $3 and state = 'claimed'",
+             where generation = $1 and id = $2 and claim = $3",
         )
         .bind(job.generation.0)
         .bind(job.id.0)
@@ -340,7 +340,7 @@ impl Store {
         let done = sqlx::query(
             "update job
              set state = $4, reason = $5, settled_at = now(), claim = null, lease_until = null
-             where generation = $1 and id = $2 and claim = $3 and state = 'claimed'",
+             where generation = $1 and id = $2 and claim = $3",
         )
         .bind(job.generation.0)
         .bind(job.id.0)
@@ -359,7 +359,7 @@ impl Store {
             "update job
              set state = 'pending', reason = $5, claim = null, lease_until = null,
                  not_before = now() + make_interval(secs => $4)
-             where generation = $1 and id = $2 and claim = $3 and state = 'claimed'",
+             where generation = $1 and id = $2 and claim = $3",
         )
         .bind(job.generation.0)
         .bind(job.id.0)
