@@ -197,6 +197,13 @@ fn spawn(
             .arg(&data)
             .args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="])
             .args(["-c", &format!("port={chosen}"), "-c", "max_connections=200"])
+            // Under full load a gigabyte of log is written in half a minute, and every checkpoint
+            // makes the log longer by whole pages.
+            .args(["-c", "max_wal_size=4GB"])
+            // A batch is a message of up to some megabytes. By default glibc gives such memory
+            // back to the kernel after each, and the kernel clears it again for the next.
+            .env("MALLOC_MMAP_THRESHOLD_", "33554432")
+            .env("MALLOC_TRIM_THRESHOLD_", "67108864")
             .stdout(out)
             .stderr(err)
             .spawn()
