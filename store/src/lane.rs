@@ -12,6 +12,7 @@ use schemas::{Generation, InputPosition, Lane};
 use sqlx::{PgConnection, Postgres, Transaction};
 
 pub use rows::{Cursor, LogIdentity, Message, Parked, ProducerMark, Stream};
+pub use transaction::Account;
 
 /// The connection of one lane's owner: it holds the advisory lock and runs the transactions.
 #[derive(Debug)]

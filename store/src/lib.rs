@@ -12,6 +12,7 @@ pub mod lane;
 pub mod observe;
 pub mod projection;
 pub mod read;
+mod rows;
 pub mod worker;
 
 use std::{str::FromStr, time::Duration};

@@ -16,7 +16,10 @@ use schemas::{
     job::{AnswerResult, TriageJob},
     record::{Answer, Auth, Body, Control, Delivery, RulesDocument, Tick},
 };
-use store::{Store, lane::LaneTransaction};
+use store::{
+    Store,
+    lane::{Account, LaneTransaction},
+};
 use tests::GENERATION;
 use triage_worker::{ObserveStage, observe::Config};
 use uuid::Uuid;
@@ -201,7 +204,13 @@ async fn run(store: &Store, items: &[Item], size: usize) -> Made {
         let mut transaction: LaneTransaction<'_> = lane.begin().await.unwrap();
         stage.write(&mut transaction, &mut state, &mut out).await.unwrap();
         new.lane_time = out.lane_time;
-        transaction.advance(&old, &new).await.unwrap();
+        let account = Account {
+            in_frames: 0,
+            outcomes: &out.outcomes,
+            producers: &[],
+            messages: &[],
+        };
+        transaction.advance(&old, &new, Some(&account)).await.unwrap();
         transaction.commit().await.unwrap();
         lane.release().await;
         made.events.append(&mut out.events);

@@ -35,6 +35,15 @@ impl Store {
             .options([
                 ("idle_session_timeout", IDLE),
                 ("idle_in_transaction_session_timeout", IDLE),
+                // Every statement of a batch finds its rows by key. Planning one costs more than
+                // running it, so each is planned once, and so that a plan made while the tables
+                // are empty is right for full ones, it may only go through indexes.
+                ("plan_cache_mode", "force_generic_plan"),
+                ("enable_seqscan", "off"),
+                // A bitmap scan never marks what it found dead, so it finds it again next time.
+                ("enable_bitmapscan", "off"),
+                ("enable_hashjoin", "off"),
+                ("enable_mergejoin", "off"),
             ])
             .application_name(&format!("bellwether {stage} {generation} {lane}"))
             .connect()

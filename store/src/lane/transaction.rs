@@ -3,63 +3,78 @@
 use std::collections::BTreeMap;
 
 use schemas::{InputPosition, Outcome};
-use uuid::Uuid;
+use sqlx::{error::BoxDynError, postgres::types::PgRecordEncoder};
 
 use super::{Cursor, LaneTransaction, Message, ProducerMark};
-use crate::Error;
+use crate::{
+    Error,
+    rows::{JsonText, Row, composites},
+};
+
+/// What became of how many records.
+struct LedgerRow {
+    outcome: &'static str,
+    records: u64,
+}
+
+impl Row for LedgerRow {
+    const TYPE: &'static str = "ledger_row";
+
+    fn put(&self, to: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
+        to.encode(self.outcome)?.encode(self.records as i64)?;
+        Ok(())
+    }
+}
+
+impl Row for ProducerMark {
+    const TYPE: &'static str = "producer_row";
+
+    fn put(&self, to: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
+        to.encode(self.producer.0)?
+            .encode(self.of_all)?
+            .encode(self.number as i64)?
+            .encode(self.total as i64)?;
+        Ok(())
+    }
+}
+
+/// A message and its place among those of its batch.
+struct UnpublishedRow<'a> {
+    ordinal: i32,
+    message: &'a Message,
+}
+
+impl Row for UnpublishedRow<'_> {
+    const TYPE: &'static str = "unpublished_row";
+
+    fn put(&self, to: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
+        let Message { stream, subject, message_id, headers, payload } = self.message;
+        let headers: BTreeMap<&str, &str> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        to.encode(self.ordinal)?
+            .encode(stream.word())?
+            .encode(subject.as_str())?
+            .encode(message_id.as_deref())?
+            .encode(JsonText(serde_json::to_string(&headers)?))?
+            .encode(payload.as_slice())?;
+        Ok(())
+    }
+}
+
+/// The loop's own account of a batch. What is empty writes nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Account<'a> {
+    /// Records of the frame headers that the batch covers; 0 for readers of events.
+    pub in_frames: u64,
+    /// What became of them (I2).
+    pub outcomes: &'a BTreeMap<Outcome, u64>,
+    /// The last frame of each producer; at most one mark for a (producer, of_all).
+    pub producers: &'a [ProducerMark],
+    /// What is to be published once the batch is committed, in this order.
+    pub messages: &'a [Message],
+}
 
 impl LaneTransaction<'_> {
-    /// Adds to the ledger: `in_frames` records of frame headers, and what became of them.
-    pub async fn add_to_ledger(
-        &mut self,
-        in_frames: u64,
-        outcomes: &BTreeMap<Outcome, u64>,
-    ) -> Result<(), Error> {
-        let (mut words, mut records) = (vec!["in_frames"], vec![in_frames as i64]);
-        for (outcome, count) in outcomes {
-            words.push(outcome.word());
-            records.push(*count as i64);
-        }
-        sqlx::query(
-            "insert into ledger as l (generation, lane, outcome, records) \
-             select $1, $2, outcome, records from unnest($3::text[], $4::bigint[]) \
-             as t (outcome, records) where records > 0 \
-             on conflict (generation, lane, outcome) \
-             do update set records = l.records + excluded.records",
-        )
-        .bind(self.generation.0)
-        .bind(i32::from(self.lane.0))
-        .bind(words)
-        .bind(records)
-        .execute(&mut *self.transaction)
-        .await
-        .map_err(Error::doing("write the ledger"))?;
-        Ok(())
-    }
-
-    /// Notes the last frame of each producer; at most one mark for a (producer, of_all).
-    pub async fn put_producers(&mut self, marks: &[ProducerMark]) -> Result<(), Error> {
-        if marks.is_empty() {
-            return Ok(());
-        }
-        sqlx::query(
-            "insert into producer (generation, lane, producer, of_all, number, total) \
-             select $1, $2, * from unnest($3::uuid[], $4::bool[], $5::bigint[], $6::bigint[]) \
-             on conflict (generation, lane, producer, of_all) \
-             do update set number = excluded.number, total = excluded.total",
-        )
-        .bind(self.generation.0)
-        .bind(i32::from(self.lane.0))
-        .bind(marks.iter().map(|m| m.producer.0).collect::<Vec<Uuid>>())
-        .bind(marks.iter().map(|m| m.of_all).collect::<Vec<bool>>())
-        .bind(marks.iter().map(|m| m.number as i64).collect::<Vec<i64>>())
-        .bind(marks.iter().map(|m| m.total as i64).collect::<Vec<i64>>())
-        .execute(&mut *self.transaction)
-        .await
-        .map_err(Error::doing("write the producers"))?;
-        Ok(())
-    }
-
     /// Gives records up, at `attempts` tries each.
     pub async fn park(
         &mut self,
@@ -101,52 +116,6 @@ impl LaneTransaction<'_> {
         Ok(())
     }
 
-    /// Replaces the messages of earlier batches, which are in the log, by those of `batch`.
-    pub async fn put_unpublished(&mut self, batch: u64, messages: &[Message]) -> Result<(), Error> {
-        sqlx::query(
-            "delete from unpublished \
-             where stage = $1 and generation = $2 and lane = $3 and batch < $4",
-        )
-        .bind(self.stage)
-        .bind(self.generation.0)
-        .bind(i32::from(self.lane.0))
-        .bind(batch as i64)
-        .execute(&mut *self.transaction)
-        .await
-        .map_err(Error::doing("forget the published messages"))?;
-        if messages.is_empty() {
-            return Ok(());
-        }
-        let headers: Vec<_> = messages
-            .iter()
-            .map(|message| {
-                let pairs = message.headers.iter().map(|(n, v)| (n.as_str(), v.as_str()));
-                sqlx::types::Json(pairs.collect::<BTreeMap<&str, &str>>())
-            })
-            .collect();
-        sqlx::query(
-            "insert into unpublished \
-             (stage, generation, lane, batch, ordinal, stream, subject, message_id, headers, \
-              payload) \
-             select $1, $2, $3, $4, (n - 1)::int, stream, subject, message_id, headers, payload \
-             from unnest($5::text[], $6::text[], $7::text[], $8::jsonb[], $9::bytea[]) \
-             with ordinality as m (stream, subject, message_id, headers, payload, n)",
-        )
-        .bind(self.stage)
-        .bind(self.generation.0)
-        .bind(i32::from(self.lane.0))
-        .bind(batch as i64)
-        .bind(messages.iter().map(|m| m.stream.word()).collect::<Vec<&str>>())
-        .bind(messages.iter().map(|m| m.subject.as_str()).collect::<Vec<&str>>())
-        .bind(messages.iter().map(|m| m.message_id.as_deref()).collect::<Vec<Option<&str>>>())
-        .bind(headers)
-        .bind(messages.iter().map(|m| m.payload.as_slice()).collect::<Vec<&[u8]>>())
-        .execute(&mut *self.transaction)
-        .await
-        .map_err(Error::doing("keep the messages of a batch"))?;
-        Ok(())
-    }
-
     /// Keeps the one blob that notify and other folds have a lane.
     pub async fn put_lane_state(&mut self, state: &[u8]) -> Result<(), Error> {
         sqlx::query(
@@ -174,43 +143,92 @@ impl LaneTransaction<'_> {
         Ok(())
     }
 
-    /// I3: moves the cursor from `old` to `new`, whose `attempts` count from 0 again.
+    /// I3: moves the cursor from `old` to `new`, whose `attempts` count from 0 again, and writes
+    /// the loop's own account of the batch with it: one statement, because a batch of one alert
+    /// pays for each of them as much as a batch of a thousand. The messages of the batch before,
+    /// which are in the log, are forgotten. A stage that counts no records and writes no messages
+    /// has no account to give.
     ///
     /// # Errors
     /// [`Error::NotOwner`] when the row is not at `old` any more: somebody else has the lane, and
     /// this transaction must not be committed.
-    pub async fn advance(&mut self, old: &Cursor, new: &Cursor) -> Result<(), Error> {
-        let moved = sqlx::query(
-            "update cursor set inc = $8, seq = $9, rec = $10, through_inc = $11, \
+    pub async fn advance(
+        &mut self,
+        old: &Cursor,
+        new: &Cursor,
+        account: Option<&Account<'_>>,
+    ) -> Result<(), Error> {
+        const MOVE: &str = "update cursor set inc = $8, seq = $9, rec = $10, through_inc = $11, \
              through_seq = $12, through_rec = $13, batch = $14, marks = $15, lane_time = $16, \
              frames_out = $17, records_out = $18, fold_version = $19, attempts = 0, \
              moved_at = now() \
              where stage = $1 and generation = $2 and lane = $3 \
-             and inc = $4 and seq = $5 and rec = $6 and batch = $7",
-        )
-        .bind(self.stage)
-        .bind(self.generation.0)
-        .bind(i32::from(self.lane.0))
-        .bind(old.at.incarnation)
-        .bind(old.at.sequence as i64)
-        .bind(old.at.record as i32)
-        .bind(old.batch as i64)
-        .bind(new.at.incarnation)
-        .bind(new.at.sequence as i64)
-        .bind(new.at.record as i32)
-        .bind(new.through.incarnation)
-        .bind(new.through.sequence as i64)
-        .bind(new.through.record as i32)
-        .bind(new.batch as i64)
-        .bind(&new.marks)
-        .bind(new.lane_time.micros())
-        .bind(new.frames_out as i64)
-        .bind(new.records_out as i64)
-        .bind(new.fold_version as i32)
-        .execute(&mut *self.transaction)
-        .await
-        .map_err(Error::doing("move the cursor"))?
-        .rows_affected();
+             and inc = $4 and seq = $5 and rec = $6 and batch = $7";
+        const MOVE_WITH_ACCOUNT: &str = "with counted as ( \
+                 insert into ledger as l (generation, lane, outcome, records) \
+                 select $2, $3, u.* from unnest($20::ledger_row[]) as u \
+                 on conflict (generation, lane, outcome) \
+                 do update set records = l.records + excluded.records \
+             ), marked as ( \
+                 insert into producer (generation, lane, producer, of_all, number, total) \
+                 select $2, $3, u.* from unnest($21::producer_row[]) as u \
+                 on conflict (generation, lane, producer, of_all) \
+                 do update set number = excluded.number, total = excluded.total \
+             ), published as ( \
+                 delete from unpublished \
+                 where stage = $1 and generation = $2 and lane = $3 and batch = $7 \
+             ), kept as ( \
+                 insert into unpublished (stage, generation, lane, batch, ordinal, stream, \
+                   subject, message_id, headers, payload) \
+                 select $1, $2, $3, $14, u.* from unnest($22::unpublished_row[]) as u \
+             ) update cursor set inc = $8, seq = $9, rec = $10, through_inc = $11, \
+             through_seq = $12, through_rec = $13, batch = $14, marks = $15, lane_time = $16, \
+             frames_out = $17, records_out = $18, fold_version = $19, attempts = 0, \
+             moved_at = now() \
+             where stage = $1 and generation = $2 and lane = $3 \
+             and inc = $4 and seq = $5 and rec = $6 and batch = $7";
+        let mut query = sqlx::query(if account.is_some() { MOVE_WITH_ACCOUNT } else { MOVE })
+            .bind(self.stage)
+            .bind(self.generation.0)
+            .bind(i32::from(self.lane.0))
+            .bind(old.at.incarnation)
+            .bind(old.at.sequence as i64)
+            .bind(old.at.record as i32)
+            .bind(old.batch as i64)
+            .bind(new.at.incarnation)
+            .bind(new.at.sequence as i64)
+            .bind(new.at.record as i32)
+            .bind(new.through.incarnation)
+            .bind(new.through.sequence as i64)
+            .bind(new.through.record as i32)
+            .bind(new.batch as i64)
+            .bind(&new.marks)
+            .bind(new.lane_time.micros())
+            .bind(new.frames_out as i64)
+            .bind(new.records_out as i64)
+            .bind(new.fold_version as i32);
+        if let Some(Account { in_frames, outcomes, producers, messages }) = account {
+            let counts = outcomes.iter().map(|(outcome, records)| (outcome.word(), *records));
+            let counts: Vec<LedgerRow> = [("in_frames", *in_frames)]
+                .into_iter()
+                .chain(counts)
+                .filter(|(_, records)| *records > 0)
+                .map(|(outcome, records)| LedgerRow { outcome, records })
+                .collect();
+            let messages: Vec<UnpublishedRow<'_>> = (0..)
+                .zip(messages.iter())
+                .map(|(ordinal, message)| UnpublishedRow { ordinal, message })
+                .collect();
+            query = query
+                .bind(composites(&counts))
+                .bind(composites(*producers))
+                .bind(composites(&messages));
+        }
+        let moved = query
+            .execute(&mut *self.transaction)
+            .await
+            .map_err(Error::doing("move the cursor"))?
+            .rows_affected();
         if moved == 1 {
             return Ok(());
         }

@@ -2,8 +2,14 @@
 
 use schemas::{ProjectId, Time, alert::SourceRefs};
 
-use super::column;
-use crate::{Error, lane::LaneTransaction, timestamptz};
+use sqlx::{error::BoxDynError, postgres::types::PgRecordEncoder};
+
+use crate::{
+    Error,
+    lane::LaneTransaction,
+    rows::{Row, composites},
+    timestamptz,
+};
 
 /// What is counted of events, wherever they are counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +54,26 @@ pub struct CoverageRow<'a> {
     pub latest_real_received_at: Option<Time>,
 }
 
+impl Row for CoverageRow<'_> {
+    const TYPE: &'static str = "coverage_row";
+
+    fn put(&self, to: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
+        to.encode(self.project.as_str())?
+            .encode(self.provider)?
+            .encode(self.counters.total)?
+            .encode(self.counters.duplicates)?
+            .encode(self.counters.redacted)?
+            .encode(self.counters.refs())?
+            .encode(self.counters.without_refs)?
+            .encode(self.counters.sentry_refs)?
+            .encode(self.counters.signoz_refs)?
+            .encode(self.counters.alert_refs)?
+            .encode(timestamptz(self.latest_received_at))?
+            .encode(self.latest_real_received_at.map(timestamptz))?;
+        Ok(())
+    }
+}
+
 impl LaneTransaction<'_> {
     /// Adds to the counters, each provider of a project at most once a call. Exact, because the
     /// cursor moves in the same transaction.
@@ -59,9 +85,7 @@ impl LaneTransaction<'_> {
             "insert into coverage as c (generation, project, provider, total, duplicate_total, \
                redacted_total, source_ref_total, missing_source_refs_total, sentry_ref_total, \
                signoz_ref_total, alert_ref_total, latest_received_at, latest_real_received_at) \
-             select $1, u.* from unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], \
-               $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], \
-               $11::bigint[], $12::timestamptz[], $13::timestamptz[]) as u \
+             select $1, u.* from unnest($2::coverage_row[]) as u \
              on conflict (generation, project, provider) do update set \
                total = c.total + excluded.total, \
                duplicate_total = c.duplicate_total + excluded.duplicate_total, \
@@ -77,18 +101,7 @@ impl LaneTransaction<'_> {
                  greatest(c.latest_real_received_at, excluded.latest_real_received_at)",
         )
         .bind(self.generation.0)
-        .bind(column(rows, |r| r.project.as_str()))
-        .bind(column(rows, |r| r.provider))
-        .bind(column(rows, |r| r.counters.total))
-        .bind(column(rows, |r| r.counters.duplicates))
-        .bind(column(rows, |r| r.counters.redacted))
-        .bind(column(rows, |r| r.counters.refs()))
-        .bind(column(rows, |r| r.counters.without_refs))
-        .bind(column(rows, |r| r.counters.sentry_refs))
-        .bind(column(rows, |r| r.counters.signoz_refs))
-        .bind(column(rows, |r| r.counters.alert_refs))
-        .bind(column(rows, |r| timestamptz(r.latest_received_at)))
-        .bind(column(rows, |r| r.latest_real_received_at.map(timestamptz)))
+        .bind(composites(rows))
         .execute(&mut *self.transaction)
         .await
         .map_err(Error::doing("add to coverage"))?;

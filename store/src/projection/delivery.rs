@@ -2,8 +2,15 @@
 
 use schemas::{InputPosition, Outcome, ProjectId, RecordId, SourceId, Time};
 
-use super::{column, text};
-use crate::{Error, lane::LaneTransaction, timestamptz};
+use sqlx::{error::BoxDynError, postgres::types::PgRecordEncoder};
+
+use super::text;
+use crate::{
+    Error,
+    lane::LaneTransaction,
+    rows::{Row, composites},
+    timestamptz,
+};
 
 /// What became of one delivery.
 #[derive(Debug)]
@@ -21,6 +28,26 @@ pub struct DeliveryRow<'a> {
     pub received_at: Time,
 }
 
+impl Row for DeliveryRow<'_> {
+    const TYPE: &'static str = "delivery_row";
+
+    fn put(&self, to: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
+        to.encode(self.day)?
+            .encode(self.record.0)?
+            .encode(self.at.incarnation)?
+            .encode(self.at.sequence as i64)?
+            .encode(self.at.record as i32)?
+            .encode(self.project.as_str())?
+            .encode(self.source.as_str())?
+            .encode(self.provider)?
+            .encode(self.outcome.word())?
+            .encode(self.reason.map(text))?
+            .encode(self.alerts as i32)?
+            .encode(timestamptz(self.received_at))?;
+        Ok(())
+    }
+}
+
 impl LaneTransaction<'_> {
     /// Adds outcomes of deliveries; the partitions of their days must be open.
     pub async fn insert_deliveries(&mut self, rows: &[DeliveryRow<'_>]) -> Result<(), Error> {
@@ -30,24 +57,11 @@ impl LaneTransaction<'_> {
         sqlx::query(
             "insert into delivery (generation, day, record, inc, seq, rec, project, source, \
                provider, outcome, reason, alerts, received_at) \
-             select $1, u.* from unnest($2::int[], $3::uuid[], $4::bigint[], $5::bigint[], \
-               $6::int[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], \
-               $12::int[], $13::timestamptz[]) as u \
+             select $1, u.* from unnest($2::delivery_row[]) as u \
              on conflict do nothing",
         )
         .bind(self.generation.0)
-        .bind(column(rows, |r| r.day))
-        .bind(column(rows, |r| r.record.0))
-        .bind(column(rows, |r| r.at.incarnation))
-        .bind(column(rows, |r| r.at.sequence as i64))
-        .bind(column(rows, |r| r.at.record as i32))
-        .bind(column(rows, |r| r.project.as_str()))
-        .bind(column(rows, |r| r.source.as_str()))
-        .bind(column(rows, |r| r.provider))
-        .bind(column(rows, |r| r.outcome.word()))
-        .bind(column(rows, |r| r.reason.map(text)))
-        .bind(column(rows, |r| r.alerts as i32))
-        .bind(column(rows, |r| timestamptz(r.received_at)))
+        .bind(composites(rows))
         .execute(&mut *self.transaction)
         .await
         .map_err(Error::doing("insert delivery outcomes"))?;

@@ -4,10 +4,15 @@ use schemas::{
     EventId, Fingerprint, IncidentId, Position, ProjectId, RecordId, SourceId, Time,
     alert::{Facts, LogCorrelation, SourceRefs},
 };
-use sqlx::types::Uuid;
+use sqlx::{error::BoxDynError, postgres::types::PgRecordEncoder};
 
-use super::{column, indexed, json, stated, text};
-use crate::{Error, lane::LaneTransaction, timestamptz};
+use super::{indexed, json, stated, text};
+use crate::{
+    Error,
+    lane::LaneTransaction,
+    rows::{JsonText, Row, composites},
+    timestamptz,
+};
 
 /// One alert with its evidence.
 #[derive(Debug)]
@@ -49,15 +54,59 @@ pub struct DossierRow<'a> {
     pub received_at: Time,
 }
 
+impl Row for DossierRow<'_> {
+    const TYPE: &'static str = "dossier_row";
+
+    fn put(&self, to: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
+        to.encode(self.day)?
+            .encode(self.at.input.incarnation)?
+            .encode(self.at.input.sequence as i64)?
+            .encode(self.at.input.record as i32)?
+            .encode(self.at.alert.map_or(-1, |index| index as i32))?
+            .encode(self.event.0)?
+            .encode(self.record.0)?
+            .encode(self.project.as_str())?
+            .encode(self.source.as_str())?
+            .encode(self.channel_type)?
+            .encode(self.provider)?
+            .encode(self.stage)?
+            .encode(indexed(self.provider_event_id))?
+            .encode(text(self.title))?
+            .encode(text(self.content_preview))?
+            .encode(text(self.content_redacted))?
+            .encode(self.has_redacted_content)?
+            .encode(self.redaction_version)?
+            .encode(self.source_url.map(text))?
+            .encode(&self.content_sha256[..])?
+            .encode(self.content_length as i64)?
+            .encode(JsonText(json(self.refs)?))?
+            .encode(self.refs.count() as i32)?
+            .encode(self.refs.sentry.len() as i32)?
+            .encode(self.refs.signoz.len() as i32)?
+            .encode(self.refs.alert.len() as i32)?
+            .encode(JsonText(json(self.correlation)?))?
+            .encode(JsonText(json(self.facts)?))?
+            .encode(self.alertname.map(text))?
+            .encode(self.severity.map(text))?
+            .encode(self.namespace.map(text))?
+            .encode(self.target_resource.map(text))?
+            .encode(self.fingerprint.0)?
+            .encode(self.recurrence_key.0)?
+            .encode(self.effect)?
+            .encode(self.is_duplicate)?
+            .encode(self.incident.map(|incident| incident.0))?
+            .encode(self.provider_ts.map(stated))?
+            .encode(timestamptz(self.received_at))?;
+        Ok(())
+    }
+}
+
 impl LaneTransaction<'_> {
     /// Adds dossier rows; the partitions of their days must be open.
     pub async fn insert_dossier(&mut self, rows: &[DossierRow<'_>]) -> Result<(), Error> {
         if rows.is_empty() {
             return Ok(());
         }
-        let jsons = |value: fn(&DossierRow<'_>) -> Result<String, Error>| {
-            rows.iter().map(value).collect::<Result<Vec<_>, _>>()
-        };
         sqlx::query(
             "insert into dossier (generation, day, inc, seq, rec, idx, event_id, record, project, \
                source, channel_type, provider, stage, provider_event_id, title, content_preview, \
@@ -66,65 +115,10 @@ impl LaneTransaction<'_> {
                signoz_ref_count, alert_ref_count, log_correlation, facts, alertname, severity, \
                namespace, target_resource, fingerprint, recurrence_key, effect, is_duplicate, \
                incident, provider_ts, received_at) \
-             select $1, day, inc, seq, rec, idx, event_id, record, project, source, channel_type, \
-               provider, stage, provider_event_id, title, content_preview, content_redacted, \
-               redacted, redaction, url, sha, length, refs::jsonb, ref_count, sentry, signoz, \
-               alert, correlation::jsonb, facts::jsonb, alertname, severity, namespace, target, \
-               fingerprint, recurrence, effect, duplicate, incident, provider_ts, received_at \
-             from unnest($2::int[], $3::bigint[], $4::bigint[], $5::int[], $6::int[], $7::uuid[], \
-               $8::uuid[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], \
-               $14::text[], $15::text[], $16::text[], $17::text[], $18::bool[], $19::text[], \
-               $20::text[], $21::bytea[], $22::bigint[], $23::text[], $24::int[], $25::int[], \
-               $26::int[], $27::int[], $28::text[], $29::text[], $30::text[], $31::text[], \
-               $32::text[], $33::text[], $34::uuid[], $35::uuid[], $36::text[], $37::bool[], \
-               $38::uuid[], $39::timestamptz[], $40::timestamptz[]) \
-             as u(day, inc, seq, rec, idx, event_id, record, project, source, channel_type, \
-               provider, stage, provider_event_id, title, content_preview, content_redacted, \
-               redacted, redaction, url, sha, length, refs, ref_count, sentry, signoz, alert, \
-               correlation, facts, alertname, severity, namespace, target, fingerprint, \
-               recurrence, effect, duplicate, incident, provider_ts, received_at) \
-             on conflict do nothing",
+             select $1, u.* from unnest($2::dossier_row[]) as u",
         )
         .bind(self.generation.0)
-        .bind(column(rows, |r| r.day))
-        .bind(column(rows, |r| r.at.input.incarnation))
-        .bind(column(rows, |r| r.at.input.sequence as i64))
-        .bind(column(rows, |r| r.at.input.record as i32))
-        .bind(column(rows, |r| r.at.alert.map_or(-1, |index| index as i32)))
-        .bind(column(rows, |r| r.event.0))
-        .bind(column(rows, |r| r.record.0))
-        .bind(column(rows, |r| r.project.as_str()))
-        .bind(column(rows, |r| r.source.as_str()))
-        .bind(column(rows, |r| r.channel_type))
-        .bind(column(rows, |r| r.provider))
-        .bind(column(rows, |r| r.stage))
-        .bind(column(rows, |r| indexed(r.provider_event_id)))
-        .bind(column(rows, |r| text(r.title)))
-        .bind(column(rows, |r| text(r.content_preview)))
-        .bind(column(rows, |r| text(r.content_redacted)))
-        .bind(column(rows, |r| r.has_redacted_content))
-        .bind(column(rows, |r| r.redaction_version))
-        .bind(column(rows, |r| r.source_url.map(text)))
-        .bind(column(rows, |r| &r.content_sha256[..]))
-        .bind(column(rows, |r| r.content_length as i64))
-        .bind(jsons(|r| json(r.refs))?)
-        .bind(column(rows, |r| r.refs.count() as i32))
-        .bind(column(rows, |r| r.refs.sentry.len() as i32))
-        .bind(column(rows, |r| r.refs.signoz.len() as i32))
-        .bind(column(rows, |r| r.refs.alert.len() as i32))
-        .bind(jsons(|r| json(r.correlation))?)
-        .bind(jsons(|r| json(r.facts))?)
-        .bind(column(rows, |r| r.alertname.map(text)))
-        .bind(column(rows, |r| r.severity.map(text)))
-        .bind(column(rows, |r| r.namespace.map(text)))
-        .bind(column(rows, |r| r.target_resource.map(text)))
-        .bind(column(rows, |r| r.fingerprint.0))
-        .bind(column(rows, |r| r.recurrence_key.0))
-        .bind(column(rows, |r| r.effect))
-        .bind(column(rows, |r| r.is_duplicate))
-        .bind(column::<_, Option<Uuid>>(rows, |r| r.incident.map(|i| i.0)))
-        .bind(column(rows, |r| r.provider_ts.map(stated)))
-        .bind(column(rows, |r| timestamptz(r.received_at)))
+        .bind(composites(rows))
         .execute(&mut *self.transaction)
         .await
         .map_err(Error::doing("insert dossier rows"))?;

@@ -7,8 +7,15 @@ use schemas::{
     job::Analysis,
 };
 
+use sqlx::{error::BoxDynError, postgres::types::PgRecordEncoder};
+
 use super::{column, json};
-use crate::{Error, lane::LaneTransaction, timestamptz};
+use crate::{
+    Error,
+    lane::LaneTransaction,
+    rows::{JsonText, Row, composites},
+    timestamptz,
+};
 
 /// An incident as it opens.
 #[derive(Debug)]
@@ -41,6 +48,30 @@ pub struct IncidentChange<'a> {
     pub analysis: Option<(&'a Analysis, Time)>,
     /// Lane time of the last change.
     pub updated_at: Time,
+}
+
+impl Row for IncidentChange<'_> {
+    const TYPE: &'static str = "incident_change_row";
+
+    fn put(&self, to: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
+        let analysis = self.analysis.map(|(analysis, _)| json(analysis)).transpose()?;
+        let frequency = self.frequency.map(|frequency| json(&frequency)).transpose()?;
+        // One that is opened again has no end any more.
+        let end = self.state.filter(|(state, _)| state.is_over());
+        to.encode(self.project.as_str())?
+            .encode(self.incident.0)?
+            .encode(self.occurrences.map(|n| n as i64))?
+            .encode(self.state.map(|(state, _)| state.word()))?
+            .encode(end.map(|(_, at)| timestamptz(at)))?
+            .encode(analysis.map(JsonText))?
+            .encode(self.analysis.map(|(_, at)| timestamptz(at)))?
+            .encode(timestamptz(self.updated_at))?
+            .encode(self.risk.map(Risk::word))?
+            .encode(self.frequency.map(|frequency| frequency.level.word()))?
+            .encode(frequency.map(JsonText))?
+            .encode(self.flapping)?;
+        Ok(())
+    }
 }
 
 impl IncidentChange<'_> {
@@ -95,57 +126,22 @@ impl LaneTransaction<'_> {
         if rows.is_empty() {
             return Ok(());
         }
-        let analyses = rows
-            .iter()
-            .map(|r| r.analysis.map(|(analysis, _)| json(analysis)).transpose())
-            .collect::<Result<Vec<_>, _>>()?;
-        let frequencies = frequencies(rows.iter().map(|r| r.frequency))?;
-        // One that is opened again has no end any more.
-        let ends = column(rows, |r| {
-            r.state.filter(|(state, _)| state.is_over()).map(|(_, at)| timestamptz(at))
-        });
-        // An upsert of the rows as they will be, each found by its key: a plain join of the
-        // changes with the table may read the whole generation while it has no statistics
-        // (`offset 0` keeps the lateral query from becoming one).
         sqlx::query(
-            "insert into incident (generation, project, incident, fingerprint, opening, cause, \
-               episode, status, risk, facts, occurrences, analysis, analysed_at, opened_at, \
-               closed_at, updated_at, escalation_level, anomaly_frequency, flapping) \
-             select i.generation, i.project, i.incident, i.fingerprint, i.opening, i.cause, \
-               i.episode, coalesce(u.status, i.status), coalesce(u.risk, i.risk), i.facts, \
-               coalesce(u.occurrences, i.occurrences), coalesce(u.analysis::jsonb, i.analysis), \
-               coalesce(u.analysed_at, i.analysed_at), i.opened_at, \
-               case when u.status is null then i.closed_at else u.closed_at end, \
-               u.updated_at, coalesce(u.level, i.escalation_level), \
-               coalesce(u.frequency::jsonb, i.anomaly_frequency), coalesce(u.flapping, i.flapping) \
-             from unnest($2::text[], $3::uuid[], $4::bigint[], $5::text[], $6::timestamptz[], \
-               $7::text[], $8::timestamptz[], $9::timestamptz[], $10::text[], $11::text[], \
-               $12::text[], $13::bool[]) \
-             as u(project, incident, occurrences, status, closed_at, analysis, analysed_at, \
-               updated_at, risk, level, frequency, flapping) \
-             cross join lateral (select * from incident i where i.generation = $1 \
-               and i.project = u.project and i.incident = u.incident offset 0) i \
-             on conflict (generation, project, incident) do update set \
-               status = excluded.status, risk = excluded.risk, \
-               occurrences = excluded.occurrences, \
-               analysis = excluded.analysis, analysed_at = excluded.analysed_at, \
-               closed_at = excluded.closed_at, updated_at = excluded.updated_at, \
-               escalation_level = excluded.escalation_level, \
-               anomaly_frequency = excluded.anomaly_frequency, flapping = excluded.flapping",
+            "update incident i set \
+               status = coalesce(u.status, i.status), risk = coalesce(u.risk, i.risk), \
+               occurrences = coalesce(u.occurrences, i.occurrences), \
+               analysis = coalesce(u.analysis, i.analysis), \
+               analysed_at = coalesce(u.analysed_at, i.analysed_at), \
+               closed_at = case when u.status is null then i.closed_at else u.closed_at end, \
+               updated_at = u.updated_at, \
+               escalation_level = coalesce(u.level, i.escalation_level), \
+               anomaly_frequency = coalesce(u.frequency, i.anomaly_frequency), \
+               flapping = coalesce(u.flapping, i.flapping) \
+             from unnest($2::incident_change_row[]) as u \
+             where i.generation = $1 and i.project = u.project and i.incident = u.incident",
         )
         .bind(self.generation.0)
-        .bind(column(rows, |r| r.project.as_str()))
-        .bind(column(rows, |r| r.incident.0))
-        .bind(column(rows, |r| r.occurrences.map(|n| n as i64)))
-        .bind(column(rows, |r| r.state.map(|(state, _)| state.word())))
-        .bind(ends)
-        .bind(analyses)
-        .bind(column(rows, |r| r.analysis.map(|(_, at)| timestamptz(at))))
-        .bind(column(rows, |r| timestamptz(r.updated_at)))
-        .bind(column(rows, |r| r.risk.map(Risk::word)))
-        .bind(column(rows, |r| r.frequency.map(|f| f.level.word())))
-        .bind(frequencies)
-        .bind(column(rows, |r| r.flapping))
+        .bind(composites(rows))
         .execute(&mut *self.transaction)
         .await
         .map_err(Error::doing("change incidents"))?;

@@ -2,8 +2,7 @@
 //! per table and batch.
 //!
 //! Everything here runs in the transaction that moves the projector's cursor (invariant I3), so an
-//! event is counted once and no statement needs to know what it wrote before. Inserts still ignore
-//! rows that stand already, because a read model can be built again beside the old one.
+//! event is counted once and no statement needs to know what it wrote before.
 //!
 //! To add a read model: a table in a migration, a file here, and one in `projector`.
 

@@ -2,8 +2,14 @@
 
 use schemas::{EventId, IncidentId, Position, ProjectId, Time};
 
-use super::column;
-use crate::{Error, lane::LaneTransaction, timestamptz};
+use sqlx::{error::BoxDynError, postgres::types::PgRecordEncoder};
+
+use crate::{
+    Error,
+    lane::LaneTransaction,
+    rows::{Row, composites},
+    timestamptz,
+};
 
 /// One decision of notify.
 #[derive(Debug)]
@@ -26,6 +32,26 @@ pub struct NoticeRow<'a> {
     pub lane_time: Time,
 }
 
+impl Row for NoticeRow<'_> {
+    const TYPE: &'static str = "notice_row";
+
+    fn put(&self, to: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
+        to.encode(self.project.as_str())?
+            .encode(self.event.0)?
+            .encode(self.incident.0)?
+            .encode(self.opening.to_string())?
+            .encode(self.at.to_string())?
+            .encode(self.verdict)?
+            .encode(self.kind)?
+            .encode(self.receiver)?
+            .encode(self.reason)?
+            .encode(self.rule)?
+            .encode(self.rules)?
+            .encode(timestamptz(self.lane_time))?;
+        Ok(())
+    }
+}
+
 impl LaneTransaction<'_> {
     /// Adds decisions of notify.
     pub async fn insert_notices(&mut self, rows: &[NoticeRow<'_>]) -> Result<(), Error> {
@@ -35,24 +61,10 @@ impl LaneTransaction<'_> {
         sqlx::query(
             "insert into notice (generation, project, event_id, incident, opening, at, verdict, \
                kind, receiver, reason, rule, rules, lane_time) \
-             select $1, u.* from unnest($2::text[], $3::uuid[], $4::uuid[], $5::text[], \
-               $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], \
-               $12::text[], $13::timestamptz[]) as u \
-             on conflict do nothing",
+             select $1, u.* from unnest($2::notice_row[]) as u",
         )
         .bind(self.generation.0)
-        .bind(column(rows, |r| r.project.as_str()))
-        .bind(column(rows, |r| r.event.0))
-        .bind(column(rows, |r| r.incident.0))
-        .bind(column(rows, |r| r.opening.to_string()))
-        .bind(column(rows, |r| r.at.to_string()))
-        .bind(column(rows, |r| r.verdict))
-        .bind(column(rows, |r| r.kind))
-        .bind(column(rows, |r| r.receiver))
-        .bind(column(rows, |r| r.reason))
-        .bind(column(rows, |r| r.rule))
-        .bind(column(rows, |r| r.rules))
-        .bind(column(rows, |r| timestamptz(r.lane_time)))
+        .bind(composites(rows))
         .execute(&mut *self.transaction)
         .await
         .map_err(Error::doing("insert notices"))?;

@@ -2,8 +2,15 @@
 
 use schemas::{EventId, Fingerprint, IncidentId, ProjectId, Time};
 
-use super::{column, coverage::Counters, indexed, text};
-use crate::{Error, lane::LaneTransaction, timestamptz};
+use sqlx::{error::BoxDynError, postgres::types::PgRecordEncoder};
+
+use super::{coverage::Counters, indexed, text};
+use crate::{
+    Error,
+    lane::LaneTransaction,
+    rows::{Row, composites},
+    timestamptz,
+};
 
 /// What a batch adds to one key; identity and `latest_*` are those of its last event.
 #[derive(Debug)]
@@ -27,6 +34,37 @@ pub struct RecurrenceRow<'a> {
     pub latest_received_at: Time,
 }
 
+impl Row for RecurrenceRow<'_> {
+    const TYPE: &'static str = "recurrence_row";
+
+    fn put(&self, to: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
+        to.encode(self.project.as_str())?
+            .encode(self.recurrence_key.0)?
+            .encode(self.provider)?
+            .encode(self.alertname.map(text))?
+            .encode(self.severity.map(text))?
+            .encode(self.namespace.map(text))?
+            .encode(self.target_resource.map(text))?
+            .encode(self.fingerprint.0)?
+            .encode(self.latest_event.0)?
+            .encode(indexed(self.latest_provider_event_id))?
+            .encode(text(self.latest_content_preview))?
+            .encode(self.latest_incident.map(|i| i.0))?
+            .encode(self.counters.total)?
+            .encode(self.counters.duplicates)?
+            .encode(self.counters.redacted)?
+            .encode(self.counters.refs())?
+            .encode(self.counters.without_refs)?
+            .encode(self.counters.sentry_refs)?
+            .encode(self.counters.signoz_refs)?
+            .encode(self.counters.alert_refs)?
+            .encode(timestamptz(self.first_received_at))?
+            .encode(timestamptz(self.latest_received_at))?
+            .encode(self.linked)?;
+        Ok(())
+    }
+}
+
 impl LaneTransaction<'_> {
     /// Adds to the counters, each key at most once a call. Exact, because the cursor moves in the
     /// same transaction.
@@ -41,11 +79,7 @@ impl LaneTransaction<'_> {
                occurrence_total, duplicate_total, redacted_total, source_ref_total, \
                missing_source_refs_total, sentry_ref_total, signoz_ref_total, alert_ref_total, \
                first_received_at, latest_received_at, linked_total) \
-             select $1, u.* from unnest($2::text[], $3::uuid[], $4::text[], $5::text[], \
-               $6::text[], $7::text[], $8::text[], $9::uuid[], $10::uuid[], $11::text[], \
-               $12::text[], $13::uuid[], $14::bigint[], $15::bigint[], $16::bigint[], \
-               $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[], \
-               $22::timestamptz[], $23::timestamptz[], $24::bigint[]) as u \
+             select $1, u.* from unnest($2::recurrence_row[]) as u \
              on conflict (generation, project, recurrence_key) do update set \
                alertname = excluded.alertname, severity = excluded.severity, \
                namespace = excluded.namespace, target_resource = excluded.target_resource, \
@@ -67,29 +101,7 @@ impl LaneTransaction<'_> {
                latest_received_at = greatest(r.latest_received_at, excluded.latest_received_at)",
         )
         .bind(self.generation.0)
-        .bind(column(rows, |r| r.project.as_str()))
-        .bind(column(rows, |r| r.recurrence_key.0))
-        .bind(column(rows, |r| r.provider))
-        .bind(column(rows, |r| r.alertname.map(text)))
-        .bind(column(rows, |r| r.severity.map(text)))
-        .bind(column(rows, |r| r.namespace.map(text)))
-        .bind(column(rows, |r| r.target_resource.map(text)))
-        .bind(column(rows, |r| r.fingerprint.0))
-        .bind(column(rows, |r| r.latest_event.0))
-        .bind(column(rows, |r| indexed(r.latest_provider_event_id)))
-        .bind(column(rows, |r| text(r.latest_content_preview)))
-        .bind(column(rows, |r| r.latest_incident.map(|i| i.0)))
-        .bind(column(rows, |r| r.counters.total))
-        .bind(column(rows, |r| r.counters.duplicates))
-        .bind(column(rows, |r| r.counters.redacted))
-        .bind(column(rows, |r| r.counters.refs()))
-        .bind(column(rows, |r| r.counters.without_refs))
-        .bind(column(rows, |r| r.counters.sentry_refs))
-        .bind(column(rows, |r| r.counters.signoz_refs))
-        .bind(column(rows, |r| r.counters.alert_refs))
-        .bind(column(rows, |r| timestamptz(r.first_received_at)))
-        .bind(column(rows, |r| timestamptz(r.latest_received_at)))
-        .bind(column(rows, |r| r.linked))
+        .bind(composites(rows))
         .execute(&mut *self.transaction)
         .await
         .map_err(Error::doing("add to recurrence"))?;

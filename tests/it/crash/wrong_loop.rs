@@ -18,6 +18,7 @@ use schemas::{
     subject::{self, Class, EventChannel},
 };
 use serde_json::json;
+use store::lane::Account;
 use tests::{GENERATION, fleet::Fleet, oracle};
 use triage_worker::{ObserveStage, observe::Config};
 
@@ -77,7 +78,6 @@ async fn fold_wrongly(fleet: &Fleet, lane: Lane, mut crash_at: Option<usize>) {
             }
             let mut effects = owner.begin().await.unwrap();
             stage.write(&mut effects, &mut state, &mut out).await.unwrap();
-            effects.add_to_ledger(records, &out.outcomes).await.unwrap();
             effects.commit().await.unwrap();
             done += 1;
             if crash_at == Some(done) {
@@ -91,7 +91,13 @@ async fn fold_wrongly(fleet: &Fleet, lane: Lane, mut crash_at: Option<usize>) {
             new.batch += 1;
             new.lane_time = out.lane_time;
             let mut moved = owner.begin().await.unwrap();
-            moved.advance(&cursor, &new).await.unwrap();
+            let account = Account {
+                in_frames: records,
+                outcomes: &out.outcomes,
+                producers: &[],
+                messages: &[],
+            };
+            moved.advance(&cursor, &new, Some(&account)).await.unwrap();
             moved.commit().await.unwrap();
             publish(&*log, lane, new.batch, new.through, &out).await;
             cursor = new;
