@@ -8,15 +8,16 @@ use std::{
 
 use futures_util::FutureExt;
 use schemas::{InputPosition, Outcome};
-use store::lane::{Cursor, LaneConnection, Message, ProducerMark};
+use store::lane::{Account, Cursor, LaneConnection, Message, ProducerMark};
 use tokio::time::Instant;
 
 use super::{
     Owner,
     beat::{BATCH_ANSWER, answered},
     entry::{Content, Entry, Marks},
+    parts::channels_of,
     prepare::Batch,
-    publish::Publisher,
+    publish::Publishing,
     stop::{Stop, panic_text},
 };
 use crate::{Input, Item, Out, Stage};
@@ -28,7 +29,7 @@ const INLINE: usize = 64;
 pub(super) struct Session<S: Stage> {
     pub cursor: Cursor,
     pub marks: Marks,
-    pub publisher: Publisher,
+    pub publishing: Publishing,
     /// Gone after a batch that failed; then the lane has to be read anew.
     pub state: Option<S::State>,
 }
@@ -106,6 +107,8 @@ impl<S: Stage> Owner<S> {
             )));
         }
 
+        let Self { beat, connection, .. } = self;
+        beat.during(connection, session.publishing.done()).await??;
         let begun = Instant::now();
         let commit = commit(
             &mut self.connection,
@@ -131,9 +134,9 @@ impl<S: Stage> Owner<S> {
         self.beat.applied(session.cursor.at, Some(stored_at));
         self.config.faults.at("after_commit");
 
-        let Self { beat, connection, asked, .. } = self;
-        beat.during(connection, session.publisher.publish(&committed.messages, asked)).await??;
-        self.config.faults.at("after_publish");
+        let faults = self.config.faults.clone();
+        let published = move || faults.at("after_publish");
+        session.publishing.begin(committed.messages, self.asked.clone(), published)?;
         self.beat.if_due(&mut self.connection).await
     }
 
@@ -228,21 +231,22 @@ async fn commit<S: Stage>(
     new.lane_time = out.lane_time;
     let mut messages = writer.parts(new.batch, new.through, &out.events).map_err(Stop::Halt)?;
     messages.extend(writer.controls(&out.controls, &mut new.frames_out, &mut new.records_out));
-    if input == Input::Records {
-        let in_frames = entries.iter().map(|entry| entry.records).sum();
-        transaction.add_to_ledger(in_frames, &out.outcomes).await?;
-        let producers: BTreeMap<_, ProducerMark> = entries
-            .iter()
-            .filter_map(|entry| entry.producer)
-            .map(|mark| ((mark.producer, mark.of_all), mark))
-            .collect();
-        let producers: Vec<ProducerMark> = producers.into_values().collect();
-        transaction.put_producers(&producers).await?;
-    }
     transaction.park(&out.parked, attempts).await?;
-    transaction.put_unpublished(new.batch, &messages).await?;
+    let producers: BTreeMap<_, ProducerMark> = entries
+        .iter()
+        .filter_map(|entry| entry.producer)
+        .map(|mark| ((mark.producer, mark.of_all), mark))
+        .collect();
+    let none = BTreeMap::new();
+    let (in_frames, outcomes) = match input {
+        Input::Records => (entries.iter().map(|entry| entry.records).sum(), &out.outcomes),
+        Input::Events(_) => (0, &none),
+    };
+    let producers: Vec<_> = producers.into_values().collect();
+    let account = Account { in_frames, outcomes, producers: &producers, messages: &messages };
+    let silent = input != Input::Records && channels_of(writer.stage).is_empty();
     // Last, so that nobody waits for the row longer than need be.
-    transaction.advance(old, &new).await?;
+    transaction.advance(old, &new, (!silent).then_some(&account)).await?;
     faults.at("before_commit");
     transaction.commit().await?;
     Ok(Committed { cursor: new, messages })

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use eventlog::{Fence, Log, Publish, PublishError};
 use schemas::{event::PartHeader, subject};
 use store::lane::{Message, Stream};
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 
 use super::{
     parts::{Writer, channels_of},
@@ -141,6 +141,63 @@ impl Publisher {
                 Err(error) => tries.failed(message, &error.to_string(), asked).await?,
             }
         }
+    }
+}
+
+/// Publishes a batch's messages while the next one is made ready.
+///
+/// A batch is committed only once the messages of the one before are in the log: its commit forgets
+/// them. Dropped, it stops where it is; the rows stay, and whoever comes next goes on with them.
+pub(super) struct Publishing {
+    idle: Option<Publisher>,
+    running: JoinSet<(Publisher, Result<(), Stop>)>,
+}
+
+impl Publishing {
+    /// Nothing is being published.
+    pub fn new(publisher: Publisher) -> Self {
+        Self { idle: Some(publisher), running: JoinSet::new() }
+    }
+
+    /// Waits until everything is published. Safe to cancel.
+    pub async fn done(&mut self) -> Result<(), Stop> {
+        match self.running.join_next().await {
+            None => Ok(()),
+            Some(Ok((publisher, published))) => {
+                self.idle = Some(publisher);
+                published
+            }
+            Some(Err(ended)) => Err(Stop::Log(format!("publishing ended: {ended}"))),
+        }
+    }
+
+    /// Waits for as long as nothing goes wrong. Safe to cancel.
+    pub async fn failed(&mut self) -> Stop {
+        match self.done().await {
+            Ok(()) => std::future::pending().await,
+            Err(stop) => stop,
+        }
+    }
+
+    /// Begins with the messages of a batch; those of the one before are [done](Self::done). Calls
+    /// `then` when they are in the log.
+    pub fn begin(
+        &mut self,
+        messages: Vec<Message>,
+        asked: Asked,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Result<(), Stop> {
+        let Some(mut publisher) = self.idle.take() else {
+            return Err(Stop::Log("publishing ended before".into()));
+        };
+        self.running.spawn(async move {
+            let published = publisher.publish(&messages, &asked).await;
+            if published.is_ok() {
+                then();
+            }
+            (publisher, published)
+        });
+        Ok(())
     }
 }
 

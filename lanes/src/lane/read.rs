@@ -1,9 +1,6 @@
 //! Reading a lane: messages become entries, entries become batches.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    time::Duration,
-};
+use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use eventlog::{Log, Message, Messages, Read};
@@ -16,29 +13,13 @@ use schemas::{
     subject::{self, EventChannel},
 };
 use store::lane::ProducerMark;
-use tokio::time::Instant;
 
 use super::{
     entry::{Content, Entry, Mark, Marks, items_of},
     stop::Stop,
+    waiting::Size,
 };
 use crate::{Input, Item};
-
-/// Limits of a batch.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub items: usize,
-    pub bytes: usize,
-    pub gather: Duration,
-    /// Nothing behind this (incarnation, sequence) is taken.
-    pub until: Option<(i64, u64)>,
-}
-
-/// A batch this much smaller than its limits was small ...
-const SMALL: usize = 10;
-
-/// ... and was recent for this long: a lane that is idle for longer waits for nobody.
-const RECENT: Duration = Duration::from_millis(50);
 
 /// Where and how a lane is read.
 pub(super) struct Source<'a> {
@@ -51,6 +32,8 @@ pub(super) struct Source<'a> {
     pub producers: Vec<ProducerMark>,
     pub marks: Marks,
     pub gaps: Counter,
+    /// Nothing behind this (incarnation, sequence) is taken.
+    pub until: Option<(i64, u64)>,
 }
 
 /// The reader of one lane, from the cursor on.
@@ -59,9 +42,8 @@ pub(super) struct Reader {
     kind: Kind,
     place: Place,
     pending: VecDeque<Entry>,
-    limits: Limits,
-    /// When the last batch was closed, and whether it was small.
-    last: Option<(Instant, bool)>,
+    /// Nothing behind this (incarnation, sequence) is taken.
+    until: Option<(i64, u64)>,
     failed: Option<Stop>,
 }
 
@@ -102,7 +84,7 @@ pub(super) fn subjects(
 
 impl Reader {
     /// Opens the lane behind the cursor.
-    pub async fn open(source: Source<'_>, limits: Limits) -> Result<Self, Stop> {
+    pub async fn open(source: Source<'_>) -> Result<Self, Stop> {
         let namespace = source.log.namespace().clone();
         let (stream, filters) = subjects(&namespace, source.generation, source.lane, source.input);
         let info = source.log.info(&stream).await?;
@@ -145,23 +127,18 @@ impl Reader {
                 gaps: source.gaps,
             },
             pending: VecDeque::new(),
-            limits,
-            last: None,
+            until: source.until,
             failed: None,
         })
     }
 
-    /// The next batch: what waits, and at most the gathering time more while batches are small and
-    /// follow each other closely. Waits for ever while there is nothing, or nothing that may be
-    /// taken. Not safe to cancel: what it had taken is lost.
-    pub async fn collect(&mut self) -> Result<Vec<Entry>, Stop> {
-        let gather = self
-            .last
-            .is_some_and(|(closed, small)| small && closed.elapsed() < RECENT)
-            .then(|| Instant::now() + self.limits.gather);
+    /// What waits, at most `room` and never more than a batch; waits for ever while there is nothing,
+    /// or nothing that may be taken. One entry that is larger than a batch may be comes alone. Not
+    /// safe to cancel: what it had taken is lost.
+    pub async fn collect(&mut self, room: Size) -> Result<Vec<Entry>, Stop> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         loop {
-            match self.take(&mut batch, &mut bytes) {
+            match self.take(&mut batch, &mut bytes, room) {
                 Taken::Closed => break,
                 Taken::Barred if batch.is_empty() => std::future::pending::<()>().await,
                 Taken::Barred => break,
@@ -178,11 +155,6 @@ impl Reader {
                 self.messages.next().await
             } else if let Some(ready) = self.messages.next().now_or_never() {
                 ready
-            } else if let Some(deadline) = gather {
-                match tokio::time::timeout_at(deadline, self.messages.next()).await {
-                    Ok(next) => next,
-                    Err(_) => break,
-                }
             } else {
                 break;
             };
@@ -192,9 +164,6 @@ impl Reader {
                 None => Some(Stop::Log("the read ended".into())),
             };
         }
-        let small = batch.len() < self.limits.items.div_ceil(SMALL)
-            && bytes < self.limits.bytes.div_ceil(SMALL);
-        self.last = Some((Instant::now(), small));
         Ok(batch)
     }
 
@@ -205,14 +174,12 @@ impl Reader {
         }
     }
 
-    fn take(&mut self, batch: &mut Vec<Entry>, bytes: &mut usize) -> Taken {
+    fn take(&mut self, batch: &mut Vec<Entry>, bytes: &mut usize, room: Size) -> Taken {
         while let Some(next) = self.pending.front() {
-            if self.limits.until.is_some_and(|u| (next.input.incarnation, next.input.sequence) > u)
-            {
+            if self.until.is_some_and(|u| (next.input.incarnation, next.input.sequence) > u) {
                 return Taken::Barred;
             }
-            let full =
-                batch.len() >= self.limits.items || *bytes + next.weight() > self.limits.bytes;
+            let full = batch.len() >= room.items || *bytes + next.weight() > room.bytes;
             if full && !batch.is_empty() {
                 return Taken::Closed;
             }

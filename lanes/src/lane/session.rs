@@ -5,7 +5,7 @@ use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc};
 use eventlog::Log;
 use futures_util::FutureExt;
 use store::lane::{Cursor, LaneConnection};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::{
     LaneLoopConfig,
@@ -14,11 +14,12 @@ use super::{
     entry::{Content, Entry, Marks},
     meters::Meters,
     parts::Writer,
-    prepare::{Batch, prepare},
+    prepare::prepare,
     probe::{self, Failed},
-    publish::Publisher,
-    read::{Limits, Reader, Source},
+    publish::{Publisher, Publishing},
+    read::{Reader, Source},
     stop::{Asked, Stop, panic_text},
+    waiting::{Size, Waiting},
 };
 use crate::{Input, Stage};
 
@@ -110,6 +111,7 @@ impl<S: Stage> Owner<S> {
     }
 
     async fn session(&mut self) -> Result<Infallible, Stop> {
+        let limit = Size { items: self.config.max_alerts.max(1), bytes: self.config.max_bytes };
         let (mut session, mut reader) = self.take_over().await?;
         (self.on_ready)();
 
@@ -119,7 +121,7 @@ impl<S: Stage> Owner<S> {
                 tokio::select! {
                     biased;
                     () = asked.asked() => Err(Stop::Asked),
-                    entries = reader.collect() => entries,
+                    entries = reader.collect(limit) => entries,
                 }
             })
             .await??;
@@ -134,12 +136,12 @@ impl<S: Stage> Owner<S> {
             self.apply(&mut session, batch, attempts).await?;
         }
 
-        let (batches, mut ready) = mpsc::channel(1);
+        let waiting = Waiting::new(limit, self.config.gather);
         let (folded, contexts) = watch::channel(session.context(&self.stage)?);
         let feed =
-            feed(Arc::clone(&self.stage), &mut reader, self.config.threads, batches, contexts);
+            feed(Arc::clone(&self.stage), &mut reader, self.config.threads, &waiting, contexts);
         tokio::select! {
-            stop = self.work(&mut session, &mut ready, &folded) => stop,
+            stop = self.work(&mut session, &waiting, &folded) => stop,
             never = feed => match never {},
         }
     }
@@ -196,17 +198,13 @@ impl<S: Stage> Owner<S> {
             producers,
             marks: marks.clone(),
             gaps: self.meters.gaps.clone(),
-        };
-        let limits = Limits {
-            items: self.config.max_alerts.max(1),
-            bytes: self.config.max_bytes,
-            gather: self.config.gather,
             until: standing.frozen_at,
         };
-        let open = Reader::open(source, limits);
+        let open = Reader::open(source);
         let reader = self.beat.during(&mut self.connection, open).await??;
         self.beat.applied(cursor.at, None);
-        Ok((Session { cursor, marks, publisher, state: Some(state) }, reader))
+        let publishing = Publishing::new(publisher);
+        Ok((Session { cursor, marks, publishing, state: Some(state) }, reader))
     }
 
     /// Notes that the batch behind the cursor is tried, unless this process did so already and was
@@ -280,7 +278,7 @@ impl<S: Stage> Owner<S> {
     async fn work(
         &mut self,
         session: &mut Session<S>,
-        ready: &mut mpsc::Receiver<Result<Batch<S::Prepared>, Stop>>,
+        waiting: &Waiting<S::Prepared>,
         folded: &watch::Sender<S::Context>,
     ) -> Result<Infallible, Stop> {
         loop {
@@ -289,12 +287,21 @@ impl<S: Stage> Owner<S> {
                 .during(&mut self.connection, async {
                     tokio::select! {
                         biased;
-                        () = asked.asked() => None,
-                        next = ready.recv() => next,
+                        () = asked.asked() => Err(Stop::Asked),
+                        stop = session.publishing.failed() => Err(stop),
+                        next = waiting.take() => next,
                     }
                 })
                 .await?;
-            let batch = next.unwrap_or(Err(Stop::Asked))?;
+            let batch = match next {
+                Ok(batch) => batch,
+                Err(stop) => {
+                    // Asked, it finishes and publishes the batch in hand.
+                    let published = session.publishing.done();
+                    beat.during(&mut self.connection, published).await??;
+                    return Err(stop);
+                }
+            };
             let ends = batch.ends;
             self.apply(session, batch, 1).await?;
             if ends {
@@ -309,14 +316,12 @@ async fn feed<S: Stage>(
     stage: Arc<S>,
     reader: &mut Reader,
     threads: usize,
-    batches: mpsc::Sender<Result<Batch<S::Prepared>, Stop>>,
+    waiting: &Waiting<S::Prepared>,
     mut contexts: watch::Receiver<S::Context>,
 ) -> Infallible {
     let mut context = contexts.borrow_and_update().clone();
     loop {
-        // First the place, then the batch: so it holds everything that arrived meanwhile.
-        let Ok(place) = batches.reserve().await else { break };
-        let prepared = match reader.collect().await {
+        let prepared = match reader.collect(waiting.room().await).await {
             Ok(entries) => prepare(&stage, &context, entries, threads).await,
             Err(stop) => Err(stop),
         };
@@ -324,7 +329,7 @@ async fn feed<S: Stage>(
             Ok((batch, left)) => {
                 reader.give_back(left);
                 let ends = batch.ends;
-                place.send(Ok(batch));
+                waiting.put(batch).await;
                 if ends {
                     if contexts.changed().await.is_err() {
                         break;
@@ -334,7 +339,7 @@ async fn feed<S: Stage>(
             }
             Err(stop) => {
                 // Behind the batches that are still to be applied.
-                place.send(Err(stop));
+                waiting.stop(stop);
                 break;
             }
         }
