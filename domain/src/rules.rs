@@ -19,7 +19,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use schemas::{Facts, ProjectId};
+use schemas::{Facts, ProjectId, SourceId};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -27,6 +27,7 @@ pub use diff::{Change, diff};
 pub use fingerprint::FingerprintRule;
 pub use section::{Escalation, Expiry, Flapping, Severity, Stale};
 
+use crate::providers::FieldMap;
 use section::{Section, Settled};
 
 /// The built-in document.
@@ -169,6 +170,11 @@ impl Rules {
     /// What the problems of a provider's alerts are known by; none: fingerprint v1 (R26).
     pub fn fingerprint(&self, project: &ProjectId, provider: &str) -> Option<&FingerprintRule> {
         self.of(project).fingerprint.get(provider)
+    }
+
+    /// Where a source's bodies hold what, for those whose shape is the sender's own.
+    pub fn fields(&self, project: &ProjectId, source: &SourceId) -> Option<&FieldMap> {
+        self.of(project).fields.get(source)
     }
 
     /// Where an alert with these facts goes.

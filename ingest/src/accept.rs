@@ -10,7 +10,7 @@ use axum::{
 use domain::providers;
 use runtime::{Clock, http_server::Peer};
 use schemas::{
-    Record, RecordId,
+    Record, RecordId, Time,
     record::{Auth, Body as RecordBody, Delivery},
 };
 use sha2::{Digest, Sha256};
@@ -64,7 +64,7 @@ pub async fn receive<S: Sink>(
             tracing::info!(
                 target: "ingest::access",
                 { source.id = %source.id, delivery.id = %id },
-                "{} delivery {id} accepted", source.shown
+                "{} delivery {id} accepted", source.provider.title()
             );
             reply::accepted(id)
         }
@@ -74,13 +74,13 @@ pub async fn receive<S: Sink>(
                 tracing::warn!(
                     target: "ingest::access",
                     { source.id = %source.id, code = refusal.code },
-                    "{} request refused: {}", source.shown, refusal.detail
+                    "{} request refused: {}", source.provider.title(), refusal.detail
                 );
             } else {
                 tracing::info!(
                     target: "ingest::access",
                     { source.id = %source.id, code = refusal.code },
-                    "{} request refused: {}", source.shown, refusal.detail
+                    "{} request refused: {}", source.provider.title(), refusal.detail
                 );
             }
             refusal.into_response()
@@ -88,7 +88,7 @@ pub async fn receive<S: Sink>(
     }
 }
 
-/// Bound, verify, append, in the order of what each costs.
+/// Bound, verify, admit, append, in the order of what each costs.
 async fn accept<S: Sink>(
     edge: &Edge<S>,
     source: &Source,
@@ -107,8 +107,14 @@ async fn accept<S: Sink>(
         .await
         .map_err(|error| Refusal::body(error, cap))?;
     let headers = texts(&parts.headers);
-    let auth = authenticate(source, &headers, &raw)?;
-    let record = record(edge, source, &parts, headers, auth, raw);
+    let received_at = edge.clock.now();
+    let request = providers::Request { received_at, headers: &headers, body: &raw };
+    let auth = authenticate(source, &request)?;
+    source
+        .provider
+        .admit(&request, &source.senders)
+        .map_err(|reason| Refusal::not_admitted(&reason))?;
+    let record = record(edge, source, &parts, received_at, headers, auth, raw);
     let id = record.id;
     edge.sink.append(source.lane, record).await.map_err(|error| {
         tracing::warn!(%error, delivery.id = %id, "append of delivery {id} failed");
@@ -117,15 +123,11 @@ async fn accept<S: Sink>(
     Ok(id)
 }
 
-fn authenticate(
-    source: &Source,
-    headers: &[(String, String)],
-    raw: &[u8],
-) -> Result<Auth, Refusal> {
+fn authenticate(source: &Source, request: &providers::Request<'_>) -> Result<Auth, Refusal> {
     match &source.gate {
         Gate::Verify(credentials) => source
             .provider
-            .authenticate(&providers::Request { headers, body: raw }, credentials)
+            .authenticate(request, credentials)
             .map_err(|refused| Refusal::unauthenticated(&refused, source.challenge.clone())),
         Gate::Open => Ok(source.skipped()),
         Gate::Closed(detail) => Err(Refusal::credentials_missing(detail)),
@@ -136,6 +138,7 @@ fn record<S>(
     edge: &Edge<S>,
     source: &Source,
     parts: &axum::http::request::Parts,
+    received_at: Time,
     headers: Vec<(String, String)>,
     auth: Auth,
     raw: Vec<u8>,
@@ -156,7 +159,7 @@ fn record<S>(
     };
     let mut record = Record::new(
         runtime::record_id(&edge.clock),
-        edge.clock.now(),
+        received_at,
         Some(source.project.clone()),
         RecordBody::Delivery(Box::new(delivery)),
     );

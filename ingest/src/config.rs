@@ -108,6 +108,11 @@ impl Config {
 /// project = "payments"
 /// basic = { user = "alertmanager", password = "..." }
 /// bearer = [{ id = "2024-a", sha256 = "..." }]         # or key = "..."
+///
+/// [sources.scripts]
+/// provider = "custom"
+/// bearer = [{ key = "..." }]
+/// senders = ["backup-bot", "deploy-bot"]               # or ["*"]: any body, from anybody
 /// ```
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -126,6 +131,9 @@ pub struct SourceConfig {
     pub basic: Option<BasicConfig>,
     /// Keys sent as `Authorization: Bearer`; list two while the sender changes over.
     pub bearer: Vec<BearerConfig>,
+    /// Who may send to a source whose bodies name their sender: nobody in production while it is
+    /// empty, anybody elsewhere. `"*"` alone is anybody, also without a name.
+    pub senders: Vec<String>,
 }
 
 impl Default for SourceConfig {
@@ -138,6 +146,7 @@ impl Default for SourceConfig {
             previous_secret: None,
             basic: None,
             bearer: Vec::new(),
+            senders: Vec::new(),
         }
     }
 }

@@ -6,7 +6,7 @@ use axum::{
     body::Body,
     http::{HeaderValue, Response, StatusCode, header},
 };
-use domain::providers::Refused;
+use domain::providers::{NotAdmitted, Refused};
 use eventlog::AppendError;
 use schemas::RecordId;
 use serde::Serialize;
@@ -32,6 +32,12 @@ pub enum Outcome {
     BodyAborted,
     Overloaded,
     Unauthenticated,
+    /// A person or a script sent what is not JSON, ...
+    Malformed,
+    /// ... or lacks a field, ...
+    InvalidField,
+    /// ... or says it is from somebody who may not send here.
+    ForbiddenSender,
     /// The appender's queue is full.
     AppendFull,
     /// The log refused the record.
@@ -44,7 +50,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of the discriminants.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Accepted,
         Self::UnknownSource,
         Self::CredentialsMissing,
@@ -54,6 +60,9 @@ impl Outcome {
         Self::BodyAborted,
         Self::Overloaded,
         Self::Unauthenticated,
+        Self::Malformed,
+        Self::InvalidField,
+        Self::ForbiddenSender,
         Self::AppendFull,
         Self::AppendNotStored,
         Self::AppendUnknown,
@@ -72,6 +81,9 @@ impl Outcome {
             Self::BodyAborted => "body_aborted",
             Self::Overloaded => "overloaded",
             Self::Unauthenticated => "unauthenticated",
+            Self::Malformed => "malformed",
+            Self::InvalidField => "invalid_field",
+            Self::ForbiddenSender => "forbidden_sender",
             Self::AppendFull => "append_full",
             Self::AppendNotStored => "append_not_stored",
             Self::AppendUnknown => "append_unknown",
@@ -158,6 +170,22 @@ impl Refusal {
         refusal.code = refused.code;
         refusal.challenge = challenge;
         refusal
+    }
+
+    /// What its sender can mend, or may not send.
+    pub fn not_admitted(reason: &NotAdmitted) -> Self {
+        let (outcome, status, detail) = match reason {
+            NotAdmitted::Malformed { detail } => {
+                (Outcome::Malformed, StatusCode::BAD_REQUEST, detail)
+            }
+            NotAdmitted::Field { detail } => {
+                (Outcome::InvalidField, StatusCode::UNPROCESSABLE_ENTITY, detail)
+            }
+            NotAdmitted::Forbidden { detail } => {
+                (Outcome::ForbiddenSender, StatusCode::FORBIDDEN, detail)
+            }
+        };
+        Self::new(outcome, status, detail.clone())
     }
 
     /// A record that is not known to be durable.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use axum::http::HeaderValue;
-use domain::providers::{self, Credential, Provider};
+use domain::providers::{self, Credential, Provider, Senders};
 use metrics::{Counter, Histogram, counter, histogram};
 use runtime::{ConfigError, Environment, Health, config::SOURCE_NAMES};
 use schemas::{Lane, LaneKey, ProjectId, SourceId, record::Auth};
@@ -39,10 +39,10 @@ pub struct Source {
     pub lane: LaneKey,
     pub provider: &'static dyn Provider,
     pub(crate) gate: Gate,
+    /// Who may send, where bodies name their sender.
+    pub(crate) senders: Senders,
     /// `WWW-Authenticate` of a 401.
     pub(crate) challenge: Option<HeaderValue>,
-    /// The provider's name as people write it, for log lines.
-    pub(crate) shown: String,
     pub(crate) meters: Meters,
 }
 
@@ -58,6 +58,12 @@ pub enum Gate {
 
 /// What is said of an open gate.
 const OPEN: &str = "accepts unauthenticated requests";
+
+/// What is said of a list of senders with nobody on it.
+const NOBODY: &str = "answers 403 to everything: its list of senders is empty";
+
+/// Who alone is on the list when anybody may send.
+const ANYBODY: &str = "*";
 
 /// The metrics of one source, registered once.
 pub struct Meters {
@@ -147,6 +153,7 @@ impl Sources {
             let part = format!("source {}", source.id);
             let provider = source.provider.name();
             match &source.gate {
+                Gate::Verify(_) if source.admits_nobody() => health.degraded(&part, NOBODY),
                 Gate::Verify(_) => health.ready(&part),
                 Gate::Closed(detail) => {
                     health.not_ready(&part, *detail);
@@ -187,7 +194,12 @@ impl Source {
                 format!("set it to one of: {}", known.join(", ")),
             )
         })?;
+        if providers::is_reserved(&source) {
+            let problem = "is the id of deliveries that are never incidents";
+            return Err(ConfigError::new(at(""), problem, "rename the source"));
+        }
         let credentials = credentials(id, provider, config)?;
+        let senders = senders(id, provider, config, environment)?;
         let challenge = challenge(&credentials);
         let gate = match (credentials.is_empty(), environment) {
             (false, _) => Gate::Verify(credentials),
@@ -195,15 +207,18 @@ impl Source {
             (true, Environment::Production) => Gate::Closed(provider.missing_secret_detail()),
         };
         let lane = LaneKey::Lane(Lane::of(&project, lanes));
-        let shown = capitalised(provider.name());
         let meters = Meters::new(provider.name(), id);
-        Ok(Self { id: source, project, lane, provider, gate, challenge, shown, meters })
+        Ok(Self { id: source, project, lane, provider, gate, senders, challenge, meters })
+    }
+
+    fn admits_nobody(&self) -> bool {
+        self.provider.names_senders() && self.senders == Senders::Listed(Vec::new())
     }
 
     /// What to know of a source without credentials: it refuses everything, or nothing.
     pub fn warning(&self) -> Option<String> {
         match &self.gate {
-            Gate::Verify(_) => None,
+            Gate::Verify(_) => self.admits_nobody().then(|| NOBODY.to_owned()),
             Gate::Closed(detail) => Some(format!("answers 503 to everything: {detail}")),
             Gate::Open => Some(OPEN.to_owned()),
         }
@@ -253,6 +268,33 @@ fn credentials(
         }
     }
     Ok(all.into_iter().map(|(_, credential)| credential).collect())
+}
+
+/// Who may send, of those who can show a credential.
+fn senders(
+    id: &str,
+    provider: &dyn Provider,
+    config: &SourceConfig,
+    environment: &Environment,
+) -> Result<Senders, ConfigError> {
+    let fail = |problem: String, remedy: &str| {
+        Err(ConfigError::new(format!("sources.{id}.senders"), problem, remedy))
+    };
+    let listed = &config.senders;
+    if !listed.is_empty() && !provider.names_senders() {
+        return fail(format!("provider {} cannot use it", provider.name()), "remove it");
+    }
+    if listed.iter().any(|sender| sender.trim().is_empty()) {
+        return fail("names nobody".to_owned(), "remove the empty text");
+    }
+    match (listed.as_slice(), environment) {
+        ([one], _) if one == ANYBODY => Ok(Senders::Anybody),
+        (some, _) if some.iter().any(|sender| sender == ANYBODY) => {
+            fail("lists senders beside \"*\"".to_owned(), "name them, or \"*\" alone")
+        }
+        ([], Environment::Development(_)) => Ok(Senders::Named),
+        (listed, _) => Ok(Senders::Listed(listed.to_vec())),
+    }
 }
 
 fn given(secret: Option<&SecretString>) -> Option<&str> {
@@ -340,11 +382,6 @@ fn challenge(credentials: &[Credential]) -> Option<HeaderValue> {
         (false, false) => None,
     }
     .map(HeaderValue::from_static)
-}
-
-fn capitalised(name: &str) -> String {
-    let mut letters = name.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 #[cfg(test)]

@@ -45,6 +45,15 @@ fn sources(environment: &str) -> Arc<Sources> {
     let configured = BTreeMap::from([
         ("sentry".to_owned(), SourceConfig { secret: sentry, ..SourceConfig::default() }),
         (
+            "scripts".to_owned(),
+            SourceConfig {
+                provider: Some("custom".to_owned()),
+                bearer: vec![BearerConfig { key: Some("k1".into()), ..BearerConfig::default() }],
+                senders: vec!["test_bot".to_owned()],
+                ..SourceConfig::default()
+            },
+        ),
+        (
             "prometheus".to_owned(),
             SourceConfig {
                 provider: Some("alertmanager".to_owned()),
@@ -298,6 +307,47 @@ async fn r11_wrong_or_absent_credentials_are_401_with_a_challenge() {
         assert_eq!(challenge, r#"Basic realm="bellwether", Bearer"#);
     }
     assert!(world.records().await.is_empty());
+}
+
+#[tokio::test]
+async fn r8_r10_what_a_script_gets_wrong_is_said_and_not_stored() {
+    let world = world("production");
+    let send = |body: &str, key: &str| {
+        let request = post("/webhook/custom").header("authorization", format!("Bearer {key}"));
+        request.body(Body::from(body.to_owned())).unwrap()
+    };
+    let whole = "{\"message\":\"[告警] x\",\"sender_id\":\"test_bot\"}";
+    let before = counted("scripts", Outcome::ForbiddenSender);
+    for (body, status, expect) in [
+        (
+            "[告警] x",
+            StatusCode::BAD_REQUEST,
+            r#"{"code":"malformed","detail":"the body is not JSON"}"#,
+        ),
+        (
+            r#"{"sender_id":"test_bot"}"#,
+            StatusCode::UNPROCESSABLE_ENTITY,
+            r#"{"code":"invalid_field","detail":"message is missing"}"#,
+        ),
+        (
+            r#"{"message":"x"}"#,
+            StatusCode::UNPROCESSABLE_ENTITY,
+            r#"{"code":"invalid_field","detail":"sender_id is missing"}"#,
+        ),
+        (
+            r#"{"message":"x","sender_id":"stranger"}"#,
+            StatusCode::FORBIDDEN,
+            r#"{"code":"forbidden_sender","detail":"sender_id is not allowed"}"#,
+        ),
+    ] {
+        world.check_refused(send(body, "k1"), status, expect).await;
+    }
+    assert!(counted("scripts", Outcome::ForbiddenSender) > before);
+    // Who is not authentic is told nothing of this.
+    let expect = r#"{"code":"credentials_invalid","detail":"Invalid Authorization credentials"}"#;
+    world.check_refused(send("{}", "k2"), StatusCode::UNAUTHORIZED, expect).await;
+    assert_eq!(answer(&world.app, send(whole, "k1")).await.0, StatusCode::ACCEPTED);
+    assert_eq!(world.deliveries().await[0].raw, whole.as_bytes());
 }
 
 #[tokio::test]

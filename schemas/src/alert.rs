@@ -275,6 +275,28 @@ pub struct LogCorrelation {
     #[n(6)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub related_traces_url: Option<String>,
+    /// Where in time to look.
+    #[n(7)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
+}
+
+/// A stretch of time that a payload names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
+pub struct Window {
+    #[n(0)]
+    pub from: Time,
+    #[n(1)]
+    pub to: Time,
+}
+
+impl Window {
+    /// Both ends, when both are known and in order.
+    pub fn between(from: Option<Time>, to: Option<Time>) -> Option<Self> {
+        let window = Self { from: from?, to: to? };
+        (window.from <= window.to).then_some(window)
+    }
 }
 
 /// One normalised occurrence inside a delivery, redacted.

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     Alert, Event, EventId, Facts, Fingerprint, Generation, IncidentId, InputPosition, JobId, Level,
     Outcome, Position, ProjectId, Record, RecordId, SourceId, StackFrame, Status, Time,
-    alert::{Content, LogCorrelation, Risk, SourceRefs, Stage},
+    alert::{Content, LogCorrelation, Risk, SourceRefs, Stage, Window},
     codec,
     event::{
         Answered, Cause, EVENT_VERSION, Effect, FingerprintBy, Kind, Observed, Opened, Planned,
@@ -231,6 +231,7 @@ fn observed() -> Observed {
                 sentry_event_id: text("e-1"),
                 related_logs_url: text("https://logs.example/"),
                 related_traces_url: text("https://traces.example/"),
+                window: None,
             },
             content: Content {
                 text: "{}".into(),
@@ -446,6 +447,13 @@ fn jobs_keep_their_wire_format() {
     let (triage, send) = jobs();
     check(include_str!("../fixtures/v1/triage-job.txt"), &[("triage", triage)]);
     check(include_str!("../fixtures/v1/send-job.txt"), &[("send", send)]);
+}
+
+#[test]
+fn correlations_keep_their_wire_format() {
+    let window = Window::between(Some(time(0)), Some(time(60)));
+    let windowed = LogCorrelation { window, trace_id: text("t"), ..LogCorrelation::default() };
+    check(include_str!("../fixtures/v1/correlation.txt"), &[("windowed", windowed)]);
 }
 
 /// New reader, old data and old reader, new data: fields may be added, and are skipped by those

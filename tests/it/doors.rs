@@ -252,6 +252,7 @@ impl ShownAlert {
             "url" => self.dossier["source_url"].clone(),
             "target" => self.dossier["target_resource"].clone(),
             "correlation" => self.dossier["log_correlation"].clone(),
+            "refs" => self.dossier["source_refs"].clone(),
             "alertname" | "namespace" | "stage" | "provider" | "provider_event_id"
             | "provider_ts" => self.dossier[name].clone(),
             "identity" => json!(alert.identity),

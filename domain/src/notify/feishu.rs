@@ -11,7 +11,7 @@ use schemas::{
 use serde_json::{Value, json};
 
 use super::render::{analyst, cut, duration, percent, severity, single_line};
-use crate::text::is_hidden;
+use crate::{providers, text::is_hidden};
 
 #[cfg(test)]
 mod tests;
@@ -201,7 +201,7 @@ impl Card<'_> {
     fn note(&self, origin: Option<String>) -> Value {
         let name = match self.sentry {
             true => "来自Sentry日志平台".to_owned(),
-            false => format!("来自{}告警平台", escape(&capitalised(&self.m.facts.provider))),
+            false => format!("来自{}告警平台", escape(&provider_title(&self.m.facts.provider))),
         };
         let content = origin.map_or_else(|| name.clone(), |origin| format!("[{name}]({origin})"));
         json!({ "elements": [lark_md(content)], "tag": "note" })
@@ -254,11 +254,12 @@ fn join(words: &[&str]) -> String {
     words.join(" ")
 }
 
-fn capitalised(word: &str) -> String {
-    let word = single_line(word, cut::WORD);
-    let mut letters = word.chars();
-    let first = letters.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
-    first + letters.as_str()
+/// A provider as people write it.
+fn provider_title(name: &str) -> String {
+    match providers::by_name(name) {
+        Some(provider) => provider.title().to_owned(),
+        None => single_line(name, cut::WORD),
+    }
 }
 
 fn text(content: String) -> Value {

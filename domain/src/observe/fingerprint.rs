@@ -6,7 +6,10 @@
 
 use schemas::{Alert, Facts, Fingerprint, ProjectId, event::FingerprintBy, id};
 
-use crate::rules::Rules;
+use crate::{
+    providers::{self, Provider},
+    rules::Rules,
+};
 
 /// The version of what the sender says: project, provider, environment and the alert's identity.
 pub const FINGERPRINT_VERSION: u32 = 1;
@@ -81,12 +84,12 @@ impl KnownBy<'_> {
 
     /// What an alert with the fingerprint `own` tells of.
     ///
-    /// Sentry's issues are in one state over all environments, and its issue webhooks name none,
-    /// while the events that open problems do. Other senders name the environment in every alert
-    /// or in none.
+    /// Sentry's issues, for one, are in one state over all environments, and its issue webhooks
+    /// name none, while the events that open problems do. Other senders name the environment in
+    /// every alert or in none.
     fn scope(&self, own: Fingerprint) -> Scope {
         let facts = &self.alert.facts;
-        if facts.provider != "sentry" {
+        if !providers::by_name(&facts.provider).is_some_and(Provider::spans_environments) {
             return Scope::Own;
         }
         if facts.environment.as_deref().is_none_or(str::is_empty) {
@@ -112,20 +115,18 @@ pub enum Scope {
 /// The coarser identity recurrence is counted by: for senders whose alerts name a pod, the alert
 /// name, namespace and target without what changes with every pod; else the fingerprint.
 fn recurrence_key(project: &ProjectId, facts: &Facts, own: Fingerprint) -> Fingerprint {
-    match facts.provider.as_str() {
-        "alertmanager" | "signoz" | "grafana" => {
-            let text = |field: &Option<String>| field.clone().unwrap_or_default();
-            Fingerprint(id::hash(&[
-                b"recurrence-v1",
-                project.as_str().as_bytes(),
-                facts.provider.as_bytes(),
-                text(&facts.alertname).as_bytes(),
-                text(&facts.namespace).as_bytes(),
-                without_pod_suffix(facts.target.as_deref().unwrap_or_default()).as_bytes(),
-            ]))
-        }
-        _ => own,
+    if !providers::by_name(&facts.provider).is_some_and(Provider::recurs_by_target) {
+        return own;
     }
+    let text = |field: &'_ Option<String>| field.clone().unwrap_or_default();
+    Fingerprint(id::hash(&[
+        b"recurrence-v1",
+        project.as_str().as_bytes(),
+        facts.provider.as_bytes(),
+        text(&facts.alertname).as_bytes(),
+        text(&facts.namespace).as_bytes(),
+        without_pod_suffix(facts.target.as_deref().unwrap_or_default()).as_bytes(),
+    ]))
 }
 
 /// A pod's name without the part that differs between the pods of one workload; any other text as

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{Identity, Input, identify};
 use crate::{
-    providers::{self, DeliveryKey, Normalised},
+    providers::{self, DeliveryKey, Normalised, Reading},
     redact::Redactor,
     rules::Rules,
 };
@@ -266,7 +266,9 @@ fn prepare_delivery(
         (None, _) => Told::Unknown { reason: "no_project".into() },
         (_, None) => Told::Unknown { reason: format!("unknown_provider {:?}", delivery.provider) },
         (Some(project), Some(provider)) => {
-            match provider.normalise(&delivery, Redactor::builtin()) {
+            let fields = rules.fields(project, &delivery.source);
+            let reading = Reading { project, redactor: Redactor::builtin(), fields };
+            match providers::normalise(provider, &delivery, &reading) {
                 Normalised::Alerts { alerts, key } => Told::Alerts {
                     alerts: alerts.into_iter().map(|a| prepare_alert(project, a, rules)).collect(),
                     key: key.map(|key| seen_key(project, &delivery, &key)),

@@ -2,21 +2,40 @@
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
-use schemas::record::Auth;
+use schemas::{Time, record::Auth};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::{Credential, Refused, Request};
 
+/// How far a signed time may lie from when the request was received, in microseconds (Standard
+/// Webhooks: 5 minutes).
+const WINDOW: u64 = 5 * 60 * 1_000_000;
+
 const MISSING: Refused =
     Refused { code: "credentials_missing", detail: "Missing Authorization header" };
 const INVALID: Refused =
     Refused { code: "credentials_invalid", detail: "Invalid Authorization credentials" };
+const BAD_SIGNATURE: Refused =
+    Refused { code: "signature_invalid", detail: "Invalid webhook-signature" };
+/// The signature is right, and too old or too new to be taken for a request of now.
+pub(super) const STALE: Refused =
+    Refused { code: "signature_stale", detail: "The signed time is not within 5 minutes of now" };
 
-/// The HMAC-SHA256 credential under which `signature` (hex) is that of `message`.
+/// Signatures of one header that are compared; a sender has one per secret it rotates.
+const MAX_SIGNATURES: usize = 8;
+
+/// Whether a request can be let in by a signature, and whether by its `Authorization` header.
+pub(super) fn kinds(credentials: &[Credential]) -> (bool, bool) {
+    let signed = |credential: &Credential| matches!(credential, Credential::Hmac { .. });
+    (credentials.iter().any(signed), credentials.iter().any(|c| !signed(c)))
+}
+
+/// The HMAC-SHA256 credential under which `signature` (hex) is that of `message`, which is given in
+/// parts.
 pub(super) fn hmac_hex(
     signature: &str,
-    message: &[u8],
+    message: &[&[u8]],
     credentials: &[Credential],
 ) -> Option<Auth> {
     // Anything else than 32 bytes of hex is compared as zeros, and refused at the end.
@@ -26,14 +45,62 @@ pub(super) fn hmac_hex(
     let mut matched = None;
     for credential in credentials {
         let Credential::Hmac { id, secret } = credential else { continue };
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) else { continue };
-        mac.update(message);
-        if mac.verify_slice(&given).is_ok() {
+        if signs(secret, message, &[given]) {
             matched = matched.or(Some(id));
         }
     }
     let id = matched.filter(|_| well_formed)?;
     Some(Auth { method: "hmac_sha256".to_owned(), credential: Some(id.clone()) })
+}
+
+/// Whether one of these is the HMAC-SHA256 of `message` under `secret`; all of them are compared.
+fn signs(secret: &[u8], message: &[&[u8]], signatures: &[[u8; 32]]) -> bool {
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) else { return false };
+    message.iter().for_each(|part| mac.update(part));
+    signatures.iter().fold(false, |any, given| mac.clone().verify_slice(given).is_ok() | any)
+}
+
+/// Whether a signed time (Unix seconds, as text) is near enough to when the request was received.
+pub(super) fn is_fresh(seconds: &str, request: &Request<'_>) -> bool {
+    let Ok(seconds) = seconds.trim().parse::<i64>() else { return false };
+    let signed = Time::from_micros(seconds.saturating_mul(1_000_000));
+    request.received_at.micros_since(signed).unsigned_abs() <= WINDOW
+}
+
+/// Standard Webhooks (github.com/standard-webhooks/standard-webhooks, `spec/standard-webhooks.md`),
+/// symmetric signatures: `v1,` and the base64 of the HMAC-SHA256 of id, `.`, timestamp, `.`, body.
+/// The key is the secret without `whsec_`, decoded from base64 where it is base64. Older senders
+/// call the headers `svix-*`. `None`: the request carries no such signature.
+pub(super) fn standard_webhooks(
+    request: &Request<'_>,
+    credentials: &[Credential],
+) -> Option<Result<Auth, Refused>> {
+    let header = |name: &str| {
+        let of = |prefix: &str| request.header(&format!("{prefix}-{name}"));
+        of("webhook").or_else(|| of("svix"))
+    };
+    let (id, timestamp) = (header("id")?, header("timestamp")?);
+    let given: Vec<[u8; 32]> = header("signature")?
+        .split_ascii_whitespace()
+        .filter_map(|signature| BASE64_STANDARD.decode(signature.strip_prefix("v1,")?).ok())
+        .filter_map(|bytes| bytes.try_into().ok())
+        .take(MAX_SIGNATURES)
+        .collect();
+    let message = [id.as_bytes(), b".", timestamp.as_bytes(), b".", request.body];
+    let mut matched = None;
+    for credential in credentials {
+        let Credential::Hmac { id, secret } = credential else { continue };
+        let text = secret.strip_prefix(b"whsec_").unwrap_or(secret);
+        let key = BASE64_STANDARD.decode(text).unwrap_or_else(|_| text.to_vec());
+        if signs(&key, &message, &given) {
+            matched = matched.or(Some(id));
+        }
+    }
+    let Some(id) = matched else { return Some(Err(BAD_SIGNATURE)) };
+    if !is_fresh(timestamp, request) {
+        return Some(Err(STALE));
+    }
+    Some(Ok(Auth { method: "standard_webhooks".to_owned(), credential: Some(id.clone()) }))
 }
 
 /// The basic or bearer credential in the `Authorization` header.

@@ -20,6 +20,42 @@ const MAX_PREVIEW: usize = 200;
 /// An id, key or identity part; longer ones are hashed. Bytes.
 const MAX_ID: usize = 256;
 
+/// The labels an alert's environment is read from, ours and OpenTelemetry's; the first goes first.
+pub(super) const ENVIRONMENT: &[&str] = &[
+    "environment",
+    "env",
+    "deployment.environment.name",
+    "deployment.environment",
+    "deployment_environment",
+];
+
+/// The labels a service is read from.
+pub(super) const SERVICE: &[&str] = &["service", "service.name", "service_name", "job", "app"];
+
+/// The labels a namespace is read from.
+pub(super) const NAMESPACE: &[&str] = &["namespace", "k8s.namespace.name", "k8s_namespace_name"];
+
+/// The labels that say what an alert is about, the most particular first.
+pub(super) const TARGET: &[&str] = &[
+    "pod",
+    "k8s.pod.name",
+    "k8s_pod_name",
+    "instance",
+    "host",
+    "host.name",
+    "host_name",
+    "hostname",
+    "node",
+    "k8s.node.name",
+    "deployment",
+    "container",
+    "service",
+    "service.name",
+    "service_name",
+    "job",
+    "app",
+];
+
 /// `text`, cut at a character boundary to at most `max` bytes.
 pub(super) fn cut(text: &str, max: usize) -> String {
     text[..text.floor_char_boundary(max)].to_owned()
@@ -30,6 +66,16 @@ pub(super) fn bounded_id(id: &str) -> String {
     match id.len() {
         0..=MAX_ID => id.to_owned(),
         _ => format!("sha256:{}", const_hex::encode(Sha256::digest(id.as_bytes()))),
+    }
+}
+
+/// A part of an identity that is taken from a body as received. Redaction must not change who an
+/// alert is, and nobody redacted this: what is not a mere number is hashed.
+pub(super) fn identity_part(name: &str, value: &str) -> String {
+    let value = value.trim();
+    match value.len() <= 20 && value.bytes().all(|b| b.is_ascii_digit()) {
+        true => format!("{name}:{value}"),
+        false => format!("{name}:{}", &const_hex::encode(Sha256::digest(value.as_bytes()))[..32]),
     }
 }
 
@@ -48,6 +94,14 @@ pub(super) fn link(text: &str) -> Option<String> {
     let host = clean.split_once("://")?.1;
     let named = host.chars().next().is_some_and(|c| c.is_alphanumeric() || c == '[');
     (web && named && !clean.contains(odd) && clean.len() <= 4 * MAX_LINE).then_some(clean)
+}
+
+/// The first value of `name` in a link's query, as it is written there.
+pub(super) fn query<'a>(link: &'a str, name: &str) -> Option<&'a str> {
+    let (_, query) = link.split_once('?')?;
+    let query = query.split_once('#').map_or(query, |(query, _)| query);
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.filter(|(n, v)| *n == name && !v.is_empty()).map(|(_, v)| v).next()
 }
 
 /// Collects name/value pairs until they are too many.
@@ -102,7 +156,7 @@ pub(super) fn content(
     redactor: &Redactor,
     replaced: u32,
 ) -> Content {
-    let full = part.to_string();
+    let full = serde_json::to_string(part).unwrap_or_default();
     let mut words = headline.iter().flatten().flat_map(|text| text.split_whitespace());
     let mut preview = String::new();
     let mut length = 0;
@@ -123,6 +177,17 @@ pub(super) fn content(
         preview,
         redaction: redactor.version().to_owned(),
         replaced,
+    }
+}
+
+/// The content row of an alert that is still being put together.
+pub(super) fn no_content() -> Content {
+    Content {
+        text: String::new(),
+        preview: String::new(),
+        redaction: String::new(),
+        replaced: 0,
+        truncated: false,
     }
 }
 

@@ -1,4 +1,7 @@
-//! Sentry's integration platform: internal and public apps.
+//! Sentry's integration platform (internal and public apps), and its legacy "WebHooks" plugin.
+//!
+//! The plugin signs nothing: it is let in by basic or bearer credentials in its source's URL or
+//! proxy, and its flat body is known by its shape.
 //!
 //! The signature covers the body and nothing else, so neither the resource header nor any
 //! timestamp header is believed: the header only says which shape to expect, and a body of another
@@ -8,7 +11,9 @@ use schemas::record::{Auth, Delivery};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Credential, DeliveryKey, Normalised, Provider, Refused, Request, auth, json};
+use super::{
+    Credential, DeliveryKey, Normalised, Provider, Reading, Refused, Request, auth, json,
+};
 use crate::redact::Redactor;
 
 mod issue;
@@ -33,8 +38,12 @@ impl Provider for Sentry {
         "sentry"
     }
 
+    fn title(&self) -> &'static str {
+        "Sentry"
+    }
+
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn kept_headers(&self) -> &'static [&'static str] {
@@ -48,7 +57,9 @@ impl Provider for Sentry {
     }
 
     fn accepts(&self, credential: &Credential) -> bool {
-        matches!(credential, Credential::Hmac { .. })
+        match credential {
+            Credential::Hmac { .. } | Credential::Basic { .. } | Credential::Bearer { .. } => true,
+        }
     }
 
     fn missing_secret_detail(&self) -> &'static str {
@@ -61,28 +72,23 @@ impl Provider for Sentry {
         credentials: &[Credential],
     ) -> Result<Auth, Refused> {
         let signature = request.header("sentry-hook-signature").unwrap_or_default().trim();
+        let (by_signature, by_authorization) = auth::kinds(credentials);
+        let asks = signature.is_empty() && request.header("authorization").is_some();
+        if by_authorization && (asks || !by_signature) {
+            return auth::authorization(request, credentials);
+        }
         if signature.is_empty() {
             return Err(MISSING);
         }
-        auth::hmac_hex(signature, request.body, credentials).ok_or(INVALID)
+        auth::hmac_hex(signature, &[request.body], credentials).ok_or(INVALID)
     }
 
-    fn delivery_key(&self, delivery: &Delivery, body: &Value) -> Option<DeliveryKey> {
-        let sent = delivery.header("idempotency-key").map(str::trim);
-        if let Some(sent) = sent
-            && (8..=128).contains(&sent.len())
-            && sent.bytes().all(|b| b.is_ascii_graphic())
-        {
-            return Some(DeliveryKey { key: format!("idempotency-key:{sent}"), stable: true });
-        }
-        // Retries are built anew by the sender: of all they carry, only ids stay the same.
-        let parts = shape(resource(delivery).as_deref(), body).key_parts(body)?;
-        // Hashed: among the parts is text of the body, and nobody redacted it.
-        let hash = const_hex::encode(Sha256::digest(parts.join("\0").as_bytes()));
-        Some(DeliveryKey { key: format!("sentry:{hash}"), stable: false })
+    fn spans_environments(&self) -> bool {
+        true
     }
 
-    fn normalise(&self, delivery: &Delivery, redactor: &Redactor) -> Normalised {
+    fn normalise(&self, delivery: &Delivery, reading: &Reading<'_>) -> Normalised {
+        let redactor = reading.redactor;
         let (mut body, note) = match json::body(&delivery.raw) {
             Ok(parsed) => parsed,
             Err(reason) => return Normalised::Rejected { reason },
@@ -90,7 +96,7 @@ impl Provider for Sentry {
         if !body.is_object() {
             return Normalised::Rejected { reason: "not_an_object".to_owned() };
         }
-        let key = self.delivery_key(delivery, &body);
+        let key = delivery_key(delivery, &body);
         let replaced = redactor.value(&mut body);
         let shape = shape(resource(delivery).as_deref(), &body);
         let context = Context { body: &body, source: &delivery.source, redactor, replaced };
@@ -111,6 +117,22 @@ impl Provider for Sentry {
             Err(reason) => Normalised::Rejected { reason: reason.to_owned() },
         }
     }
+}
+
+/// What makes the delivery the same again; `body` as parsed, before redaction.
+fn delivery_key(delivery: &Delivery, body: &Value) -> Option<DeliveryKey> {
+        let sent = delivery.header("idempotency-key").map(str::trim);
+        if let Some(sent) = sent
+            && (8..=128).contains(&sent.len())
+            && sent.bytes().all(|b| b.is_ascii_graphic())
+        {
+            return Some(DeliveryKey { key: format!("idempotency-key:{sent}"), stable: true });
+        }
+        // Retries are built anew by the sender: of all they carry, only ids stay the same.
+        let parts = shape(resource(delivery).as_deref(), body).key_parts(body)?;
+        // Hashed: among the parts is text of the body, and nobody redacted it.
+        let hash = const_hex::encode(Sha256::digest(parts.join("\0").as_bytes()));
+        Some(DeliveryKey { key: format!("sentry:{hash}"), stable: false })
 }
 
 /// What an alert is made from.

@@ -5,30 +5,52 @@ use std::{fs, path::Path};
 use proptest::prelude::*;
 use schemas::{SourceId, alert::Alert};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::*;
 
 mod corpus;
+mod dossier;
+mod reserved;
 
 pub(super) fn delivery(provider: &str, headers: &Value, raw: &[u8]) -> Delivery {
     let headers = headers.as_object().into_iter().flatten();
     let headers = headers.map(|(n, v)| (n.to_lowercase(), v.as_str().unwrap().to_owned()));
     Delivery {
         provider: provider.to_owned(),
-        source: SourceId::new("test").unwrap(),
+        source: SourceId::new("samples").unwrap(),
         route: "/webhook".to_owned(),
         headers: headers.collect(),
         remote: None,
         auth: Auth { method: "test".to_owned(), credential: None },
         raw: raw.to_vec(),
-        sha256: [0; 32],
+        sha256: Sha256::digest(raw).into(),
         content_type: None,
     }
 }
 
 pub(super) fn normalise(provider: &str, headers: &Value, raw: &[u8]) -> Normalised {
-    let delivery = delivery(provider, headers, raw);
-    by_name(provider).unwrap().normalise(&delivery, Redactor::builtin())
+    read(&delivery(provider, headers, raw), None)
+}
+
+/// Reads a delivery of the project `shop`.
+pub(super) fn read(delivery: &Delivery, fields: Option<&FieldMap>) -> Normalised {
+    let project = ProjectId::new("shop").unwrap();
+    let reading = Reading { project: &project, redactor: Redactor::builtin(), fields };
+    super::normalise(by_name(&delivery.provider).unwrap(), delivery, &reading)
+}
+
+/// The only alert of a body.
+pub(super) fn only(told: Normalised) -> Alert {
+    match told {
+        Normalised::Alerts { mut alerts, .. } if alerts.len() == 1 => alerts.remove(0),
+        other => panic!("not one alert: {other:?}"),
+    }
+}
+
+/// The headers and the body of a request of now.
+pub(super) fn request<'a>(headers: &'a [(String, String)], body: &'a [u8]) -> Request<'a> {
+    Request { received_at: Time::from_micros(1_763_617_422_000_000), headers, body }
 }
 
 /// The facts and what goes beside them, as one JSON object.
@@ -39,6 +61,7 @@ pub(super) fn flat(alert: &Alert) -> Value {
         "provider_ts": alert.provider_ts, "status_at": alert.status_at,
         "identity": alert.identity, "occurrence": alert.occurrence, "notes": alert.notes,
         "correlation": alert.correlation, "replaced": alert.content.replaced,
+        "refs": alert.refs,
     });
     all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     all
@@ -156,6 +179,19 @@ fn any_json() -> impl Strategy<Value = Value> {
         "activity",
         "url",
         "count",
+        "evalMatches",
+        "ruleId",
+        "state",
+        "orgId",
+        "generatorURL",
+        "message",
+        "sender_id",
+        "timestamp",
+        "metadata",
+        "title",
+        "severity",
+        "specversion",
+        "culprit",
         "x",
     ]);
     leaf.prop_recursive(6, 48, 6, move |inner| {
@@ -272,8 +308,36 @@ fn the_largest_alert_fits_into_an_event() {
     let metric = json!({"action": "critical", "data": {"description_title": long,
         "description_text": long, "metric_alert": {"id": long, "alert_rule": {
             "id": long, "name": long, "query": long, "aggregate": long, "environment": long}}}});
-    let bodies =
-        [("alertmanager", group), ("sentry", issue), ("sentry", activity), ("sentry", metric)];
+    let many = |name: &str| -> Vec<Value> {
+        let series = json!({"metric": name, "value": long, "tags": pairs("tag")});
+        vec![series; 400]
+    };
+    let legacy = json!({"ruleId": long, "ruleName": long, "ruleUrl": long, "title": long,
+        "message": long, "state": "alerting", "orgId": long, "tags": pairs("tag"),
+        "evalMatches": many("m")});
+    let mut unified = group.clone();
+    unified["orgId"] = json!(long);
+    unified["externalURL"] = json!(format!("https://{}", "x".repeat(4000)));
+    unified["alerts"][0]["values"] = Value::Object(pairs("value"));
+    let plain: Vec<_> = (0..4000).map(|n| format!("name{n}: {}", "界".repeat(90))).collect();
+    let message = json!({"message": format!("[告警] {long}\n{}", plain.join("\n")),
+        "sender_id": long, "chat_id": long, "metadata": pairs("meta")});
+    let mut any = Value::Object(pairs("any"));
+    any.as_object_mut().unwrap().extend(subject.as_object().unwrap().clone());
+    let plugin = json!({"id": long, "culprit": long, "project": long, "message": long, "url": long,
+        "level": long, "triggering_rules": vec![long.clone(); 400], "event": subject});
+    let bodies = [
+        ("alertmanager", group.clone()),
+        ("signoz", group),
+        ("grafana", unified),
+        ("grafana", legacy),
+        ("custom", message),
+        ("custom", any),
+        ("sentry", issue),
+        ("sentry", activity),
+        ("sentry", metric),
+        ("sentry", plugin),
+    ];
     for (provider, body) in bodies {
         let found = normalise(provider, &json!({}), body.to_string().as_bytes());
         let Normalised::Alerts { alerts, .. } = found else { panic!("{provider}: {found:?}") };

@@ -7,6 +7,8 @@ use std::{
 
 use schemas::ProjectId;
 
+use crate::providers::FieldMap;
+
 use super::{
     Rules,
     section::{Route, Settled},
@@ -72,14 +74,23 @@ fn between(
             at: format!("{at}.{key}"),
             before: old.get(key).cloned(),
             after: new.get(key).cloned(),
-            fingerprint: key.starts_with("fingerprint."),
+            fingerprint: key.starts_with("fingerprint.") || renames(key, old),
         })
         .collect()
 }
 
+/// Whether a changed mapping gives new names to problems that are known by the one before.
+fn renames(key: &str, old: &BTreeMap<String, String>) -> bool {
+    let Some(key) = key.strip_prefix("fields.") else { return false };
+    let Some((source, fact)) = key.rsplit_once('.') else { return false };
+    let of_source = format!("fields.{source}.");
+    FieldMap::is_identity(fact) && old.keys().any(|key| key.starts_with(&of_source))
+}
+
 /// What holds, by the key it stands under.
 fn lines(settled: &Settled) -> BTreeMap<String, String> {
-    let Settled { stale, escalation, expiry, flapping, severity, fingerprint, routes } = settled;
+    let Settled { stale, escalation, expiry, flapping, severity, fingerprint, fields, routes } =
+        settled;
     let minutes = |seconds: i64| format!("{} min", seconds / 60);
     let mut lines: BTreeMap<String, String> = [
         ("stale.id", stale.id.clone()),
@@ -108,6 +119,11 @@ fn lines(settled: &Settled) -> BTreeMap<String, String> {
     }
     for (provider, rule) in fingerprint {
         lines.insert(format!("fingerprint.{provider}"), rule.to_string());
+    }
+    for (source, map) in fields {
+        for (fact, path) in map.paths() {
+            lines.insert(format!("fields.{source}.{fact}"), path.as_str().to_owned());
+        }
     }
     lines
 }

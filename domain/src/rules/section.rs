@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schemas::Level;
+use schemas::{Level, SourceId};
 use serde::Deserialize;
 
 use super::FingerprintRule;
+use crate::providers::FieldMap;
 
 /// The longest stale time a document may ask for, in minutes: within it, a real outage is told to
 /// nobody.
@@ -29,6 +30,9 @@ pub(super) struct Section {
     /// By provider.
     #[serde(default)]
     pub fingerprint: BTreeMap<String, FingerprintRule>,
+    /// By source.
+    #[serde(default)]
+    pub fields: BTreeMap<SourceId, FieldMap>,
     pub routes: Option<Routes>,
 }
 
@@ -42,13 +46,15 @@ pub(super) struct Settled {
     pub severity: Severity,
     /// By provider; only rules that say something.
     pub fingerprint: BTreeMap<String, FingerprintRule>,
+    /// By source; only mappings that say something.
+    pub fields: BTreeMap<SourceId, FieldMap>,
     pub routes: Vec<Route>,
 }
 
 impl Settled {
     /// A section that leaves nothing open; none if it does.
     pub fn whole(section: Section) -> Option<Self> {
-        let Section { stale, escalation, expiry, flapping, severity, fingerprint, routes } =
+        let Section { stale, escalation, expiry, flapping, severity, fingerprint, fields, routes } =
             section;
         Some(Self {
             stale: stale?,
@@ -57,18 +63,22 @@ impl Settled {
             flapping: flapping?,
             severity: severity?,
             fingerprint,
+            fields,
             routes: routes?.0,
         })
     }
 
     /// This, with the tables that `section` has instead.
     pub fn with(&self, section: Section) -> Self {
-        let Section { stale, escalation, expiry, flapping, severity, fingerprint, routes } =
+        let Section { stale, escalation, expiry, flapping, severity, fingerprint, fields, routes } =
             section;
         let mut all = self.fingerprint.clone();
         all.extend(fingerprint);
         // One without a say is how a project leaves the defaults' rule of a provider.
         all.retain(|_, rule| !rule.is_empty());
+        let mut all_fields = self.fields.clone();
+        all_fields.extend(fields);
+        all_fields.retain(|_, fields| *fields != FieldMap::default());
         Self {
             stale: stale.unwrap_or_else(|| self.stale.clone()),
             escalation: escalation.unwrap_or_else(|| self.escalation.clone()),
@@ -76,6 +86,7 @@ impl Settled {
             flapping: flapping.unwrap_or_else(|| self.flapping.clone()),
             severity: severity.unwrap_or_else(|| self.severity.clone()),
             fingerprint: all,
+            fields: all_fields,
             routes: routes.map_or_else(|| self.routes.clone(), |routes| routes.0),
         }
     }

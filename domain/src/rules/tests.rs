@@ -320,3 +320,37 @@ fn r26_r67_what_follows_a_rules_record_is_read_by_it() {
     // The third record opens the problem of the new fingerprint, the fourth repeats it.
     assert_eq!(risks, [(1, Risk::Medium), (3, Risk::Critical), (5, Risk::Medium)]);
 }
+
+#[test]
+fn a_source_has_its_field_mapping_and_a_project_may_have_another() {
+    let base = format!("{ROUTE}[\"x\"]\n");
+    let mapped = |table: &str| Rules::parse(&format!("{base}{table}\n")).unwrap();
+    let title = |rules: &Rules, of: &str, source: &str| {
+        let fields = rules.fields(&project(of), &SourceId::new(source).unwrap())?;
+        fields.title.as_ref().map(|path| path.as_str().to_owned())
+    };
+    let first = mapped("[defaults.fields.riemann]\ntitle = \"service\"");
+    assert_eq!(title(&first, "shop", "riemann").as_deref(), Some("service"));
+    assert_eq!(title(&first, "shop", "other"), None);
+    let both = mapped(
+        "[defaults.fields.riemann]\ntitle = \"service\"\n[project.shop.fields.riemann]\n\
+         title = \"check.name\"\nseverity = \"state\"\n[project.search.fields.riemann]",
+    );
+    assert_eq!(title(&both, "shop", "riemann").as_deref(), Some("check.name"));
+    assert_eq!(title(&both, "search", "riemann"), None);
+    assert_eq!(title(&both, "any", "riemann").as_deref(), Some("service"));
+    check(&format!("{base}[defaults.fields.a]\ntitel = \"x\""), Err("unknown field `titel`"));
+    check(&format!("{base}[defaults.fields.a]\ntitle = \"x..y\""), Err("empty step"));
+
+    // Only a mapping that problems are known by already changes who they are.
+    let renamed = |before: &Rules, after: &Rules| -> Vec<(String, bool)> {
+        diff(before, after).into_iter().map(|change| (change.at, change.fingerprint)).collect()
+    };
+    let plain = Rules::parse(&base).unwrap();
+    let title = "defaults.fields.riemann.title".to_owned();
+    assert_eq!(renamed(&plain, &first), [(title.clone(), false)]);
+    assert_eq!(renamed(&first, &plain), [(title.clone(), true)]);
+    let other = mapped("[defaults.fields.riemann]\ntitle = \"name\"\nseverity = \"state\"");
+    let severity = "defaults.fields.riemann.severity".to_owned();
+    assert_eq!(renamed(&first, &other), [(severity, false), (title, true)]);
+}

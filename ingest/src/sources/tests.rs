@@ -148,16 +148,7 @@ fn unusable_sources_name_key_problem_and_remedy() {
         "pager",
         SourceConfig::default(),
         "file: configuration\nkey: sources.pager.provider\nproblem: there is no provider \
-         \"pager\"\nremedy: set it to one of: alertmanager, sentry",
-    );
-    check_error(
-        "sentry",
-        SourceConfig {
-            bearer: vec![BearerConfig { key: Some("k".into()), ..BearerConfig::default() }],
-            ..SourceConfig::default()
-        },
-        "file: configuration\nkey: sources.sentry.bearer\nproblem: provider sentry cannot use \
-         it\nremedy: remove it and set secret",
+         \"pager\"\nremedy: set it to one of: alertmanager, custom, grafana, sentry, signoz",
     );
     check_error(
         "alertmanager",
@@ -187,6 +178,61 @@ fn unusable_sources_name_key_problem_and_remedy() {
         "file: configuration\nkey: sources.alertmanager.basic.user\nproblem: is empty or holds a \
          colon\nremedy: use the user name the sender sends",
     );
+}
+
+#[test]
+fn r10_who_may_send_is_listed_and_in_production_nobody_is_nobody() {
+    let senders = |listed: &[&str], environment: &Environment| {
+        let senders = listed.iter().map(|s| (*s).to_owned()).collect();
+        let key = BearerConfig { key: Some("k".into()), ..BearerConfig::default() };
+        let config = SourceConfig { bearer: vec![key], senders, ..of("custom") };
+        let sources = build(&[("scripts", config)], environment).unwrap();
+        let source = sources.at("/webhook/custom").unwrap();
+        (source.senders.clone(), source.warning())
+    };
+    let listed = |all: &[&str]| Senders::Listed(all.iter().map(|s| (*s).to_owned()).collect());
+    assert_eq!(senders(&["a", "b"], &production()), (listed(&["a", "b"]), None));
+    assert_eq!(senders(&["*"], &production()), (Senders::Anybody, None));
+    assert_eq!(senders(&[], &production()), (listed(&[]), Some(NOBODY.to_owned())));
+    assert_eq!(senders(&["a"], &development()), (listed(&["a"]), None));
+    assert_eq!(senders(&[], &development()), (Senders::Named, None));
+
+    let with = |provider: &str, senders: &[&str]| SourceConfig {
+        senders: senders.iter().map(|s| (*s).to_owned()).collect(),
+        ..of(provider)
+    };
+    check_error(
+        "scripts",
+        with("custom", &["a", "*"]),
+        "file: configuration\nkey: sources.scripts.senders\nproblem: lists senders beside \
+         \"*\"\nremedy: name them, or \"*\" alone",
+    );
+    check_error(
+        "scripts",
+        with("custom", &[" "]),
+        "file: configuration\nkey: sources.scripts.senders\nproblem: names nobody\nremedy: \
+         remove the empty text",
+    );
+    check_error(
+        "scripts",
+        with("sentry", &["a"]),
+        "file: configuration\nkey: sources.scripts.senders\nproblem: provider sentry cannot use \
+         it\nremedy: remove it",
+    );
+}
+
+#[test]
+fn r54_no_source_is_called_as_tests_and_heartbeats_are() {
+    for id in ["test", "heartbeat"] {
+        check_error(
+            id,
+            of("sentry"),
+            &format!(
+                "file: configuration\nkey: sources.{id}\nproblem: is the id of deliveries that \
+                 are never incidents\nremedy: rename the source"
+            ),
+        );
+    }
 }
 
 #[test]

@@ -29,9 +29,11 @@ impl Sample {
 
     /// Its source's configuration, under its own id and project.
     pub fn configured(&self, id: &str) -> String {
+        let basic = format!("basic = {{ user = \"samples\", password = \"{SECRET}\" }}");
         let credential = match self.provider {
             "sentry" => format!("secret = \"{SECRET}\""),
-            _ => format!("basic = {{ user = \"samples\", password = \"{SECRET}\" }}"),
+            "custom" => format!("{basic}\nsenders = [\"*\"]"),
+            _ => basic,
         };
         source(id, self.provider, &credential)
     }
@@ -49,17 +51,22 @@ impl Sample {
 
 fn samples() -> Vec<Sample> {
     let mut found = Vec::new();
-    for provider in ["alertmanager", "sentry"] {
+    for provider in domain::providers::all().iter().map(|p| p.name()) {
         let folder = in_project("schemas/fixtures/providers").join(provider);
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
             let Some(stem) = name.strip_suffix(".expect.json") else { continue };
+            let expect: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            // Such a body comes into the log by another door only.
+            if expect["refused_at_the_door"] == true {
+                continue;
+            }
             found.push(Sample {
                 name: format!("{provider}/{stem}"),
                 provider,
                 raw: fs::read(folder.join(format!("{stem}.json"))).unwrap(),
-                expect: serde_json::from_slice(&fs::read(&path).unwrap()).unwrap(),
+                expect,
             });
         }
     }
@@ -104,7 +111,7 @@ async fn r21_every_sample_shows_what_its_expectation_says() {
         }
     }
     println!("samples: {} files, {facts} facts compared", samples.len());
-    assert!(samples.len() >= 30 && facts > 250, "{} {facts}", samples.len());
+    assert!(samples.len() >= 70 && facts > 500, "{} {facts}", samples.len());
     again(&doors, &samples, id).await;
 }
 

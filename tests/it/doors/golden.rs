@@ -25,8 +25,13 @@ const FIELDS: [&str; 14] = [
 ];
 
 /// One firing sample of each provider.
-const FIRING: [(&str, &str); 2] =
-    [("alertmanager", "alertmanager/v4-mixed"), ("sentry", "sentry/error-created")];
+const FIRING: [(&str, &str); 5] = [
+    ("alertmanager", "alertmanager/v4-mixed"),
+    ("custom", "custom/message"),
+    ("grafana", "grafana/unified-firing"),
+    ("sentry", "sentry/error-created"),
+    ("signoz", "signoz/metric-critical"),
+];
 
 /// R50: the first alert of each sample against `dossier.golden.json`.
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ use super::{LaneState, Turn, Verdict, alerts::Went};
 use crate::{
     effect::Effects,
     observe::prepare::{Original, PreparedDelivery, PreparedRedrive, SeenKey, Told},
+    providers,
 };
 
 /// What a refused redrive is called among the verbs of operators.
@@ -143,7 +144,7 @@ impl LaneState {
             project,
             raw_sha256: delivery.raw_sha256,
             raw_length: delivery.raw_length,
-            channel_type: channel_type(&delivery.provider),
+            channel_type: providers::channel_type(&delivery.provider, &delivery.source),
             provider_version: delivery.provider_version,
             redelivered,
         };
@@ -204,14 +205,5 @@ impl LaneState {
 impl PreparedDelivery {
     fn take_content(&mut self) -> Told {
         std::mem::replace(&mut self.content, Told::Recorded { reason: String::new() })
-    }
-}
-
-/// How an alert came in.
-fn channel_type(provider: &str) -> &'static str {
-    match provider {
-        "lark" | "telegram" | "slack" | "dingtalk" => "chat",
-        "console" => "console",
-        _ => "webhook",
     }
 }

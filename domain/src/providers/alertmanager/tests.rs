@@ -1,10 +1,13 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
-use schemas::Level;
-use serde_json::json;
+use schemas::{Alert, Level};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::providers::tests::normalise;
+use crate::providers::{
+    group::{MAX_ALERTS, fingerprint},
+    tests::{normalise, request},
+};
 
 #[test]
 fn r6_fingerprint_is_that_of_alertmanager() {
@@ -59,8 +62,7 @@ fn r11_basic_and_bearer_with_two_valid_during_rotation() {
     let check = |header: Option<&str>, expected: Result<(&str, &str), &str>| {
         let headers: Vec<_> =
             header.iter().map(|h| ("authorization".to_owned(), (*h).to_owned())).collect();
-        let request = Request { headers: &headers, body: b"{}" };
-        let found = Alertmanager.authenticate(&request, &credentials);
+        let found = Alertmanager.authenticate(&request(&headers, b"{}"), &credentials);
         let found = match &found {
             Ok(auth) => Ok((auth.method.as_str(), auth.credential.as_deref().unwrap())),
             Err(refused) => Err(refused.code),

@@ -1,5 +1,5 @@
 //! Issues and their events: `issue`, `error`, `event_alert`, `activity_alert`, and an issue with its
-//! event beside it.
+//! event beside it; and the flat body of the legacy plugin.
 
 use schemas::{
     Alert, Facts, Level, Status,
@@ -51,7 +51,16 @@ pub(super) fn alert(
         }
     };
 
-    let title = subject.line("title").unwrap_or_else(|| TITLE.to_owned());
+    let message = subject.message(context.body).map(|t| build::cut(t, MAX_TEXT));
+    let title = subject.line("title").or_else(|| match shape {
+        // The plugin states no title of its own, and older events have none either.
+        Shape::Plugin => {
+            let named = subject.text(&["metadata", "title"]).or(message.as_deref());
+            named.map(|t| build::cut(t, MAX_LINE))
+        }
+        _ => None,
+    });
+    let title = title.unwrap_or_else(|| TITLE.to_owned());
     let severity_raw = subject.line("level");
     let level = match &severity_raw {
         Some(word) => severity::level(word),
@@ -64,7 +73,6 @@ pub(super) fn alert(
             1
         }),
     };
-    let message = subject.message(context.body).map(|t| build::cut(t, MAX_TEXT));
     let happened = event.and_then(|e| {
         time_at(e, &["datetime"])
             .or_else(|| time_at(e, &["timestamp"]))
@@ -78,7 +86,12 @@ pub(super) fn alert(
     let slug_or_id = project.slug.or(project.key);
 
     Ok(Alert {
-        stage: if status == Status::Resolved { Stage::Resolved } else { Stage::Received },
+        stage: match status {
+            // The event people send from Sentry's own pages to try a webhook.
+            _ if tags.first(&["sample_event"]) == Some("yes") => Stage::Test,
+            Status::Resolved => Stage::Resolved,
+            Status::Firing | Status::Suppressed => Stage::Received,
+        },
         provider_event_id: match (&event_id, &issue_id) {
             (Some(event), _) => event.clone(),
             (None, id) => {
@@ -188,7 +201,10 @@ impl<'a> Subject<'a> {
                 // .../projects/<organisation>/<project>/...
                 links.filter_map(|link| segment(link, "projects", 1)).next()
             };
-            let slug = slug.filter(|s| !s.trim().is_empty()).or_else(linked);
+            let slug = slug
+                .filter(|s| !s.trim().is_empty())
+                .or_else(|| text(value, &["project_slug"]))
+                .or_else(linked);
             let number = project.and_then(|p| id(p, &["id"])).or_else(|| {
                 project.filter(|p| p.is_number()).and_then(|_| id(value, &["project"]))
             });
@@ -201,8 +217,15 @@ impl<'a> Subject<'a> {
     }
 
     fn message(&self, body: &'a Value) -> Option<&'a str> {
-        self.event
-            .and_then(|e| text(e, &["message"]).or_else(|| text(e, &["logentry", "formatted"])))
+        // Flat bodies state it; older events name the interface it comes from.
+        let of_event = |event: &'a Value| {
+            text(event, &["message"])
+                .or_else(|| text(event, &["logentry", "formatted"]))
+                .or_else(|| text(event, &["sentry.interfaces.Message", "formatted"]))
+                .or_else(|| text(event, &["sentry.interfaces.Message", "message"]))
+        };
+        text(body, &["message"])
+            .or_else(|| self.event.and_then(of_event))
             .or_else(|| text(body, &["data", "activity", "details", "summary"]))
     }
 
@@ -250,6 +273,10 @@ fn annotations(body: &Value, issue: Option<&Value>) -> Vec<(String, String)> {
     };
     add("triggered_rule", text(body, &["data", "triggered_rule"]));
     add("triggered_rule", text(body, &["data", "alert", "title"]));
+    let rules = at(body, &["triggering_rules"]).and_then(Value::as_array);
+    for rule in rules.into_iter().flatten() {
+        add("triggered_rule", rule.as_str());
+    }
     add("activity", text(body, &["data", "activity", "type"]));
     for field in ["substatus", "priority", "issueCategory"] {
         add(field, issue.and_then(|i| text(i, &[field])));
@@ -268,7 +295,6 @@ fn correlation(event: Option<&Value>, tags: &Pairs, event_id: Option<String>) ->
             .or_else(|| of(&["release", "version"]))
             .or_else(|| tag(&["release", "sentry:release"])),
         sentry_event_id: event_id,
-        related_logs_url: None,
-        related_traces_url: None,
+        ..LogCorrelation::default()
     }
 }

@@ -18,6 +18,8 @@ pub(super) enum Shape {
     EventAlert,
     /// `data.metric_alert`.
     MetricAlert,
+    /// The legacy plugin's: flat, the issue's fields beside `event`.
+    Plugin,
     /// Understood, and no alert: the name of the resource.
     Other(&'static str),
     /// A resource this code does not know.
@@ -87,9 +89,17 @@ fn found(body: &Value) -> Shape {
         Shape::Other("installation")
     } else if has("run_id") {
         Shape::Other("seer")
+    } else if is_plugin(body) {
+        Shape::Plugin
     } else {
         Shape::Empty
     }
+}
+
+fn is_plugin(body: &Value) -> bool {
+    let has = |name: &str| at(body, &[name]).is_some();
+    let of_issue = has("id") && ["culprit", "project_name", "project_slug"].into_iter().any(has);
+    !has("data") && (at(body, &["event"]).is_some_and(Value::is_object) || of_issue)
 }
 
 impl Shape {
@@ -100,6 +110,7 @@ impl Shape {
             Self::Error => "error",
             Self::EventAlert => "event_alert",
             Self::MetricAlert => "metric_alert",
+            Self::Plugin => "plugin",
             Self::Other(name) => name,
             Self::Unknown(_) | Self::Empty => "nothing",
             Self::Mismatch { found, .. } => found,
@@ -108,8 +119,11 @@ impl Shape {
 
     /// The issue and the event in `body`, as far as this kind has them.
     pub fn subjects<'a>(&self, body: &'a Value) -> (Option<&'a Value>, Option<&'a Value>) {
-        let event = if *self == Self::Error { "error" } else { "event" };
-        (at(body, &["data", "issue"]), at(body, &["data", event]))
+        match self {
+            Self::Plugin => (Some(body), at(body, &["event"])),
+            Self::Error => (at(body, &["data", "issue"]), at(body, &["data", "error"])),
+            _ => (at(body, &["data", "issue"]), at(body, &["data", "event"])),
+        }
     }
 
     /// What the body asks for.
@@ -117,7 +131,7 @@ impl Shape {
         let action = text(body, &["action"]).unwrap_or_default();
         let firing = Verdict::Issue { status: Status::Firing };
         match self {
-            Self::Error | Self::EventAlert => firing,
+            Self::Error | Self::EventAlert | Self::Plugin => firing,
             Self::ActivityAlert => Verdict::Issue { status: issue_status(body) },
             Self::Issue => match action {
                 "created" | "unresolved" | "triggered" => firing,
@@ -162,6 +176,10 @@ impl Shape {
                 parts.push(event_id?);
                 // Two rules may report one event.
                 parts.extend(at(body, &["data", "triggered_rule"]).map(ToString::to_string));
+            }
+            Self::Plugin => {
+                parts.push(issue_id(issue, event)?);
+                parts.push(event_id?);
             }
             Self::MetricAlert => {
                 parts.push(id(at(body, &["data", "metric_alert"])?, &["id"])?);

@@ -32,7 +32,10 @@ pub(super) fn exception_type(event: &Value) -> Option<&str> {
 }
 
 fn first(event: &Value) -> Option<&Value> {
-    at(event, &["exception", "values"])?.as_array()?.first()
+    // Events of old clients name the interface.
+    let values = at(event, &["exception", "values"])
+        .or_else(|| at(event, &["sentry.interfaces.Exception", "values"]))?;
+    values.as_array()?.first()
 }
 
 fn raw(event: &Value) -> Option<&[Value]> {

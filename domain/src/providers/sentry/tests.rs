@@ -2,7 +2,7 @@ use schemas::{Level, StackFrame, Status};
 use serde_json::json;
 
 use super::*;
-use crate::providers::tests::{delivery, normalise};
+use crate::providers::tests::{delivery, normalise, request};
 
 fn alert(resource: &str, body: &Value) -> schemas::Alert {
     let headers = json!({"sentry-hook-resource": resource});
@@ -14,7 +14,7 @@ fn alert(resource: &str, body: &Value) -> schemas::Alert {
 
 fn key(resource: &str, body: &Value) -> Option<DeliveryKey> {
     let delivery = delivery("sentry", &json!({"sentry-hook-resource": resource}), b"");
-    Sentry.delivery_key(&delivery, body)
+    delivery_key(&delivery, body)
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn r2_signature_missing_and_invalid_have_the_codes_of_the_source() {
     let check = |header: Option<&str>, credentials: &[Credential], expected: Result<&str, &str>| {
         let headers: Vec<_> =
             header.iter().map(|h| ("sentry-hook-signature".into(), (*h).to_owned())).collect();
-        let found = Sentry.authenticate(&Request { headers: &headers, body }, credentials);
+        let found = Sentry.authenticate(&request(&headers, body), credentials);
         let found = match &found {
             Ok(auth) => Ok(auth.credential.as_deref().unwrap()),
             Err(refused) => Err(refused.code),
@@ -52,6 +52,62 @@ fn r2_signature_missing_and_invalid_have_the_codes_of_the_source() {
     assert_eq!(INVALID.detail, "Invalid sentry-hook-signature");
     let detail = Sentry.missing_secret_detail();
     assert_eq!(detail, "SENTRY_WEBHOOK_SECRET missing in production environment");
+}
+
+#[test]
+fn r5_the_unsigned_plugin_is_let_in_by_authorization_only() {
+    let hmac = Credential::Hmac { id: "h".into(), secret: b"secret".to_vec() };
+    let basic = Credential::Basic { id: "b".into(), user: "u".into(), password: "p".into() };
+    let check = |headers: &[(&str, &str)], credentials: &[Credential], expected: &str| {
+        let headers: Vec<_> = headers.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect();
+        let found = Sentry.authenticate(&request(&headers, b"{}"), credentials);
+        let found = found.map_or_else(|refused| refused.code.to_owned(), |auth| auth.method);
+        assert_eq!(found, expected, "{headers:?}");
+    };
+    let (signature, authorization) = ("sentry-hook-signature", ("authorization", "Basic dTpw"));
+    let both = [hmac.clone(), basic.clone()];
+    check(&[authorization], &both, "basic");
+    check(&[authorization], std::slice::from_ref(&basic), "basic");
+    check(&[("authorization", "Basic dTpx")], &both, "credentials_invalid");
+    check(&[], std::slice::from_ref(&basic), "credentials_missing");
+    check(&[], &both, "signature_missing");
+    // A signature that is there has to be right, and a source with a secret alone asks for one.
+    check(&[(signature, "00"), authorization], &both, "signature_invalid");
+    check(&[authorization], std::slice::from_ref(&hmac), "signature_missing");
+}
+
+#[test]
+fn r5_r22_the_plugins_flat_body_has_the_same_defaults() {
+    for value in [json!(null), json!([1]), json!({"x": 1}), json!(true), json!("")] {
+        let body = json!({"id": 7, "project": value, "project_slug": value, "culprit": value,
+            "level": value, "url": value, "message": value, "triggering_rules": value,
+            "event": if value.is_object() { json!(3) } else { json!({"title": value,
+                "metadata": value, "tags": if value.is_array() { json!(7) } else { value.clone() },
+                "timestamp": value, "exception": value, "environment": value}) }});
+        let raw = body.to_string();
+        let found = match normalise("sentry", &json!({}), raw.as_bytes()) {
+            Normalised::Alerts { mut alerts, .. } => alerts.remove(0),
+            // Nothing is left that tells the plugin's body from any other.
+            other if value.is_object() => {
+                let reason = "missing_issue_id".to_owned();
+                assert_eq!(other, Normalised::Rejected { reason });
+                continue;
+            }
+            other => panic!("{body}: {other:?}"),
+        };
+        let facts = &found.facts;
+        assert_eq!(facts.title, "Unknown Error", "{value}");
+        assert_eq!(facts.culprit.as_deref(), Some("unknown"));
+        assert_eq!(facts.level, Some(Level::Error));
+        assert_eq!(facts.sender_project.as_deref(), Some("unknown"));
+        assert_eq!((facts.count, facts.status), (Some(1), Status::Firing));
+        assert_eq!((&facts.message, &facts.url, facts.started_at), (&None, &None, None));
+    }
+    // R5: an empty message leaves the event's title; a missing time leaves that of the arrival.
+    let body = json!({"id": "7", "culprit": "c", "message": "", "event": {"title": "T: v"}});
+    let found = normalise("sentry", &json!({}), body.to_string().as_bytes());
+    let Normalised::Alerts { alerts, .. } = found else { panic!("{found:?}") };
+    assert_eq!((alerts[0].facts.title.as_str(), alerts[0].provider_ts), ("T: v", None));
 }
 
 #[test]
@@ -198,13 +254,13 @@ fn r4_delivery_keys_follow_the_senders_retries() {
 
     let sent = |value: &str| {
         let headers = json!({"sentry-hook-resource": "issue", "idempotency-key": value});
-        Sentry.delivery_key(&delivery("sentry", &headers, b""), &issue("created", "a", "1"))
+        delivery_key(&delivery("sentry", &headers, b""), &issue("created", "a", "1"))
     };
     let stable = sent("5e0f5f3c1d7a4b0e9a1b2c3d4e5f6071").unwrap();
     assert!(stable.stable && stable.key.ends_with(":5e0f5f3c1d7a4b0e9a1b2c3d4e5f6071"));
     let state = json!({"action": "resolved", "data": {"issue": {"id": "9"}}});
     let headers = json!({"sentry-hook-resource": "issue", "idempotency-key": "k".repeat(32)});
-    assert!(Sentry.delivery_key(&delivery("sentry", &headers, b""), &state).unwrap().stable);
+    assert!(delivery_key(&delivery("sentry", &headers, b""), &state).unwrap().stable);
     // What is no key falls back to the ids.
     for odd in ["", "short", &"x".repeat(500), "with space in it"] {
         assert_eq!(sent(odd), Some(created.clone()), "{odd}");

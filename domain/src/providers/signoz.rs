@@ -1,0 +1,98 @@
+//! SigNoz: Alertmanager's body with the rule among the labels, and links to logs and traces among
+//! the annotations.
+//!
+//! Samples of older versions name no rule and cannot be told from Alertmanager's: the route
+//! chooses.
+
+use schemas::{
+    Alert,
+    alert::{Stage, Window},
+    record::{Auth, Delivery},
+};
+use serde_json::Value;
+
+use super::{
+    Credential, Normalised, Provider, Reading, Refused, Request, auth,
+    build::{self, query},
+    group::{self, Dialect},
+    json, times,
+};
+
+/// See the module.
+pub struct Signoz;
+
+impl Provider for Signoz {
+    fn name(&self) -> &'static str {
+        "signoz"
+    }
+
+    fn title(&self) -> &'static str {
+        "SigNoz"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn kept_headers(&self) -> &'static [&'static str] {
+        &["user-agent"]
+    }
+
+    fn accepts(&self, credential: &Credential) -> bool {
+        matches!(credential, Credential::Basic { .. } | Credential::Bearer { .. })
+    }
+
+    fn missing_secret_detail(&self) -> &'static str {
+        "SigNoz basic or bearer credentials missing in production environment"
+    }
+
+    fn authenticate(
+        &self,
+        request: &Request<'_>,
+        credentials: &[Credential],
+    ) -> Result<Auth, Refused> {
+        auth::authorization(request, credentials)
+    }
+
+    fn recurs_by_target(&self) -> bool {
+        true
+    }
+
+    fn normalise(&self, delivery: &Delivery, reading: &Reading<'_>) -> Normalised {
+        let (body, note) = match json::body(&delivery.raw) {
+            Ok(parsed) => parsed,
+            Err(reason) => return Normalised::Rejected { reason },
+        };
+        let dialect = Dialect {
+            provider: self.name(),
+            fingerprints_labels: true,
+            alertname: None,
+            finish: &finish,
+        };
+        group::normalise(body, note, delivery, reading.redactor, &dialect)
+    }
+}
+
+fn finish(alert: &mut Alert, _: &Value) {
+    let facts = &mut alert.facts;
+    let source = facts.label("ruleSource").and_then(build::link);
+    if facts.url.is_none() {
+        facts.url = source;
+    }
+    if alert.refs.signoz.is_empty() {
+        // Where the labels do not name the rule, the link to it may.
+        let rule = facts.url.as_deref().and_then(|url| query(url, "ruleId"));
+        alert.refs.signoz.extend(rule.map(|id| build::bounded_id(&format!("rule:{id}"))));
+    }
+    let links = [&alert.correlation.related_logs_url, &alert.correlation.related_traces_url];
+    let searched = links.into_iter().flatten().find_map(|link| {
+        let time = |name| times::time(&Value::from(query(link, name)?));
+        Window::between(time("startTime"), time("endTime"))
+    });
+    if searched.is_some() {
+        alert.correlation.window = searched;
+    }
+    if facts.label("testalert").is_some_and(|word| word != "false") {
+        alert.stage = Stage::Test;
+    }
+}
