@@ -25,12 +25,16 @@ use schemas::{
     subject::{Class, deliveries, deliveries_stream},
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     time::Instant,
 };
 
 use crate::Log;
 use writer::Writer;
+
+/// Frames on their way at once, over all lanes. The server syncs the messages of a stream one after
+/// the other, so a third would only wait there, closed, instead of here, growing.
+const WAYS: usize = 2;
 
 /// How records are appended.
 #[derive(Clone, Copy, Debug)]
@@ -117,13 +121,15 @@ impl Appender {
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let stream = deliveries_stream(log.namespace());
         let keys = Lane::all(config.lanes).map(LaneKey::Lane).chain([LaneKey::All]);
+        let ways = Arc::new(Semaphore::new(WAYS));
         let (queues, writers): (Vec<_>, FuturesUnordered<_>) = keys
             .map(|key| {
                 let (queue, incoming) = mpsc::unbounded_channel();
                 let subject = |class| deliveries(log.namespace(), key, class);
                 let subjects = [subject(Class::Data), subject(Class::Control)];
+                let (log, stream) = (log.clone(), stream.clone());
                 let writer =
-                    Writer::new(log.clone(), stream.clone(), key, subjects, config, incoming);
+                    Writer::new(log, stream, key, subjects, config, incoming, ways.clone());
                 (queue, writer.run())
             })
             .unzip();

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use schemas::{LaneKey, frame::MAX_FRAME_RECORDS, subject::Class};
 use tokio::{
-    sync::mpsc::UnboundedReceiver,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc::UnboundedReceiver},
     time::{Instant, sleep, sleep_until},
 };
 
@@ -23,6 +23,8 @@ pub(super) struct Writer {
     subjects: [String; 2],
     config: AppenderConfig,
     incoming: UnboundedReceiver<Item>,
+    /// One for each frame that may be on its way, over all lanes.
+    ways: Arc<Semaphore>,
     /// Taken from the queue, not yet in a frame.
     pending: VecDeque<Item>,
     received: Vec<Item>,
@@ -52,6 +54,7 @@ impl Writer {
         subjects: [String; 2],
         config: AppenderConfig,
         incoming: UnboundedReceiver<Item>,
+        ways: Arc<Semaphore>,
     ) -> Self {
         Self {
             log,
@@ -60,6 +63,7 @@ impl Writer {
             subjects,
             config,
             incoming,
+            ways,
             pending: VecDeque::new(),
             received: Vec::new(),
             drained: Instant::now(),
@@ -73,6 +77,9 @@ impl Writer {
 
     pub(super) async fn run(mut self) {
         while self.receive().await {
+            // Before the frame is closed, so that it grows while it waits.
+            let way = self.way().await;
+            self.take_waiting();
             let frame = Frame::close(
                 &mut self.pending,
                 self.config.producer,
@@ -81,7 +88,7 @@ impl Writer {
                 &mut self.scratch,
             );
             if let Some(frame) = frame {
-                self.store(frame).await;
+                self.store(frame, way).await;
             }
         }
     }
@@ -92,20 +99,32 @@ impl Writer {
             self.incoming.recv_many(&mut self.received, MAX_FRAME_RECORDS).await;
             self.pending.extend(self.received.drain(..));
         }
+        self.take_waiting();
+        !self.pending.is_empty()
+    }
+
+    fn take_waiting(&mut self) {
         while self.pending.len() < MAX_FRAME_RECORDS
             && let Ok(item) = self.incoming.try_recv()
         {
             self.pending.push_back(item);
         }
-        !self.pending.is_empty()
     }
 
-    /// Sends a frame until its outcome is known.
-    async fn store(&mut self, mut frame: Frame) {
+    /// Waits until another frame may be on its way; none if nobody counts them any more.
+    async fn way(&mut self) -> Option<OwnedSemaphorePermit> {
+        let ways = self.ways.clone();
+        self.wait(None, ways.acquire_owned()).await.ok()
+    }
+
+    /// Sends a frame until its outcome is known. What has to be sent again leaves the way to others.
+    async fn store(&mut self, mut frame: Frame, mut way: Option<OwnedSemaphorePermit>) {
         let mut in_doubt = false;
         let mut pause = FIRST_PAUSE;
         loop {
-            let reason = match self.send(&mut frame).await {
+            let outcome = self.send(&mut frame).await;
+            way.take();
+            let reason = match outcome {
                 Outcome::Stored { incarnation, sequence } => {
                     self.number = frame.number;
                     self.total += u64::from(frame.count);
