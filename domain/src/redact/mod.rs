@@ -1,94 +1,86 @@
 //! Takes credentials out of payloads before anything but the log sees them (invariant I8).
 //!
-//! Two kinds of rules, both data (`rules.toml`): field names whose values go whatever they hold,
-//! and patterns that recognise credentials inside text. A keyword automaton decides which patterns
-//! run on a string at all, so that text without any keyword costs one pass.
+//! Two kinds of rules, both data (`rules.toml`): names of fields whose values go whatever they hold,
+//! and expressions that recognise credentials by their shape. Keywords choose what runs on a text at
+//! all, so that text without any costs one pass and no memory.
 //!
-//! To add a rule: an entry in `rules.toml` and a line in the table of `tests.rs`. The set's version
+//! ```text
+//! value ── walk (JSON: names, pairs, nested JSON) ──┐
+//! text ─────────────────────────────────────────────┴─> prefilter ─┬─> rules (shape)
+//!                                                                  └─> scan (name=value in text)
+//! ```
+//!
+//! To add a rule: an entry in `rules.toml` and a line in `tests/planted.rs`. The set's version
 //! changes with the file, and a replay applies it to what is in the log.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-use std::{borrow::Cow, collections::HashSet, sync::LazyLock};
+use std::{borrow::Cow, ops::Range, sync::LazyLock};
 
-use aho_corasick::AhoCorasick;
-use regex::bytes::{Regex, RegexBuilder};
-use serde::Deserialize;
+use regex::bytes::Regex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+mod names;
+mod prefilter;
+mod rules;
+mod scan;
 #[cfg(test)]
 mod tests;
+mod view;
+mod walk;
+
+use names::Names;
+use prefilter::{Hits, Prefilter};
+use rules::Rule;
+use view::{has_hidden, view};
 
 /// What every replacement begins with; the rule's name and `]` follow.
 pub const MARK: &str = "[redacted:";
 
-/// Name of the rule that goes by field names.
+/// Name of the rules that go by field names.
 const FIELD: &str = "field";
+
+/// How deep texts within texts are read as JSON. Deeper ones are still read as text.
+const NESTING: u8 = 4;
+
+/// How often a text's escapes are read, one within the other.
+const ESCAPES: u8 = 4;
 
 /// Why a rule set cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The document is not a rule set.
-    #[error("read redaction rules: {0}")]
+    #[error("read redaction rules")]
     Document(#[from] toml::de::Error),
     /// A rule's pattern is not a regular expression.
     #[error("compile redaction rule {rule}")]
     Pattern { rule: String, source: regex::Error },
-    /// The keywords do not make an automaton.
-    #[error("compile redaction keywords")]
-    Keywords(#[from] aho_corasick::BuildError),
+    /// A rule says too little, or what cannot be.
+    #[error("redaction rule {rule} {reason}")]
+    Rule { rule: String, reason: &'static str },
+    /// Too many keywords of less than three characters.
+    #[error("redaction rules: too many short keywords")]
+    Keywords,
     /// More rules than the prefilter's bit set has places.
-    #[error("redaction rules: {0} value rules, 64 are possible")]
-    TooMany(usize),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    name: String,
-    fields: Fields,
-    value: Vec<ValueRule>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Fields {
-    exact: Vec<String>,
-    suffixes: Vec<String>,
-    parts: Vec<String>,
-    keep: Vec<String>,
-    paths: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ValueRule {
-    name: String,
-    keywords: Vec<String>,
-    pattern: String,
-    #[serde(default)]
-    skip_words: bool,
-}
-
-struct Pattern {
-    name: String,
-    regex: Regex,
-    skip_words: bool,
+    #[error("redaction rules: {found} rules, {max} are possible")]
+    TooMany { found: usize, max: usize },
 }
 
 /// A compiled rule set.
 pub struct Redactor {
     version: String,
-    exact: HashSet<String>,
-    suffixes: Vec<String>,
-    parts: Vec<String>,
-    keep: HashSet<String>,
-    paths: Vec<(String, String)>,
-    keywords: AhoCorasick,
-    /// Which pattern a keyword stands for.
-    keyword_rule: Vec<usize>,
-    patterns: Vec<Pattern>,
+    names: Names,
+    rules: Vec<Rule>,
+    prefilter: Prefilter,
+    /// What is no credential anywhere.
+    allowlist: Option<Regex>,
+}
+
+/// A place to replace; no rule is one that goes by a name.
+struct Span {
+    range: Range<usize>,
+    rule: Option<usize>,
 }
 
 impl Redactor {
@@ -109,41 +101,20 @@ impl Redactor {
     /// # Errors
     /// When the text is not a rule set, or a pattern does not compile.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let document: Document = toml::from_str(text)?;
-        if document.value.len() > 64 {
-            return Err(Error::TooMany(document.value.len()));
-        }
-        let mut keyword_rule = vec![];
-        let mut keywords = vec![];
-        let mut patterns = vec![];
-        for (index, rule) in document.value.into_iter().enumerate() {
-            keyword_rule.extend(std::iter::repeat_n(index, rule.keywords.len()));
-            keywords.extend(rule.keywords);
-            // Credentials are ASCII; without Unicode tables the patterns are small and fast.
-            let regex = RegexBuilder::new(&rule.pattern)
-                .unicode(false)
-                .build()
-                .map_err(|source| Error::Pattern { rule: rule.name.clone(), source })?;
-            patterns.push(Pattern { name: rule.name, regex, skip_words: rule.skip_words });
-        }
+        let document: rules::Document = toml::from_str(text)?;
+        let allowlist = rules::any("allowlist", &document.allowlist.regexes)?;
+        let (rules, prefilter) = rules::build(document.rules, &document.names.stems)?;
         let hash = const_hex::encode(Sha256::digest(text.as_bytes()));
         Ok(Self {
-            version: format!("{}-{}", document.name, &hash[..12]),
-            exact: document.fields.exact.into_iter().collect(),
-            suffixes: document.fields.suffixes,
-            parts: document.fields.parts,
-            keep: document.fields.keep.into_iter().collect(),
-            paths: (document.fields.paths.iter())
-                .filter_map(|p| p.split_once('.'))
-                .map(|(parent, field)| (plain(parent), plain(field)))
-                .collect(),
-            keywords: AhoCorasick::builder().ascii_case_insensitive(true).build(&keywords)?,
-            keyword_rule,
-            patterns,
+            version: format!("{}-{}", document.title, &hash[..12]),
+            names: Names::new(document.names)?,
+            rules,
+            prefilter,
+            allowlist,
         })
     }
 
-    /// Name and hash of the rule set; stored beside everything it was applied to.
+    /// Title and hash of the rule set; stored beside everything it was applied to.
     pub fn version(&self) -> &str {
         &self.version
     }
@@ -151,195 +122,155 @@ impl Redactor {
     /// Redacts `value` in place, drops NUL characters (Postgres refuses them), and returns how many
     /// values were replaced. Marks of an earlier pass are left alone.
     pub fn value(&self, value: &mut Value) -> u32 {
-        self.walk("", value)
+        self.walk("", value, NESTING)
     }
 
-    /// Redacts text by the value rules and drops NUL characters; returns how many places were
-    /// replaced.
+    /// Redacts text and drops NUL characters; returns how many places were replaced.
     pub fn text<'a>(&self, text: &'a str) -> (Cow<'a, str>, u32) {
-        let text = match text.contains('\0') {
-            true => Cow::Owned(text.replace('\0', "")),
-            false => Cow::Borrowed(text),
-        };
-        let spans = self.spans(&text);
-        if spans.is_empty() {
-            return (text, 0);
+        self.nested(text, NESTING)
+    }
+
+    /// As [`Redactor::text`]; `nesting` is how many more texts within texts may be read as JSON.
+    fn nested<'a>(&self, text: &'a str, nesting: u8) -> (Cow<'a, str>, u32) {
+        let mut spans = vec![];
+        let hits = self.look(text, &mut spans);
+        if !hits.any() {
+            return (Cow::Borrowed(text), 0);
         }
+        let mut text = Cow::Borrowed(text);
+        let mut changed = hits.odd && text.contains('\0');
+        if changed {
+            text = Cow::Owned(text.replace('\0', ""));
+        }
+        let mut count = 0;
+        if nesting > 0
+            && let Some(mut value) = json(&text)
+        {
+            count = self.walk("", &mut value, nesting - 1);
+            if count > 0 {
+                (text, changed) = (Cow::Owned(value.to_string()), true);
+            }
+        }
+        if changed {
+            spans.clear();
+            self.look(&text, &mut spans);
+        }
+        self.look_behind_escapes(&text, hits, &mut spans);
+        merge(&mut spans);
+        if spans.is_empty() {
+            return (text, count);
+        }
+        (Cow::Owned(self.replaced(&text, &spans)), count + spans.len() as u32)
+    }
+
+    /// `text` with marks in the place of `spans`.
+    fn replaced(&self, text: &str, spans: &[Span]) -> String {
         let mut out = String::with_capacity(text.len());
         let mut done = 0;
-        for span in &spans {
-            out.push_str(&text[done..span.start]);
+        for Span { range, rule } in spans {
+            out.push_str(&text[done..range.start]);
             out.push_str(MARK);
-            out.push_str(&self.patterns[span.rule].name);
+            out.push_str(rule.map_or(FIELD, |rule| &self.rules[rule].id));
             out.push(']');
-            done = span.end;
+            done = range.end;
         }
         out.push_str(&text[done..]);
-        (Cow::Owned(out), spans.len() as u32)
+        out
     }
 
-    fn walk(&self, parent: &str, value: &mut Value) -> u32 {
-        match value {
-            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
-            Value::String(text) => {
-                let (clean, count) = self.text(text);
-                if let Cow::Owned(clean) = clean {
-                    *text = clean;
-                }
-                count
+    /// Adds what `text` says where its characters are not written as themselves.
+    fn look_behind_escapes(&self, text: &str, hits: Hits, spans: &mut Vec<Span>) {
+        // Escapes hide punctuation and no words: there is a hit, or nothing to find. What is not shown
+        // may stand within a word.
+        if !hits.named() && !hits.escape && !has_hidden(text) {
+            return;
+        }
+        let mut last = view(text);
+        for _ in 0..ESCAPES {
+            let Some(seen) = last else { break };
+            let mut found = vec![];
+            self.look(&seen.text, &mut found);
+            let back = |span: Span| Span { range: seen.back(span.range), ..span };
+            spans.extend(found.into_iter().map(back));
+            last = view(&seen.text).map(|next| next.of(&seen));
+        }
+    }
+
+    /// Adds the places to replace in `text` as it is written: on character boundaries, in any order.
+    fn look(&self, text: &str, spans: &mut Vec<Span>) -> Hits {
+        let mut looked = 0;
+        let allowed = |value: &str| self.allowed(value);
+        let hits = self.prefilter.hits(text, |start| {
+            if start >= looked {
+                let seen = scan::look(&self.names, &allowed, text, start);
+                looked = seen.end;
+                spans.extend(seen.value.map(|range| Span { range, rule: None }));
             }
-            Value::Array(items) => {
-                // Header and tag lists travel as [name, value].
-                if let [Value::String(name), second] = items.as_mut_slice()
-                    && self.is_secret("", name)
-                {
-                    return self.replace(second);
+        });
+        self.shapes(text, hits.rules, spans);
+        hits
+    }
+
+    /// Adds what those of the `rules` find in `text`.
+    fn shapes(&self, text: &str, mut rules: u128, spans: &mut Vec<Span>) {
+        while rules != 0 {
+            let rule = rules.trailing_zeros() as usize;
+            rules &= rules - 1;
+            self.rules[rule].find(text.as_bytes(), |start, end| {
+                let range = text.floor_char_boundary(start)..text.ceil_char_boundary(end);
+                if !self.allowed(&text[range.clone()]) {
+                    spans.push(Span { range, rule: Some(rule) });
                 }
-                // The arguments of a command: an option, and its value after it.
-                let mut of_option = false;
-                let mut count = 0;
-                for item in items {
-                    count += match item {
-                        Value::String(_) if of_option => self.replace(item),
-                        _ => self.walk(parent, item),
-                    };
-                    of_option =
-                        item.as_str().is_some_and(|s| s.starts_with('-') && self.is_secret("", s));
-                }
-                count
-            }
-            Value::Object(map) => self.walk_object(parent, map),
+            });
         }
     }
 
-    fn walk_object(&self, parent: &str, map: &mut serde_json::Map<String, Value>) -> u32 {
-        // ... or as {"name": ..., "value": ...}.
-        let named = ["name", "key", "header", "field"]
-            .iter()
-            .filter_map(|k| map.get(*k)?.as_str())
-            .any(|name| self.is_secret("", name));
-        let mut count = 0;
-        let mut odd_names = false;
-        for (name, value) in map.iter_mut() {
-            count += if self.is_secret(parent, name)
-                || (named && ["value", "values", "val"].contains(&name.as_str()))
-            {
-                self.replace(value)
-            } else {
-                self.walk(name, value)
-            };
-            // No credential is shorter than this.
-            odd_names |= (name.len() >= 12 || name.contains('\0'))
-                && matches!(self.text(name).0, Cow::Owned(_));
-        }
-        if odd_names {
-            for (name, value) in std::mem::take(map) {
-                let (clean, replaced) = self.text(&name);
-                count += replaced;
-                map.insert(clean.into_owned(), value);
-            }
-        }
-        count
+    /// The text of the field `name`, if some of `rules` find something in it because of the name.
+    fn under_name(&self, name: &str, text: &str, rules: u128) -> Option<(String, u32)> {
+        let before = name.len() + 1;
+        let mut spans = vec![];
+        self.shapes(&format!("{name}={text}"), rules, &mut spans);
+        spans.retain_mut(|Span { range, .. }| {
+            let within = range.end > before;
+            *range = range.start.saturating_sub(before)..range.end.saturating_sub(before);
+            within
+        });
+        merge(&mut spans);
+        (!spans.is_empty()).then(|| (self.replaced(text, &spans), spans.len() as u32))
     }
 
-    /// Puts the mark in the place of a value that says something.
-    fn replace(&self, value: &mut Value) -> u32 {
-        let empty = match value {
-            Value::Null | Value::Bool(_) => true,
-            Value::String(text) => text.is_empty() || self.is_marked(text),
-            Value::Array(items) => items.is_empty(),
-            Value::Object(map) => map.is_empty(),
-            Value::Number(_) => false,
-        };
-        if !empty {
-            *value = Value::String(format!("{MARK}{FIELD}]"));
-        }
-        u32::from(!empty)
-    }
-
-    fn is_secret(&self, parent: &str, name: &str) -> bool {
-        // Names longer than this are text, not names.
-        if name.len() > 128 {
-            return false;
-        }
-        let name = plain(name);
-        if self.keep.contains(&name) {
-            return false;
-        }
-        self.exact.contains(&name)
-            || self.suffixes.iter().any(|s| name.ends_with(s.as_str()))
-            || self.parts.iter().any(|p| name.contains(p.as_str()))
-            || (!parent.is_empty()
-                && self.paths.iter().any(|(p, f)| *f == name && *p == plain(parent)))
+    /// Whether `text`, in the place of a credential, is none.
+    fn allowed(&self, text: &str) -> bool {
+        self.is_marked(text) || self.allowlist.as_ref().is_some_and(|a| a.is_match(text.as_bytes()))
     }
 
     /// Whether `text` is a mark this rule set leaves, and nothing besides.
     fn is_marked(&self, text: &str) -> bool {
         let name = text.strip_prefix(MARK).and_then(|rest| rest.strip_suffix(']'));
-        name.is_some_and(|name| name == FIELD || self.patterns.iter().any(|p| p.name == name))
+        name.is_some_and(|name| name == FIELD || self.rules.iter().any(|rule| rule.id == name))
     }
+}
 
-    /// The places to replace: sorted, disjoint, on character boundaries.
-    fn spans(&self, text: &str) -> Vec<Span> {
-        let mut wanted = 0u64;
-        for hit in self.keywords.find_overlapping_iter(text) {
-            wanted |= 1 << self.keyword_rule[hit.pattern().as_usize()];
-        }
-        let mut spans = vec![];
-        while wanted != 0 {
-            let rule = wanted.trailing_zeros() as usize;
-            wanted &= wanted - 1;
-            self.matches(rule, text, &mut spans);
-        }
-        spans.sort_unstable_by_key(|span| (span.start, span.rule));
-        spans.dedup_by(|next, kept| {
-            let overlaps = next.start < kept.end;
-            if overlaps {
-                kept.end = kept.end.max(next.end);
-                kept.rule = kept.rule.min(next.rule);
-            }
-            overlaps
-        });
-        spans
-    }
-
-    fn matches(&self, rule: usize, text: &str, spans: &mut Vec<Span>) {
-        let pattern = &self.patterns[rule];
-        for found in pattern.regex.captures_iter(text.as_bytes()) {
-            let from = usize::from(found.len() > 1);
-            for group in found.iter().skip(from).flatten() {
-                let (mut start, mut end) = (group.start(), group.end());
-                while !text.is_char_boundary(start) {
-                    start -= 1;
-                }
-                while !text.is_char_boundary(end) {
-                    end += 1;
-                }
-                let taken = &text[start..end];
-                let prose = pattern.skip_words && is_word(taken);
-                if start < end && !prose && !self.is_marked(taken) {
-                    spans.push(Span { start, end, rule });
-                }
+/// Sorts spans and joins those that overlap, under the name of the rule that says most.
+fn merge(spans: &mut Vec<Span>) {
+    let rank = |rule: Option<usize>| rule.unwrap_or(usize::MAX);
+    spans.sort_unstable_by_key(|span| (span.range.start, rank(span.rule)));
+    spans.dedup_by(|next, kept| {
+        let overlaps = next.range.start < kept.range.end;
+        if overlaps {
+            kept.range.end = kept.range.end.max(next.range.end);
+            if rank(next.rule) < rank(kept.rule) {
+                kept.rule = next.rule;
             }
         }
-    }
+        overlaps
+    });
 }
 
-struct Span {
-    start: usize,
-    end: usize,
-    rule: usize,
-}
-
-/// A field's name in lower case without separators.
-fn plain(name: &str) -> String {
-    name.chars().filter(|c| c.is_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect()
-}
-
-/// One plain word, as prose has it: letters only, at most the first one upper-case.
-fn is_word(text: &str) -> bool {
-    let text = text.trim_end_matches(['.', ':', '!', '?', ')', ']']);
-    text.len() <= 20
-        && text.bytes().all(|b| b.is_ascii_alphabetic())
-        && text.bytes().skip(1).all(|b| b.is_ascii_lowercase())
+/// What `text` says if it is a JSON object or array.
+fn json(text: &str) -> Option<Value> {
+    let text = text.trim();
+    let encloses = text.starts_with('{') && text.ends_with('}')
+        || text.starts_with('[') && text.ends_with(']');
+    if encloses { serde_json::from_str(text).ok() } else { None }
 }

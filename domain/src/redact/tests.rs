@@ -1,9 +1,20 @@
+use std::borrow::Cow;
+
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
 
-/// Redacts `before` and expects that nothing of `secret` is left and `kept` still stands.
+mod hostile;
+mod leaks;
+mod ordinary;
+mod planted;
+mod speed;
+
+use planted::planted;
+
+/// Redacts `before` and expects that nothing of `secret` is left and that `rule` took it.
+#[track_caller]
 fn check(before: &str, secret: &str, rule: &str) {
     let (after, count) = Redactor::builtin().text(before);
     assert!(!after.contains(secret), "{rule}: {before:?} -> {after:?}");
@@ -11,111 +22,178 @@ fn check(before: &str, secret: &str, rule: &str) {
     assert!(count >= 1);
 }
 
-fn check_untouched(text: &str) {
-    assert_eq!(Redactor::builtin().text(text), (Cow::Borrowed(text), 0));
+fn redacted(mut value: Value) -> Value {
+    Redactor::builtin().value(&mut value);
+    value
 }
 
 #[test]
-fn r51_version_is_name_and_hash_of_the_rules() {
+fn r51_version_is_title_and_hash_of_the_rules() {
     let text = include_str!("rules.toml");
     let version = Redactor::builtin().version();
-    assert!(version.starts_with("builtin-1-") && version.len() == 22, "{version}");
+    assert!(version.starts_with("builtin-2-") && version.len() == 22, "{version}");
     let other = Redactor::parse(&format!("{text}\n# changed")).unwrap();
     assert_ne!(other.version(), version);
-    assert!(Redactor::parse("name = 1").is_err());
+    assert!(Redactor::parse("title = 1").is_err());
 }
 
 #[test]
-fn r51_each_value_rule_takes_its_credential() {
-    // Assembled from parts, so that no scanner takes this file for a leak.
-    let long =
-        |prefix: &str, n: usize| format!("{prefix}{}", "aB3dE5fG7h".repeat(9)[..n].to_owned());
-    for (rule, secret) in [
-        ("aws_access_key", "AKIA".to_owned() + "IOSFODNN7EXAMPLE"),
-        ("github_token", long("ghp_", 36)),
-        ("github_token", long("github_pat_", 40)),
-        ("gitlab_token", long("glpat-", 20)),
-        ("slack_token", long("xoxb-1234-", 24)),
-        ("stripe_key", long("sk_live_", 24)),
-        ("stripe_key", long("whsec_", 32)),
-        ("openai_key", long("sk-", 48)),
-        ("openai_key", long("sk-proj-", 48)),
-        ("openai_key", long("sk-ant-api03-", 48)),
-        ("google_key", long("AIza", 35)),
-        ("sendgrid_key", long("SG.", 22) + &long(".", 43)),
-        ("telegram_bot_token", long("110201543:AA", 33)),
-        ("package_registry_token", long("npm_", 36)),
-        ("package_registry_token", long("pypi-AgEIcHlwaS5vcmc", 40)),
-        ("vendor_token", long("hf_", 34)),
-        ("jwt", long("eyJhbGciOi", 12) + &long(".eyJzdWIi", 12) + &long(".", 20)),
-    ] {
-        check(&secret, &secret, rule);
-        check(&format!("前 {secret} 后"), &secret, rule);
-        check(&format!("error at \"{secret}\", again"), &secret, rule);
+fn a_rule_that_could_not_work_is_refused() {
+    let text = include_str!("rules.toml");
+    let names = &text[..text.find("\n[[rules]]").unwrap()];
+    let with = |rule: &str| match Redactor::parse(&format!("{names}\n[[rules]]\n{rule}")) {
+        Ok(_) => panic!("{rule} is taken"),
+        Err(error) => error.to_string(),
+    };
+    let rule = "id = \"x\"\ndescription = \"d\"\nregex = \"(a)b\"\n";
+    assert_eq!(
+        with(&format!("{rule}keywords = []")),
+        "redaction rule x has no keyword, so it would never run"
+    );
+    assert_eq!(
+        with(&format!("{rule}keywords = [\"b\"]\nsecretGroup = 2")),
+        "redaction rule x names a group that its regex has not"
+    );
+    assert_eq!(
+        with("id = \"x\"\ndescription = \" \"\nregex = \"a\"\nkeywords = [\"a\"]"),
+        "redaction rule x has no description"
+    );
+    assert_eq!(
+        with("id = \"x\"\ndescription = \"d\"\nregex = \"(\"\nkeywords = [\"a\"]"),
+        "compile redaction rule x"
+    );
+    let one = format!("\n[[rules]]\n{rule}keywords = [\"b\"]");
+    let many = Redactor::parse(&format!("{names}{}", one.repeat(129)));
+    assert_eq!(many.err().unwrap().to_string(), "redaction rules: 129 rules, 128 are possible");
+    let stemless = text.replacen("exact = [", "exact = [\"nostemhere\", ", 1);
+    let error = Redactor::parse(&stemless).err().unwrap().to_string();
+    assert_eq!(error, "redaction rule nostemhere holds none of the stems");
+}
+
+fn percent_encoded(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
+    let encode = |b: u8| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") };
+    text.bytes().map(encode).collect()
+}
+
+/// How text gets where it is read, each with what of it.
+fn wrapped(text: &str) -> Vec<(&'static str, String)> {
+    let json = json!({"level": "error", "body": text, "n": 1}).to_string();
+    let twice = json!({"inner": json}).to_string();
+    let encoded = percent_encoded(text);
+    vec![
+        ("alone", text.to_owned()),
+        ("in a line", format!("前 2026-11-20T08:43:01Z ERROR {text} (retry 3) 后")),
+        ("in lines", format!("first line\n{text}\nlast line")),
+        ("in json", json.clone()),
+        ("in json in json", twice.clone()),
+        ("in json that was cut", json[..json.len() - 1].to_owned()),
+        ("in json in json that was cut", twice[..twice.len() - 1].to_owned()),
+        ("in a list", format!("[{text}]")),
+        ("percent-encoded", format!("https://h.test/x?q={encoded}")),
+    ]
+}
+
+#[test]
+fn r51_every_kind_is_taken_out_however_it_is_wrapped() {
+    let mut failed = vec![];
+    for one in planted("wrapped") {
+        for (how, text) in wrapped(&one.text) {
+            let (after, count) = Redactor::builtin().text(&text);
+            let mut value = json!({"neutral": text, "list": [{"x": text}]});
+            let counted = Redactor::builtin().value(&mut value);
+            let all = format!("{after} {value}");
+            if count == 0 || counted < 2 || one.pieces.iter().any(|piece| all.contains(piece)) {
+                failed.push(format!("{} {how}: {text:?} -> {after:?}", one.kind));
+            }
+        }
     }
-    let key = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\n-----END RSA PRIVATE KEY-----";
-    check(&format!("x {key} y"), "MIIEow", "private_key");
-    check("-----BEGIN PRIVATE KEY-----\nMIIEcut", "MIIEcut", "private_key");
-    let public = "0123456789abcdef".repeat(2);
-    check(&format!("dsn https://{public}@o1.ingest.sentry.io/42"), &public, "sentry_dsn");
+    assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
+    assert!(planted("").len() >= 30);
+}
+
+#[test]
+fn r51_broken_bytes_and_nul_do_not_hide_a_secret() {
+    let mut failed = vec![];
+    for one in planted("broken") {
+        let piece = &one.pieces[0];
+        for put in ["\0", "\u{fffd}", "\u{200b}", "\u{ad}"] {
+            let (head, tail) = piece.split_at(piece.len() / 2);
+            let text = one.text.replace(piece.as_str(), &format!("{head}{put}{tail}"));
+            assert_ne!(text, one.text);
+            let (after, _) = Redactor::builtin().text(&text);
+            let shown = after.replace(put, "");
+            if one.pieces.iter().any(|piece| shown.contains(piece)) {
+                failed.push(format!("{} {put:?}: {text:?} -> {after:?}", one.kind));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
+}
+
+#[test]
+fn r51_what_is_redacted_stays_as_it_is() {
+    for one in planted("twice") {
+        for (how, text) in wrapped(&one.text) {
+            let (once, _) = Redactor::builtin().text(&text);
+            assert_eq!(
+                Redactor::builtin().text(&once),
+                (Cow::Borrowed(&*once), 0),
+                "{} {how}",
+                one.kind
+            );
+        }
+    }
+}
+
+#[test]
+fn r51_rules_leave_what_is_no_secret() {
     check("postgres://app:hunter2@db:5432/x", "hunter2", "url_credentials");
     check("redis://:p@ss@cache:6379", "p@ss", "url_credentials");
-    check("https://hooks.slack.com/services/T00/B00/abcdefghij", "abcdefghij", "bot_url");
-    check("https://open.feishu.cn/open-apis/bot/v2/hook/aaaa-bbbb-cccc", "bbbb", "bot_url");
-    check("/bot110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw/send", "AAHdq", "telegram_bot_token");
-    check(
-        "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-        "wJalr",
-        "aws_secret_key",
-    );
-    check("Authorization: Basic dXNlcjpwYXNz", "dXNlcjpwYXNz", "authorization");
-    check("sent Bearer abc123def456", "abc123def456", "authorization_scheme");
-    check("Cookie: a=1; b=2", "b=2", "cookie");
-    check("https://x/y?a=1&access_token=abc&b=2", "abc", "url_query");
-    check("https://x/y?key=abc", "=abc", "url_query");
-    check("password=hunter2", "hunter2", "password_assignment");
-    check("db_password: hunter", "hunter", "password_assignment");
-    check(r#"{"password": "two words"}"#, "words", "password_assignment");
-    check(r#"{\"client_secret\":\"x1y2z3\"}"#, "x1y2z3", "secret_named");
-    check("API_KEY=пароль", "пароль", "secret_assignment");
-    check("?next=password%3Dhunter2", "hunter2", "password_assignment");
-    check("DB_PASS=hunter2", "hunter2", "password_assignment");
-    check("https://sk_abc123:@api.example.com/x", "sk_abc123", "url_credentials");
-    check("https://dXNlcjpwYXNz@h/x", "dXNlcjpwYXNz", "url_credentials");
-    check("mysqldump --password hunter2 shop", "hunter2", "option");
-    check("['app', '--api-key', 'hunter2']", "hunter2", "option");
-    check("<a:Password>hunter2</a:Password>", "hunter2", "element");
-    check(r#"{"Cookie": "sid=1; b=2"}"#, "sid=1", "cookie");
-    check(r#"{\"Set-Cookie\":\"sid=1\"}"#, "sid=1", "cookie");
-    check("?h=Bearer%20abc123def456", "abc123def456", "authorization_scheme");
-    // What only begins like a mark is none.
-    check("password=[redacted:field]hunter2", "hunter2", "password_assignment");
+    check("Authorization: Basic dXNlcjpwYXNz", "dXNlcjpwYXNz", "authorization_scheme");
+    check("password=[redacted:field]hunter2", "hunter2", "field");
+    for (before, after) in [
+        ("postgres://app:hunter2@db:5432/x", "postgres://[redacted:url_credentials]@db:5432/x"),
+        (
+            "https://x/y?a=1&access_token=abc&b=2",
+            "https://x/y?a=1&access_token=[redacted:field]&b=2",
+        ),
+        ("https://x/y?key=abc#frag", "https://x/y?key=[redacted:field]#frag"),
+        ("login(user=a, password=hunter2)", "login(user=a, password=[redacted:field])"),
+        ("{\"token\": \"abc\", \"n\": 1", "{\"token\": \"[redacted:field]\", \"n\": 1"),
+        ("?next=password%3Dhunter2", "?next=password%3D[redacted:field]"),
+        ("Authorization: Bearer abc failed", "Authorization: [redacted:field]"),
+        ("got Authorization: Bearer abc failed", "got Authorization: [redacted:field] failed"),
+        ("--token a1b2 --verbose", "--token [redacted:field] --verbose"),
+        ("API_KEY=пароль", "API_KEY=[redacted:field]"),
+        ("密码：hunter2，请检查", "密码：[redacted:field]，请检查"),
+        ("sent Bearer abc123def456", "sent Bearer [redacted:authorization_scheme]"),
+        (
+            "/api/webhooks/ of https://discord.com/api/webhooks/1/aBcDeFgHiJkL",
+            "/api/webhooks/ of https://discord.com/api/webhooks/1/[redacted:bot_url]",
+        ),
+        ("<key>Zk4Qw8Rt2Yp6Lm9Xc3Vb7Nd5</key>", "<key>[redacted:field]</key>"),
+        ("password:\n  hunter2\nnext", "password:\n  [redacted:field]\nnext"),
+        ("['app', '--api-key', 'hunter2']", "['app', '--api-key', '[redacted:field]']"),
+        (
+            r#"add key="password" value="hunter2" />"#,
+            r#"add key="password" value="[redacted:field]" />"#,
+        ),
+        ("Password: Some(\"hunter2\")", "Password: Some(\"[redacted:field]\")"),
+    ] {
+        assert_eq!(Redactor::builtin().text(before).0, after);
+    }
 }
 
 #[test]
-fn r51_prose_and_identities_survive() {
-    for text in [
-        "",
-        "Invalid token: expected",
-        "basic authentication failed",
-        "SyntaxError: Unexpected token < in JSON at position 0",
-        "token_count=5 tokens used",
-        "8df98227bdd81384",
-        "bb78c1407cea4519aa397afc059c793d",
-        "2020-08-08T14:32:08.326990857Z",
-        "{}:{alertname=\"InstanceDown\"}",
-        "http://pop-os:9090/graph?g0.expr=up+%3E+20&g0.tab=1",
-        "https://sentry.io/organizations/o/issues/1/?referrer=webhooks_plugin",
-        "ssh://git@example.org/repo",
-        "https://medium.com/@someone/a-story",
-        "https://grafana.example.org:3000/d/x?from=now-1h&to=now",
-        "12 tests pass, 3 fail: compass=north bypass: no",
-        "run it with --token-file /run/x or --secret=",
-        "x < password > y",
-        "cookies are required",
-        "召回結果為空",
-    ] {
-        check_untouched(text);
+fn r51_long_values_go_as_a_whole() {
+    let long = "Zk4Qw8Rt2Yp6Lm9Xc3Vb7Nd5".repeat(100);
+    for name in
+        ["key=", "key= ", "key: ", "password=", "token: \"", "<key>", "Authorization: Bearer "]
+    {
+        let text = format!("{name}{long}");
+        let (after, _) = Redactor::builtin().text(&text);
+        assert!(!after.contains("Zk4Q") && !after.contains("Nd5"), "{name}: {after}");
     }
 }
 
@@ -125,9 +203,12 @@ fn r51_fields_go_by_name_whatever_they_hold() {
         "Authorization": "x", "X-Api-Key": 7, "dbPassword": ["a", {"b": "c"}], "set-cookie": "k=v",
         "SENTRY_DSN": "y", "user_session": {"id": 1}, "tags": [["token", "t"], ["browser", "Chrome"]],
         "headers": [["Cookie", "sid=1"]], "vars": [{"name": "secret", "value": "v"}],
+        "rawHeaders": ["Host", "h", "Cookie", "sid=1", "Authorization", "y"],
+        "attributes": [{"Key": "http.request.header.authorization", "Value": {"stringValue": "v"}}],
         "installation": {"code": "grant", "uuid": "u"},
         "token_count": 5, "max_tokens": 9, "code": "200", "has_password": true, "secret": null,
-        "issue_id": "1170820242", "fingerprint": "8df98227bdd81384",
+        "issue_id": "1170820242", "fingerprint": "8df98227bdd81384", "password": "[Filtered]",
+        "access_token_expires_at": "2026-11-20", "groupKey": "{}:{alertname=\"X\"}",
     });
     let count = Redactor::builtin().value(&mut value);
     let gone = json!("[redacted:field]");
@@ -137,20 +218,19 @@ fn r51_fields_go_by_name_whatever_they_hold() {
             "Authorization": gone, "X-Api-Key": gone, "dbPassword": gone, "set-cookie": gone,
             "SENTRY_DSN": gone, "user_session": gone, "tags": [["token", gone], ["browser", "Chrome"]],
             "headers": [["Cookie", gone]], "vars": [{"name": "secret", "value": gone}],
+            "rawHeaders": ["Host", "h", "Cookie", gone, "Authorization", gone],
+            "attributes": [{"Key": "http.request.header.authorization", "Value": gone}],
             "installation": {"code": gone, "uuid": "u"},
             "token_count": 5, "max_tokens": 9, "code": "200", "has_password": true, "secret": null,
-            "issue_id": "1170820242", "fingerprint": "8df98227bdd81384",
+            "issue_id": "1170820242", "fingerprint": "8df98227bdd81384", "password": "[Filtered]",
+            "access_token_expires_at": "2026-11-20", "groupKey": "{}:{alertname=\"X\"}",
         })
     );
-    assert_eq!(count, 10);
+    assert_eq!(count, 13);
 }
 
 #[test]
 fn r51_fields_go_by_what_their_names_hold_and_by_what_stands_beside_them() {
-    let redacted = |mut value: Value| {
-        Redactor::builtin().value(&mut value);
-        value
-    };
     for name in [
         "passwords",
         "password2",
@@ -164,34 +244,51 @@ fn r51_fields_go_by_what_their_names_hold_and_by_what_stands_beside_them() {
         "authToken2",
         "credentials_json",
         "ssh-key",
+        "密码",
+        "app_secret",
+        "to\0ken",
+        "pass\u{200b}word",
     ] {
         let text = redacted(json!({name: "s3cr3t"})).to_string();
         assert!(!text.contains("s3cr3t"), "{text}");
     }
+    let random = "Zk4Qw8Rt2Yp6Lm9Xc3Vb7Nd5";
+    let hex = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
     for value in [
         json!({"header": "Authorization", "values": ["s3cr3t"]}),
         json!({"name": "password", "val": "s3cr3t"}),
         json!({"args": ["app", "--token", "s3cr3t", "-v"]}),
         json!({"password": "[redacted:field] s3cr3t"}),
+        json!({"webhook_key": format!("s3cr3t{random}")}),
+        json!([["service.auth", format!("s3cr3t{random}")]]),
+        // Known by the name they go under.
+        json!({"heroku": "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0", "s": "s3cr3t"}),
+        json!({"datadog_key": hex}),
+        json!({"feishu_robot": "Zk4Qw8Rt2Yp6Lm9Xc3Vb7Nd5Zk4Qw8Rt"}),
+        json!({"routing_key": hex}),
     ] {
         let text = redacted(value).to_string();
-        assert!(!text.contains("s3cr3t"), "{text}");
+        for secret in ["s3cr3tZ", "\"s3cr3t\"]", hex, "0f1e2d3c-", "Zk4Qw8"] {
+            assert!(!text.contains(secret), "{text}");
+        }
     }
     for kept in [
         json!({"args": ["app", "--verbose", "yes"], "compass": "north", "bypass": "no"}),
         json!({"args": ["token", "bucket", "full"]}),
         json!({"password": "[redacted:field]"}),
+        json!({"key": "checkout.error", "cache_key": random, "auth": null, "routing_key": "orders.created"}),
+        json!({"datadog": "https://app.datadoghq.com/monitors/1", "trace_id": hex, "heroku_app": "shop"}),
     ] {
         assert_eq!(redacted(kept.clone()), kept);
     }
 }
 
 #[test]
-fn r51_nul_characters_and_secret_names_are_dropped() {
-    let mut value = json!({"a\0b": "c\0d", "x password=hunter2": 1});
-    assert_eq!(Redactor::builtin().value(&mut value), 2);
-    assert_eq!(value["ab"], "cd");
-    assert!(!value.to_string().contains("hunter2"));
+fn r51_names_of_fields_are_redacted_and_none_is_lost() {
+    let mut value = json!({"a\0b": "c\0d", "x password=hunter2": 1, "x password=hunter3": 2});
+    assert_eq!(Redactor::builtin().value(&mut value), 4);
+    let (name, gone) = ("x password=[redacted:field]", "[redacted:field]");
+    assert_eq!(value, json!({"ab": "cd", name: gone, format!("{name}#1"): gone}));
 }
 
 proptest! {
@@ -201,6 +298,8 @@ proptest! {
             Just("password="), Just("token: "), Just("Bearer "), Just("://u:p@"), Just("&key="),
             Just("eyJhbGciOiJI.eyJzdWIiOi.x"), Just("Authorization: "), Just("\""), Just("\\"),
             Just("[redacted:"), Just("cookie: "), Just("пар\0оль"), Just("12345678:"), Just("%3D"),
+            Just("密码："), Just("<key>"), Just("key="), Just("<token>"), Just("--pwd "), Just("\u{1b}[3m"), Just("\u{200b}"), Just("%22"),
+            Just("secret(\""), Just("\n"), Just("value: "), Just("{\""), Just("&quot;"), Just("%"),
         ], 0..8),
         noise in proptest::collection::vec(".{0,12}", 8),
     ) {
@@ -210,5 +309,8 @@ proptest! {
         prop_assert!(!once.contains('\0'));
         let (twice, _) = Redactor::builtin().text(&once);
         prop_assert!(!twice.contains('\0'));
+        let mut value = json!({text.clone(): text, "list": [text, text]});
+        Redactor::builtin().value(&mut value);
+        prop_assert!(!value.to_string().contains("\\u0000"));
     }
 }
