@@ -371,6 +371,8 @@ impl Parts {
         let config = &self.checked.config;
         let deps = console::Deps {
             store,
+            appender: self.appender.clone(),
+            lanes: config.nats.lanes,
             health: self.health.clone(),
             metrics: self.metrics.clone(),
             clock: self.clock.clone(),

@@ -2,7 +2,7 @@
 //!
 //! It knows who may see what and the shapes of the answers; it must not know the log's contents or
 //! decide anything. It reads tables only, every query narrowed to the caller's projects
-//! ([`store::read::View`]); what it will change it will append to the log like everybody else.
+//! ([`store::read::View`]); what it changes it appends to the log like everybody else.
 //!
 //! To add a route, see [`api`]; to add a page, see [`pages`].
 
@@ -15,11 +15,13 @@ pub mod problem;
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
+    num::NonZeroU16,
     sync::Arc,
     time::Duration,
 };
 
 use axum::{Router, http::StatusCode, middleware};
+use eventlog::Appender;
 use runtime::{Clock, ConfigError, Health, Shutdown, http_server, telemetry::MetricsHandle};
 use schemas::ProjectId;
 use serde::Deserialize;
@@ -92,6 +94,10 @@ impl Config {
 #[derive(Clone)]
 pub struct Deps {
     pub store: Store,
+    /// Where commands go.
+    pub appender: Appender,
+    /// Number of lanes of the input log.
+    pub lanes: NonZeroU16,
     pub clock: Clock,
     pub health: Health,
     pub metrics: MetricsHandle,
@@ -118,6 +124,8 @@ pub fn router(config: Config, deps: &Deps, hub: Arc<Hub>) -> Router {
     };
     let app = api::App {
         store: deps.store.clone(),
+        appender: deps.appender.clone(),
+        lanes: deps.lanes,
         clock: deps.clock.clone(),
         default_project: config.default_project,
         log_retention_days: config.log_retention_days,
@@ -208,6 +216,8 @@ mod tests {
                 "/api/v1/events/dossier/recurrence",
                 "/api/v1/events/recent",
                 "/api/v1/incidents",
+                "/api/v1/incidents/{id}",
+                "/api/v1/incidents/{id}/{verb}",
                 "/api/v1/openapi.json",
             ]
         );

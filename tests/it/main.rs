@@ -8,6 +8,7 @@
 
 mod alertmanager;
 mod channels;
+mod commands;
 mod compose;
 mod crash;
 mod deliver;

@@ -14,11 +14,8 @@ use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{App, Params, bounded, incidents::Incident};
+use super::{App, PAUSES, Params, bounded, incidents::Incident};
 use crate::{auth::Caller, problem::Problem};
-
-/// The first and the longest pause between two looks while waiting.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]

@@ -2,18 +2,27 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::{Path, State, rejection::PathRejection},
+};
 use domain::observe::{BlastRadius, IncidentFields};
 use jiff::Timestamp;
 use schemas::{event::IncidentState, job::Analysis};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use store::read::incident::{IncidentItem, RunItem};
+use store::read::{
+    View,
+    incident::{IncidentItem, RunItem},
+};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{App, Params, bounded};
-use crate::{auth::Caller, problem::Problem};
+use super::{App, Params, bounded, commands::Action};
+use crate::{
+    auth::{Caller, Principal},
+    problem::Problem,
+};
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -163,6 +172,104 @@ pub async fn incidents(
     Ok(Json(IncidentsResponse { project_id, total: items.len(), items, limit }))
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct IncidentQuery {
+    /// The tenant of an incident named by its number; yours, or the default, when absent.
+    project_id: Option<String>,
+}
+
+/// One incident, with what operators asked for.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct IncidentWithActions {
+    #[serde(flatten)]
+    incident: Incident,
+    /// Oldest first; the newest 500.
+    actions: Vec<Action>,
+}
+
+/// One incident, with what operators asked for.
+#[utoipa::path(
+    get,
+    path = "/api/v1/incidents/{id}",
+    params(
+        ("id" = String, Path, description = "The incident's id, or its number `INC-YYYYMMDD-NNN`."),
+        IncidentQuery,
+    ),
+    security(("operator_key" = [])),
+    responses(
+        (status = 200, body = IncidentWithActions),
+        (status = 401, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+        (status = 500, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn incident(
+    State(app): State<Arc<App>>,
+    Caller(caller): Caller,
+    id: Result<Path<String>, PathRejection>,
+    Params(query): Params<IncidentQuery>,
+) -> Result<Json<IncidentWithActions>, Problem> {
+    let Path(id) = id.map_err(|_| Problem::parameter("id", "cannot be read"))?;
+    let mut view = app.store.view(&caller.visible).await?;
+    let found = find(&app, &mut view, &caller, &id, query.project_id).await?;
+    let actions = view.actions_of(&found.project, found.incident).await?;
+    let actions = actions.into_iter().map(Action::from).collect();
+    Ok(Json(IncidentWithActions { incident: Incident::from(found), actions }))
+}
+
+/// The incident that `id` names: its id, or its number within a project. One that the caller may not
+/// see is answered like one that is not there.
+pub async fn find(
+    app: &App,
+    view: &mut View,
+    caller: &Principal,
+    id: &str,
+    project_id: Option<String>,
+) -> Result<IncidentItem, Problem> {
+    let none = || Problem::not_found(format!("no incident {id:?}"));
+    let named = match (Named::of(id)?, project_id) {
+        (Named::Id(incident), Some(project)) => Some((project, incident)),
+        (Named::Id(incident), None) => {
+            view.project_of(incident).await?.map(|project| (project, incident))
+        }
+        (Named::Number(day, number), project) => {
+            let project = app.project(caller, project.as_deref())?;
+            let incident = view.incident_of_number(&project, &day, number).await?;
+            incident.map(|incident| (project, incident))
+        }
+    };
+    let (project, incident) = named.ok_or_else(none)?;
+    view.incidents_by_id(&project, &[incident]).await?.pop().ok_or_else(none)
+}
+
+/// How a caller names an incident.
+#[derive(Debug, PartialEq, Eq)]
+enum Named {
+    Id(Uuid),
+    /// Day as `YYYYMMDD`, and the running number.
+    Number(String, i32),
+}
+
+impl Named {
+    fn of(text: &str) -> Result<Self, Problem> {
+        if let Ok(id) = text.parse() {
+            return Ok(Self::Id(id));
+        }
+        let number = text.strip_prefix("INC-").and_then(|rest| rest.split_once('-'));
+        match number.map(|(day, number)| (day, number.parse())) {
+            Some((day, Ok(number)))
+                if day.len() == 8 && day.bytes().all(|b| b.is_ascii_digit()) =>
+            {
+                Ok(Self::Number(day.to_owned(), number))
+            }
+            _ => Err(Problem::parameter("id", "must be a UUID or INC-YYYYMMDD-NNN")),
+        }
+    }
+}
+
 fn status(word: &str) -> Result<IncidentState, Problem> {
     // No incident is listed as superseded: what it ended as is what is shown.
     let all = || IncidentState::ALL.into_iter().filter(|s| *s != IncidentState::Superseded);
@@ -227,6 +334,17 @@ impl From<RunItem> for Run {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn r34_an_incident_is_named_by_id_or_number() {
+        let id = Uuid::from_u128(7);
+        assert_eq!(Named::of(&id.to_string()), Ok(Named::Id(id)));
+        assert_eq!(Named::of("INC-20251121-007"), Ok(Named::Number("20251121".into(), 7)));
+        assert_eq!(Named::of("INC-20251121-1234"), Ok(Named::Number("20251121".into(), 1234)));
+        for bad in ["", "INC-", "INC-2025-1", "INC-20251121-x", "INC-20251121", "7"] {
+            assert_eq!(Named::of(bad).unwrap_err().status, 422, "{bad:?}");
+        }
+    }
 
     #[test]
     fn r61_an_unknown_status_is_named() {

@@ -3,13 +3,14 @@
 //! To add a route: a handler with `#[utoipa::path]`, one line in [`routes`], and `cargo xtask gen`
 //! for the document.
 
+pub mod commands;
 pub mod coverage;
 pub mod deliveries;
 pub mod events;
 pub mod incidents;
 pub mod recurrence;
 
-use std::{ops::RangeInclusive, sync::Arc};
+use std::{num::NonZeroU16, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -17,6 +18,7 @@ use axum::{
     http::{header, request::Parts},
     response::IntoResponse,
 };
+use eventlog::Appender;
 use schemas::ProjectId;
 use serde::{Serialize, de::DeserializeOwned};
 use store::{Store, read::Visible};
@@ -28,10 +30,17 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{auth::Principal, problem::Problem};
 
+/// The first and the longest pause between two looks at the tables while a caller waits.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
+
 /// What the handlers share.
 #[derive(Debug)]
 pub struct App {
     pub store: Store,
+    /// Where commands go.
+    pub appender: Appender,
+    /// Number of lanes of the input log.
+    pub lanes: NonZeroU16,
     pub clock: runtime::Clock,
     pub default_project: ProjectId,
     /// How long the log keeps raw bodies, in days.
@@ -72,6 +81,8 @@ pub fn guarded() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(recurrence::recurrence))
         .routes(routes!(deliveries::delivery))
         .routes(routes!(incidents::incidents))
+        .routes(routes!(incidents::incident))
+        .routes(routes!(commands::command))
 }
 
 /// Routes that anybody may ask.

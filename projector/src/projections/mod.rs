@@ -5,6 +5,7 @@
 //!
 //! To add one: a table and a writing method in `store`, a file here, a line in [`ALL`].
 
+mod action;
 mod coverage;
 mod delivery;
 mod dossier;
@@ -43,6 +44,7 @@ pub const ALL: &[&dyn Projection] = &[
     &dossier::Dossier,
     &delivery::Delivery,
     &incident::Incident,
+    &action::Action,
     &run::Run,
     &send::Send,
     &notice::Notice,

@@ -6,6 +6,7 @@
 //!
 //! To add a read model: a table in a migration, a file here, and one in `projector`.
 
+pub mod action;
 pub mod coverage;
 pub mod delivery;
 pub mod dossier;

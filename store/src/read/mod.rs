@@ -3,6 +3,7 @@
 //! Every query belongs to a [`View`]: one snapshot of the active generation, narrowed to the
 //! projects its caller may see. There is no other way in, so no query can forget the filter.
 
+pub mod action;
 pub mod coverage;
 pub mod delivery;
 pub mod event;

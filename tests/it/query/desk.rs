@@ -1,14 +1,15 @@
 //! A console over a database that the project stage fills.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU16, sync::Arc, time::Duration};
 
 use console::{Config, Deps, KeyHash, Operator, Projects, Role};
+use eventlog::{Appender, AppenderConfig, MemoryLog};
 use lanes::{Item, Out, Stage};
 use projector::ProjectStage;
 use runtime::{Clock, Controller, Health, Shutdown};
 use schemas::{
-    Alert, Event, EventId, Facts, Fingerprint, IncidentId, InputPosition, JobId, Lane, Outcome,
-    ProjectId, RecordId, SourceId, Status, Time,
+    Alert, Event, EventId, Facts, Fingerprint, IncidentId, InputPosition, JobId, Lane, Namespace,
+    Outcome, ProducerId, ProjectId, RecordId, SourceId, Status, Time,
     alert::{Content, LogCorrelation, Risk, SourceRefs, Stage as AlertStage},
     codec,
     event::{Answered, Cause, EVENT_VERSION, Effect, Kind, Observed, Opened, Settled},
@@ -66,8 +67,22 @@ impl Desk {
             ]),
             ..Config::default()
         };
+        // Nobody folds this log; what is projected the tests say.
+        let log = Arc::new(MemoryLog::new(Namespace::default(), NonZeroU16::MIN));
+        let (appender, driver) = Appender::start(
+            log,
+            AppenderConfig {
+                producer: ProducerId(runtime::random_uuid()),
+                lanes: NonZeroU16::MIN,
+                budget: Duration::from_millis(900),
+                max_queued_bytes: 1 << 20,
+            },
+        );
+        tokio::spawn(driver);
         let deps = Deps {
             store: store.clone(),
+            appender,
+            lanes: NonZeroU16::MIN,
             clock: Clock::fixed(Time::from_micros(NOW)),
             health: Health::default(),
             metrics: runtime::telemetry::metrics(),
