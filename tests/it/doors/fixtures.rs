@@ -132,7 +132,8 @@ async fn again(doors: &Doors, samples: &[Sample], id: impl Fn(usize) -> String) 
         for alert in delivery["alerts"].as_array().unwrap() {
             let effect = alert["effect"].as_str().unwrap();
             assert_ne!(effect, "opened", "{name}");
-            if outcome == "redelivered" {
+            // A test is recorded each time, and nothing besides.
+            if outcome == "redelivered" && effect != "recorded_only" {
                 assert_eq!((effect, &alert["is_duplicate"]), ("redelivered", &json!(true)));
             }
         }
