@@ -3,13 +3,21 @@
 //! Every server is a process of its own on a free loopback port, so that what each costs can be
 //! read from `/proc`. The load generator shares the machine with what it measures, as it did when
 //! the targets were set; what counts are ratios within one run. One file per subject:
-//! [`ingest`] (accepting), [`pipeline`] (from a request to a row), [`visible`] (how soon).
+//! [`ingest`] (accepting), [`pipeline`] (from a request to a row), [`visible`] (how soon),
+//! [`observe`] (folding alone, beside what the tables can take), [`storm`] (one problem, and very
+//! many), [`takeover`] (how soon a lane has another owner).
 
+pub mod bare;
 pub mod figures;
+pub mod filled;
 pub mod ingest;
+pub mod observe;
 pub mod pipeline;
 pub mod process;
+pub mod storm;
+pub mod takeover;
 pub mod traffic;
+pub mod unpublished;
 pub mod visible;
 pub mod wal;
 

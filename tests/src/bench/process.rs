@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     io::{BufRead, BufReader},
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -14,15 +14,22 @@ use std::{
 use bellwether::{
     Hooks, Role,
     commands::{read_config, run::GRACE},
+    config::Checked,
     roles::{self, Listeners},
 };
+use eventlog::{Appender, AppenderConfig, JetStream, Log};
 use ingest::Discard;
+use lanes::{LaneLoop, LaneLoopConfig};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use runtime::{Clock, Shutdown, http_server};
+use runtime::{Clock, Shutdown, Tasks, http_server};
+use schemas::ProducerId;
+use secrecy::ExposeSecret;
+use store::Store;
 use tokio::net::TcpListener;
+use triage_worker::ObserveStage;
 
 /// What a child of the bench program plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +38,16 @@ pub enum Part {
     Roles(&'static str),
     /// The ingest routes with nothing behind them.
     Edge,
+    /// The observe loop of a triage worker, and nothing else.
+    Observe,
 }
 
 /// First argument of a child.
 pub const CHILD: &str = "child";
 /// What an edge has for roles.
 const EDGE: &str = "edge";
+/// What a lone observe loop has for roles.
+const OBSERVE: &str = "observe";
 /// Every role of the product.
 pub const ALL_ROLES: Part = Part::Roles("ingest,triage-worker,notifier-worker,projector,console");
 
@@ -44,17 +55,18 @@ pub const ALL_ROLES: Part = Part::Roles("ingest,triage-worker,notifier-worker,pr
 #[derive(Debug)]
 pub struct Program {
     child: Child,
-    /// Where it receives webhooks.
+    /// Where it receives webhooks; port 0 when it does not.
     pub address: SocketAddr,
 }
 
 impl Program {
-    /// Starts this program as a child that plays `part`; returns when it listens. Its log lines go
+    /// Starts this program as a child that plays `part`; returns when it is started. Its log lines go
     /// to `log`, or are written and thrown away.
     pub fn start(part: Part, config: &Path, log: Option<&Path>) -> Self {
         let roles = match part {
             Part::Roles(roles) => roles,
             Part::Edge => EDGE,
+            Part::Observe => OBSERVE,
         };
         let lines = match log {
             Some(file) => File::options().create(true).append(true).open(file).unwrap().into(),
@@ -78,6 +90,11 @@ impl Program {
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
     /// Ends it in order, or after ten seconds anyhow.
@@ -111,12 +128,57 @@ pub async fn child(config: &Path, part: &str) {
         let (shutdown, _controller) = Shutdown::new();
         return http_server::serve(listener, app, config.limits(), shutdown).await;
     }
+    if part == OBSERVE {
+        return observe_alone(&checked).await;
+    }
     let roles: BTreeSet<Role> = part.split(',').map(|r| r.parse().unwrap()).collect();
     let listeners = Listeners::open(&checked, &roles).await.unwrap();
-    let address = listeners.ingest_address().unwrap();
+    let address = listeners.ingest_address().unwrap_or(NOWHERE);
     let process = roles::start(&checked, &roles, listeners, Hooks::default()).await.unwrap();
     println!("{address}");
     process.run_until_stopped(GRACE).await.unwrap();
+}
+
+/// Stands for the address of a child that receives nothing.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// The lane loop as `roles` starts it for a triage worker, without the loop that performs jobs.
+async fn observe_alone(checked: &Checked) {
+    let config = &checked.config;
+    let (shutdown, controller) = Shutdown::new();
+    let tasks = Tasks::new(controller.clone());
+    let log: Arc<dyn Log> = Arc::new(JetStream::connect(&config.nats).await.unwrap());
+    let postgres = &config.postgres;
+    let url = postgres.url.expose_secret();
+    let store = Store::connect(url, postgres.connections, postgres.connect_patience).await.unwrap();
+    let generation = store.active_generation().await.unwrap().unwrap();
+    let appender_config = AppenderConfig {
+        producer: ProducerId(runtime::random_uuid()),
+        lanes: config.nats.lanes,
+        budget: Duration::from_millis(900),
+        max_queued_bytes: config.ingest.max_inflight_bytes,
+    };
+    let (appender, driver) = Appender::start(Arc::clone(&log), appender_config);
+    tasks.spawn_finite("appender", driver);
+    let stage = ObserveStage::new(
+        config.observe.clone(),
+        config.nats.lanes,
+        Some(appender),
+        Clock::system(),
+    );
+    let lane_loop = LaneLoop::new(
+        Arc::new(stage),
+        log,
+        store,
+        generation,
+        config.nats.lanes,
+        runtime::random_uuid(),
+        LaneLoopConfig::default(),
+    );
+    let stop = shutdown.clone();
+    tasks.spawn("observe", async move { lane_loop.run(stop).await.unwrap() });
+    println!("{NOWHERE}");
+    runtime::lifecycle::run_until_stopped(&controller, &tasks, GRACE).await.unwrap();
 }
 
 /// Processor seconds used so far, by process.
@@ -194,10 +256,19 @@ fn children_of(parent: u32) -> Vec<u32> {
 
 /// Resident memory in MiB.
 pub fn resident(pid: u32) -> f64 {
+    memory(pid, "VmRSS:")
+}
+
+/// The most resident memory it ever had, in MiB.
+pub fn peak(pid: u32) -> f64 {
+    memory(pid, "VmHWM:")
+}
+
+fn memory(pid: u32, field: &str) -> f64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let kib = text.lines().find_map(|line| {
-        line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<f64>().ok()
-    });
+    let kib = text
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.split_whitespace().next()?.parse::<f64>().ok());
     kib.unwrap_or_default() / 1024.0
 }
 

@@ -61,10 +61,9 @@ pub fn number(run: u32, event_id: &str) -> Option<u64> {
 
 /// Sentry `error` webhooks of about 2 KB: one alert each, over all projects in turn.
 pub fn sentry(run: u32, count: usize) -> Arc<Vec<Vec<u8>>> {
-    let template = Template::new(&sentry_body(), &["@ISSUE@", "@EVENT@"]);
+    let bodies = SentryBodies::default();
     prepared(count, move |n| {
-        let issue = format!("{}", 1_000_000_000 + problem(run, n / PROJECTS, n));
-        let body = template.fill(&[&issue, &event_id(run, n as u64)]);
+        let body = bodies.body(problem(run, n / PROJECTS, n), &event_id(run, n as u64));
         let signature = sign(SENTRY_SECRET, &body);
         let headers = [
             ("content-type", "application/json"),
@@ -73,6 +72,22 @@ pub fn sentry(run: u32, count: usize) -> Arc<Vec<Vec<u8>>> {
         ];
         post(&format!("/webhook/sentry/sentry-{}", n % PROJECTS), &headers, &body)
     })
+}
+
+/// Bodies of Sentry `error` webhooks.
+pub struct SentryBodies(Template);
+
+impl Default for SentryBodies {
+    fn default() -> Self {
+        Self(Template::new(&sentry_body(), &["@ISSUE@", "@EVENT@"]))
+    }
+}
+
+impl SentryBodies {
+    /// The body of one event of a problem.
+    pub fn body(&self, problem: usize, event_id: &str) -> Vec<u8> {
+        self.0.fill(&[&format!("{}", 1_000_000_000 + problem), event_id])
+    }
 }
 
 /// Alertmanager webhooks of [`GROUP`] alerts each, over all projects in turn.
@@ -93,7 +108,7 @@ pub fn alertmanager(run: u32, count: usize) -> Arc<Vec<Vec<u8>>> {
 
 /// The problem of an alert, by its turn within its project: mostly one of those there are, now and
 /// then a new one. The first ones of a run open the problems that the others repeat.
-fn problem(run: u32, turn: usize, alert: usize) -> usize {
+pub fn problem(run: u32, turn: usize, alert: usize) -> usize {
     if alert % NEW_EVERY == NEW_EVERY - 1 {
         return (run as usize + 1) * 10_000_000 + alert;
     }

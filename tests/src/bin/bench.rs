@@ -5,7 +5,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use tests::bench::{Scale, figures::Figures, ingest, pipeline, process, visible};
+use tests::bench::{
+    Scale, figures::Figures, ingest, observe, pipeline, process, storm, takeover, visible,
+};
 
 // The product's allocator, because the product's roles run in children of this program.
 #[global_allocator]
@@ -18,9 +20,12 @@ struct Args {
     /// About how long the run takes; every time measured is scaled with it.
     #[arg(long, default_value_t = STANDARD)]
     seconds: f64,
-    /// Only these subjects: ingest, pipeline, visible.
+    /// Only these subjects: ingest, pipeline, visible, observe, storm, takeover.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Also what takes many minutes: the storm goes on to a million problems.
+    #[arg(long)]
+    long: bool,
     /// Print what each SQL statement of the pipeline cost (which costs something itself).
     #[arg(long)]
     statements: bool,
@@ -62,6 +67,15 @@ async fn main() {
     }
     if wanted("visible") {
         visible::run(&mut figures, scale, log).await;
+    }
+    if wanted("observe") {
+        observe::run(&mut figures, scale, log).await;
+    }
+    if wanted("storm") {
+        storm::run(&mut figures, scale, args.long, log).await;
+    }
+    if wanted("takeover") {
+        takeover::run(&mut figures, args.long, log).await;
     }
     print!("{}", figures.table());
     let json = args

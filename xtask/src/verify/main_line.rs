@@ -87,7 +87,7 @@ fn browser(v: &mut Verification) -> anyhow::Result<()> {
 fn bench(v: &mut Verification) -> anyhow::Result<()> {
     let seconds = if v.long { "400" } else { "160" };
     let mut bench = v.cargo(&["run", "--release", "--package", "tests", "--bin", "bench"]);
-    bench.args(["--", "--seconds", seconds]);
+    bench.args(["--", "--seconds", seconds, "--only", "ingest,pipeline,visible"]);
     v.holds("the benches run", &mut bench)?;
     let file = v.root.join("target/bench.json");
     v.figures(&file)
