@@ -63,8 +63,11 @@ pub struct LaneLoopConfig {
     pub beat: Duration,
     /// A worker whose last heartbeat is older is dead.
     pub dead_after: Duration,
-    /// A lane that is free for this long is taken above one's share.
+    /// A lane that is free for this long is taken above one's share: its owner died, and until its
+    /// heartbeat is old it still has a share.
     pub patience: Duration,
+    /// A lane that was handed back is left to the others for this long.
+    pub hand_over: Duration,
     /// How often a worker looks for free lanes.
     pub poll: Duration,
     /// From this attempt on a batch is applied one record at a time.
@@ -97,7 +100,8 @@ impl Default for LaneLoopConfig {
             gather: Duration::from_millis(8),
             beat: Duration::from_secs(3),
             dead_after: Duration::from_secs(10),
-            patience: Duration::from_secs(5),
+            patience: Duration::from_millis(900),
+            hand_over: Duration::from_secs(5),
             poll: Duration::from_millis(500),
             careful_at: 3,
             park_at: 6,
@@ -436,7 +440,7 @@ impl<'a, S: Stage> Crew<'a, S> {
         let pause = match stop {
             Stop::Asked | Stop::Frozen => {
                 tracing::info!(stage = name, lane = lane.0, "lane {lane} is given back");
-                Duration::ZERO
+                if matches!(stop, Stop::Asked) { config.hand_over } else { Duration::ZERO }
             }
             Stop::NotOwner(reason) => {
                 tracing::warn!(stage = name, lane = lane.0, "lane {lane} is left: {reason}");

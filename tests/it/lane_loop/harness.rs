@@ -103,6 +103,7 @@ pub fn config() -> LaneLoopConfig {
         beat: Duration::from_millis(100),
         poll: Duration::from_millis(20),
         patience: Duration::from_millis(300),
+        hand_over: Duration::from_millis(300),
         retry_pause: Duration::from_millis(1),
         back_off: Duration::from_millis(20),
         halt_pause: Duration::from_millis(50),
