@@ -36,7 +36,7 @@ enum Task {
     /// Run an area's acceptance, tests, faults and release benches together, and print each figure
     /// beside its target.
     Verify {
-        /// The area: main.
+        /// The area: main or observe.
         area: String,
         /// Also what takes longer than CI may.
         #[arg(long)]

@@ -45,6 +45,9 @@ pub async fn run(figures: &mut Figures, scale: Scale, log: Option<&Path>) {
         step(&format!("observe, {lanes} lane(s): the bare side, the drain, the bare side"));
         let before = bare.rate(lanes, scale.time(SECONDS)).await;
         let drained = site.drain(filled).await;
+        let (from, to) = drained.wal;
+        // Before a checkpoint takes the segments away.
+        let shares = wal::shares(&site.world.database_url, from, to).await;
         let after = bare.rate(lanes, scale.time(SECONDS)).await;
         let name = |what: &str| format!("observe.{lanes}_lane.{what}");
         figures.add(name("bare.before"), before, "rows/s");
@@ -53,9 +56,7 @@ pub async fn run(figures: &mut Figures, scale: Scale, log: Option<&Path>) {
         figures.add(name("rate"), drained.rate, "alerts/s");
         figures.held(name("of_bare"), drained.rate / limit, "", Target::AtLeast(OF_BARE));
         report(figures, &name, &drained);
-        let (from, to) = drained.wal;
         figures.add(name("wal"), (to - from) as f64 / drained.alerts as f64, "B/alert");
-        let shares = wal::shares(&site.world.database_url, from, to).await;
         for (table, share) in shares.unwrap_or_default() {
             if table == "unpublished" || share >= 0.02 {
                 figures.add(name(&format!("wal_share.{table}")), share * 100.0, "%");

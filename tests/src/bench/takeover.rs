@@ -117,7 +117,7 @@ impl Site {
         let began = Instant::now();
         loop {
             let live: i64 = sqlx::query_scalar(
-                "select count(*) from worker where stage = 'observe' \
+                "select count(*) from worker where stage like 'observe:%' \
                  and beat_at > now() - interval '5 s'",
             )
             .fetch_one(&mut *sql)

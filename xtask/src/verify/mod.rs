@@ -4,6 +4,7 @@
 //! To add an area: one file here and one line in [`AREAS`].
 
 mod main_line;
+mod observe;
 
 use std::{
     path::{Path, PathBuf},
@@ -23,7 +24,7 @@ pub struct Area {
 }
 
 /// Every area.
-const AREAS: &[Area] = &[main_line::AREA];
+const AREAS: &[Area] = &[main_line::AREA, observe::AREA];
 
 /// Runs the area of that name; `long` adds what does not belong in CI.
 pub fn run(root: &Path, name: &str, long: bool) -> anyhow::Result<()> {
