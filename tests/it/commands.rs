@@ -69,6 +69,24 @@ impl Asker<'_> {
         told(outcome)
     }
 
+    /// Whether the home page says that the incident needs somebody.
+    async fn is_needed(&self, incident: &str) -> bool {
+        let policy = reqwest::redirect::Policy::none();
+        let browser = reqwest::Client::builder().redirect(policy).build().unwrap();
+        let place = format!("http://{}", self.console);
+        let sign_in = browser
+            .post(format!("{place}/sign-in"))
+            .header("origin", &place)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(format!("key={ADA}"));
+        let signed_in = sign_in.send().await.unwrap();
+        let cookie = signed_in.headers()["set-cookie"].to_str().unwrap().split(';').next();
+        let page = browser.get(format!("{place}/p/infra/main")).header("cookie", cookie.unwrap());
+        let page = page.send().await.unwrap().text().await.unwrap();
+        let needs = page.split("id=\"needs-rows\"").nth(1).unwrap().split("</tbody>").next();
+        needs.unwrap().contains(incident)
+    }
+
     async fn incident(&self, incident: &str) -> Value {
         self.fleet
             .get(self.console, &format!("/api/v1/incidents/{incident}?project_id=infra"))
@@ -98,7 +116,9 @@ async fn r17_r47_operators_act_on_incidents_over_the_api() {
     let named = list["items"][0]["number"].as_str().unwrap().to_owned();
 
     let none = || json!({});
+    assert!(ask.is_needed(&incident).await);
     assert_eq!(ask.say(&incident, "ack", none()).await, "open -> acknowledged");
+    assert!(!ask.is_needed(&incident).await, "somebody has it");
     assert_eq!(ask.say(&incident, "ack", none()).await, "= acknowledged -> acknowledged");
     let to = json!({"to": "the night shift", "text": "disk"});
     assert_eq!(ask.say(&incident, "handoff", to).await, "acknowledged -> handed_off");
@@ -107,6 +127,7 @@ async fn r17_r47_operators_act_on_incidents_over_the_api() {
     assert_eq!(ask.incident(&named).await["status"], "resolved");
     assert_eq!(ask.say(&incident, "ack", none()).await, "refused not_open");
     assert_eq!(ask.say(&incident, "reopen", none()).await, "resolved -> reopened");
+    assert!(ask.is_needed(&incident).await, "it was opened again, and nobody has it");
     let secret = "it was password=hunter2hunter2 all along";
     ask.say(&incident, "note", json!({"text": secret})).await;
 

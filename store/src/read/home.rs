@@ -212,7 +212,7 @@ impl View {
         self.problems(sql, projects, limit).await
     }
 
-    /// The open incidents at HIGH or above of the visible ones among `projects`: by risk, then
+    /// The incidents at HIGH or above that nobody has, of the visible ones among `projects`: by risk, then
     /// oldest first.
     pub async fn urgent_problems(
         &mut self,
@@ -224,7 +224,7 @@ impl View {
                cross join (values ('CRITICAL'), ('HIGH')) r(risk) \
                cross join lateral (select * from incident where generation = $1 \
                  and project = p.project and ($3::text[] is null or project = any($3)) \
-                 and status = 'open' and risk = r.risk order by opened_at limit $4) i \
+                 and status in ('open', 'reopened') and risk = r.risk order by opened_at limit $4) i \
                order by i.risk, i.opened_at, i.incident limit $4) i \
              left join incident_number n on n.incident = i.incident \
              order by i.risk, i.opened_at, i.incident"
@@ -250,7 +250,7 @@ impl View {
         rows.iter().map(problem).collect::<Result<_, _>>().map_err(Error::doing("read a problem"))
     }
 
-    /// Open incidents of the visible ones among `projects` by risk word: how many, and when the
+    /// Incidents that nobody has, of the visible ones among `projects`, by risk word: how many, and when the
     /// oldest of them opened.
     pub async fn open_by_risk(
         &mut self,
@@ -259,7 +259,7 @@ impl View {
         let rows = sqlx::query(
             "select risk, count(*) as open, min(opened_at) as oldest from incident \
              where generation = $1 and project = any($2) \
-               and ($3::text[] is null or project = any($3)) and status = 'open' group by risk",
+               and ($3::text[] is null or project = any($3)) and status in ('open', 'reopened') group by risk",
         )
         .bind(self.generation)
         .bind(projects)
@@ -288,7 +288,7 @@ impl View {
                select i.* from unnest($2::text[]) p(project) \
                  cross join (values ('CRITICAL'), ('HIGH')) r(risk) cross join lateral \
                  (select incident, project, risk, status, occurrences, updated_at from incident \
-                   where generation = $1 and project = p.project and status = 'open' \
+                   where generation = $1 and project = p.project and status in ('open', 'reopened') \
                      and risk = r.risk order by opened_at limit $4) i) i \
              where $3::text[] is null or i.project = any($3)",
         )
