@@ -51,6 +51,9 @@ pub struct Running {
     pub ingest: String,
     pub console: String,
     pub nats: String,
+    /// Port of its Postgres; absent in files of before it was told.
+    #[serde(default)]
+    pub postgres: Option<u16>,
 }
 
 impl Local {

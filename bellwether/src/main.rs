@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use bellwether::{
-    commands::{check_config, demo, migrate, openapi, probe, ready, rules, run, up},
+    commands::{check_config, demo, migrate, openapi, parked, probe, ready, rules, run, up},
     rules::Refused,
 };
 use clap::{Parser, Subcommand};
@@ -33,6 +33,9 @@ enum Verb {
     /// Show the rules in force, compare a document with them, or put another in force.
     #[command(subcommand)]
     Rules(rules::Verb),
+    /// List what was given up, and have it applied again.
+    #[command(subcommand)]
+    Parked(parked::Verb),
     /// Read a configuration and say what is wrong with it, or what it means.
     CheckConfig(check_config::Args),
     /// Ask a running process whether it can work (for health checks).
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Verb::Run(args) => block_on(run::run(args)),
         Verb::Migrate(args) => block_on(migrate::run(args)),
         Verb::Rules(verb) => block_on(rules::run(verb)),
+        Verb::Parked(verb) => block_on(parked::run(verb)),
         Verb::Ready(args) => block_on(ready::run(args)),
     }
 }
@@ -89,6 +93,10 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
         return ExitCode::from(EXIT_CODE);
     }
     if let Some(refused) = error.downcast_ref::<Refused>() {
+        eprintln!("{refused}");
+        return ExitCode::from(REFUSED);
+    }
+    if let Some(refused) = error.downcast_ref::<parked::Refused>() {
         eprintln!("{refused}");
         return ExitCode::from(REFUSED);
     }

@@ -221,7 +221,7 @@ pub async fn apply(
 }
 
 /// A frame of its own, by a producer of its own.
-fn frame_of(record: &Record) -> Vec<u8> {
+pub(crate) fn frame_of(record: &Record) -> Vec<u8> {
     let mut bytes = Vec::new();
     record.encode_into(&mut bytes);
     let header = FrameHeader {

@@ -23,7 +23,7 @@ use nix::{
 };
 
 pub use nats::{NatsOptions, NatsServer};
-pub use postgres::{PostgresOptions, PostgresServer};
+pub use postgres::{PostgresOptions, PostgresServer, url as postgres_url};
 
 /// Oldest versions that are known to work.
 pub const NATS_AT_LEAST: (u32, u32) = (2, 12);

@@ -42,6 +42,11 @@ pub struct PostgresServer {
     port: u16,
 }
 
+/// `postgres://…` of the database `name` of a server started here.
+pub fn url(password: &str, port: u16, name: &str) -> String {
+    format!("postgres://bellwether:{password}@127.0.0.1:{port}/{name}")
+}
+
 impl PostgresServer {
     /// Makes the cluster if there is none, starts it and waits until it takes connections.
     pub fn start(programs: &Programs, options: PostgresOptions) -> Result<Self, Error> {
@@ -68,7 +73,7 @@ impl PostgresServer {
 
     /// `postgres://…` of the database `name`.
     pub fn url(&self, name: &str) -> String {
-        format!("postgres://bellwether:{}@127.0.0.1:{}/{name}", self.options.password, self.port)
+        url(&self.options.password, self.port, name)
     }
 
     /// The port it listens on.

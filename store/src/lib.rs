@@ -7,6 +7,7 @@
 //! To add a table: a migration (existing ones never change), and one module here.
 
 pub mod error;
+pub mod given_up;
 pub mod job;
 pub mod lane;
 pub mod observe;

@@ -20,6 +20,7 @@ mod layering;
 mod newcomer;
 mod observe;
 mod pages;
+mod parked;
 mod query;
 mod rules;
 mod storm;

@@ -4,6 +4,8 @@ pub mod check_config;
 pub mod demo;
 pub mod migrate;
 pub mod openapi;
+pub mod parked;
+mod place;
 pub mod probe;
 pub mod ready;
 pub mod rules;

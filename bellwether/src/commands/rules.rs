@@ -4,22 +4,16 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use anyhow::Context;
 use domain::rules::{Change, Rules, diff};
-use eventlog::{JetStream, JetStreamConfig, Log, jetstream::Credentials, topology};
-use runtime::{Clock, ConfigError, config::process_environment, http_client};
+use eventlog::{JetStream, Log, topology};
+use runtime::{Clock, ConfigError};
 use similar::TextDiff;
 
-use crate::{
-    local::{self, FOLDER},
-    rules::{self, Applied, History, Verdict},
-};
-
-/// How long the log is waited for: a person is waiting too.
-const PATIENCE: Duration = Duration::from_secs(5);
+use super::place::{Place, connect, user};
+use crate::rules::{self, Applied, History, Verdict};
 
 /// What to do with the rules.
 #[derive(clap::Subcommand)]
@@ -33,17 +27,6 @@ pub enum Verb {
     /// Exits with 2, and puts nothing in force, when the document changes fingerprints or somebody
     /// else put another one in force meanwhile.
     Apply(Apply),
-}
-
-/// Which log.
-#[derive(clap::Args)]
-struct Place {
-    /// The configuration; `bellwether.toml` in this folder when absent, else that of an `up` here.
-    #[arg(long)]
-    config: Option<PathBuf>,
-    /// The folder of a running `up`, whose log it is.
-    #[arg(long)]
-    dir: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -172,47 +155,4 @@ pub fn read(file: &Path) -> Result<Rules, ConfigError> {
 
 async fn history(log: &JetStream) -> anyhow::Result<History> {
     History::read(log).await.context("read the rules in the log")
-}
-
-/// Who asks, as far as this process knows.
-fn user() -> String {
-    let env = process_environment();
-    let named = |key: &str| env.iter().find(|(name, value)| name == key && !value.is_empty());
-    let name = named("USER").or_else(|| named("LOGNAME"));
-    name.map_or_else(|| "somebody".to_owned(), |(_, name)| name.clone())
-}
-
-impl Place {
-    async fn log(&self) -> anyhow::Result<JetStream> {
-        connect(&self.nats()?).await
-    }
-
-    /// How the log is reached.
-    fn nats(&self) -> anyhow::Result<JetStreamConfig> {
-        let file = super::config_file(self.config.clone());
-        let here = PathBuf::from(FOLDER);
-        let dir = match (&self.dir, &file) {
-            (Some(dir), _) => Some(dir.as_path()),
-            (None, None) if here.join("running.toml").exists() => Some(here.as_path()),
-            (None, _) => None,
-        };
-        let Some(dir) = dir else {
-            return Ok(super::read_config(file.as_deref())?.config.nats);
-        };
-        let own = dir.join("bellwether.toml");
-        let file = self.config.clone().or_else(|| own.exists().then_some(own));
-        let mut nats = super::read_config(file.as_deref())?.config.nats;
-        nats.url = local::running(dir)?.nats;
-        nats.credentials = Some(Credentials {
-            user: local::NATS_USER.to_owned(),
-            password: local::secrets(dir, &process_environment())?.nats_password,
-        });
-        Ok(nats)
-    }
-}
-
-async fn connect(nats: &JetStreamConfig) -> anyhow::Result<JetStream> {
-    http_client::install_tls_provider();
-    let patience = nats.connect_patience.min(PATIENCE);
-    Ok(JetStream::connect(&JetStreamConfig { connect_patience: patience, ..nats.clone() }).await?)
 }

@@ -90,6 +90,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         ingest: format!("http://{ingest}"),
         console: format!("http://{console}"),
         nats,
+        postgres: Some(managed.postgres.port()),
     })?;
     print_banner(&local, ingest, console)?;
     let (servers_stop, servers_controller) = Shutdown::new();
@@ -116,7 +117,7 @@ async fn open_log(checked: &Checked) -> anyhow::Result<Arc<dyn Log>> {
     Ok(Arc::new(log))
 }
 
-const DATABASE: &str = "bellwether";
+pub const DATABASE: &str = "bellwether";
 
 fn read(file: &Path) -> anyhow::Result<Checked> {
     Ok(Config::read(Some(file), &process_environment())?)
