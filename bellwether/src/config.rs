@@ -60,6 +60,9 @@ pub struct PostgresConfig {
     /// How long a start waits for a server that is not there yet. Default 30 s.
     #[serde(with = "runtime::config::duration")]
     pub connect_patience: Duration,
+    /// How long tables keep alerts, deliveries, jobs that are done and notes of what was told, in
+    /// days; at least as long as the log keeps what it holds. Default 35.
+    pub keep_days: u16,
 }
 
 impl Default for PostgresConfig {
@@ -68,9 +71,13 @@ impl Default for PostgresConfig {
             url: SecretString::from("postgres://bellwether@127.0.0.1:5432/bellwether"),
             connections: 16,
             connect_patience: Duration::from_secs(30),
+            keep_days: LOG_DAYS,
         }
     }
 }
+
+/// Days for which the log keeps what it holds.
+pub(crate) const LOG_DAYS: u16 = (eventlog::topology::RETENTION.as_secs() / 86_400) as u16;
 
 /// Section `[rules]`: where `up` finds the rules document.
 #[derive(Clone, Debug, Default, Deserialize)]

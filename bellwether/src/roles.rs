@@ -321,6 +321,7 @@ impl Parts {
             store: store.clone(),
             generation,
             lanes: self.checked.config.nats.lanes,
+            keep_days: self.checked.config.postgres.keep_days,
             health: self.health.clone(),
             every: Duration::from_secs(30),
         };

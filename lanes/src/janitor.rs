@@ -1,10 +1,13 @@
-//! Makes room in the streams before they refuse new messages.
+//! Makes room: in the streams before they refuse new messages, and in the tables for days to come.
 //!
 //! A stream keeps what it holds until its age or its size says otherwise. At 80% of its size the
 //! oldest messages go, down to 60%, but never one that a cursor has yet to pass, and never the last
 //! of a subject of events, which carries its writer's fence. What was cut is said and counted. When
 //! the cursors stand too far behind to make room, that is said loudly: at 100% the stream refuses,
 //! and ingest answers 503.
+//!
+//! In the tables the partitions of the next lane day are made ahead, those of days long past dropped,
+//! and old rows of tables without days deleted in bites ([`store::housekeeping`]).
 
 use std::{num::NonZeroU16, sync::Arc, time::Duration};
 
@@ -21,13 +24,15 @@ const HIGH: f64 = 0.8;
 /// ... to about this.
 const LOW: f64 = 0.6;
 
-/// Looks after the input stream and one generation's events. Several may run; what one has cut the
-/// others find cut.
+/// Looks after the input stream, one generation's events, and the tables. Several may run; what one
+/// has cut the others find cut.
 pub struct Janitor {
     pub log: Arc<dyn Log>,
     pub store: Store,
     pub generation: Generation,
     pub lanes: NonZeroU16,
+    /// How long the tables keep what is over, in days.
+    pub keep_days: u16,
     pub health: Health,
     /// Pause between two looks.
     pub every: Duration,
@@ -48,6 +53,9 @@ impl Janitor {
         loop {
             if let Err(trouble) = self.look().await {
                 tracing::warn!(error = %trouble, "the janitor could not look at the streams");
+            }
+            if let Err(error) = self.sweep().await {
+                tracing::warn!(%error, "the janitor could not make room in the tables");
             }
             tokio::select! {
                 () = shutdown.stopping() => return,
@@ -89,6 +97,26 @@ impl Janitor {
                 }
             }
             self.report(&events, removed).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes room in the tables, unless another worker does.
+    async fn sweep(&self) -> Result<(), store::Error> {
+        let Some(swept) = self.store.housekeep(self.lanes, self.keep_days).await? else {
+            return Ok(());
+        };
+        metrics::counter!("bellwether_days_opened_total").increment(swept.opened as u64);
+        for (table, count) in swept.dropped {
+            metrics::counter!("bellwether_days_dropped_total", "table" => table)
+                .increment(count as u64);
+            if count > 0 {
+                tracing::info!(table, count, "partitions of {table} were dropped: {count} days");
+            }
+        }
+        for (table, count) in swept.deleted {
+            metrics::counter!("bellwether_rows_expired_total", "table" => table)
+                .increment(count as u64);
         }
         Ok(())
     }

@@ -8,6 +8,7 @@
 
 pub mod error;
 pub mod given_up;
+pub mod housekeeping;
 pub mod job;
 pub mod lane;
 pub mod observe;

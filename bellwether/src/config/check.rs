@@ -4,7 +4,7 @@ use runtime::{ConfigError, http_client, telemetry};
 use secrecy::ExposeSecret;
 use triage_worker::TriageWork;
 
-use super::Config;
+use super::{Config, LOG_DAYS};
 
 impl Config {
     /// Checks every section that is otherwise read only once something is connected.
@@ -27,6 +27,10 @@ impl Config {
         if self.postgres.connections == 0 {
             let problem = "is 0: nothing could be read".to_owned();
             return fail("postgres.connections", problem, "use at least 1");
+        }
+        if self.postgres.keep_days < LOG_DAYS {
+            let problem = format!("is less than the {LOG_DAYS} days the log can be folded again");
+            return fail("postgres.keep_days", problem, "use at least as many days");
         }
         if self.observe.tick_seconds == 0 {
             let problem = "is 0: the log would hold nothing but ticks".to_owned();
