@@ -24,3 +24,4 @@ mod parked;
 mod query;
 mod rules;
 mod storm;
+mod tables;
