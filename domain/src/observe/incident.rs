@@ -32,11 +32,11 @@ pub struct Incident {
     pub answered: Vec<String>,
     /// An operator has it.
     #[n(3)]
-    #[cbor(default, skip_if = "is_default")]
+    #[cbor(skip_if = "is_default")]
     pub acknowledged: bool,
     /// It was opened again after its end, and nobody had it then.
     #[n(4)]
-    #[cbor(default, skip_if = "is_default")]
+    #[cbor(skip_if = "is_default")]
     pub reopened: bool,
     /// What the last hand-over said, as a hash.
     #[n(5)]
@@ -51,10 +51,10 @@ pub struct Incident {
     pub rejected: Option<String>,
     /// How often triage was asked for because a diagnosis was rejected, or just so.
     #[n(9)]
-    #[cbor(default, skip_if = "is_default")]
+    #[cbor(skip_if = "is_default")]
     pub rejects: u32,
     #[n(10)]
-    #[cbor(default, skip_if = "is_default")]
+    #[cbor(skip_if = "is_default")]
     pub requests: u32,
     /// What the last note said and who wrote it, as a hash.
     #[n(11)]

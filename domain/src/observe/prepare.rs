@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{Identity, Input, identify};
 use crate::{
-    providers::{self, DeliveryKey, Normalised, Reading},
+    providers::{self, DeliveryKey, Normalised, Reading, Silence},
     redact::Redactor,
     rules::Rules,
 };
@@ -141,6 +141,8 @@ pub(super) enum Told {
 #[derive(Debug)]
 pub(super) struct PreparedAlert {
     pub alert: Alert,
+    /// What it means to hear nothing more of it.
+    pub silence: Silence,
     pub identity: Identity,
 }
 
@@ -296,7 +298,9 @@ pub(super) fn prepare_alert(project: &ProjectId, mut alert: Alert, rules: &Rules
         alert.facts.level = Some(level);
     }
     let identity = identify(project, &alert, rules);
-    PreparedAlert { alert, identity }
+    let provider = providers::by_name(&alert.facts.provider);
+    let silence = provider.map_or(Silence::Nothing, |provider| provider.silence(&alert));
+    PreparedAlert { alert, silence, identity }
 }
 
 fn seen_key(project: &ProjectId, delivery: &Delivery, key: &DeliveryKey) -> SeenKey {

@@ -18,7 +18,6 @@ use super::{
 };
 
 pub use sighting::{Change, Latest, Raise, Sighting, Terms, Turned, changed_at, occurrence_hash};
-pub use timer::Silence;
 
 /// How many occurrences a problem remembers. Reports of one occurrence arrive within seconds of
 /// each other, so only a burst of more than this many different ones in between is counted twice.
@@ -93,18 +92,18 @@ pub struct Problem {
     pub refires: Counts,
     /// The highest level of the latest episode.
     #[n(15)]
-    #[cbor(default)]
+    #[cbor(skip_if = "is_default")]
     pub level: EscalationLevel,
     /// The risk of the latest episode's incident; none in a row of fold 2.
     #[n(16)]
     pub risk: Option<Risk>,
     /// Triage was asked for because the latest episode escalated.
     #[n(17)]
-    #[cbor(default)]
+    #[cbor(skip_if = "is_default")]
     pub escalated: bool,
     /// The latest episode ended because nothing was heard of it, and nothing was since.
     #[n(18)]
-    #[cbor(default)]
+    #[cbor(skip_if = "is_default")]
     pub expired: bool,
     /// Lane time of the last report in an episode; none of a sender whose silence says nothing.
     #[n(19)]
@@ -118,6 +117,10 @@ pub struct Problem {
     /// Set where the problem is one environment's of an identity that has several.
     #[n(22)]
     pub part: Option<Part>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The problem that keeps the list a problem stands on, and under which environment.

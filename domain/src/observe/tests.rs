@@ -23,9 +23,16 @@ use crate::{
     rules::Rules,
 };
 
+mod commands;
 mod environments;
+mod expiry;
+mod frequency;
+mod log;
 mod properties;
+mod redrive;
+mod rows;
 mod stale;
+mod story;
 
 const LANE: Lane = Lane(0);
 const ONE: NonZeroU16 = NonZeroU16::MIN;

@@ -3,10 +3,13 @@
 //! The same body arrives again on purpose, whenever a member of its group changes and every
 //! `repeat_interval`, so there is no delivery key.
 
-use schemas::record::{Auth, Delivery};
+use schemas::{
+    Alert,
+    record::{Auth, Delivery},
+};
 
 use super::{
-    Credential, Normalised, Provider, Reading, Refused, Request, auth,
+    Credential, Normalised, Provider, Reading, Refused, Request, Silence, auth,
     group::{self, Dialect},
     json,
 };
@@ -52,6 +55,11 @@ impl Provider for Alertmanager {
 
     fn recurs_by_target(&self) -> bool {
         true
+    }
+
+    /// What fires is sent again every `repeat_interval`, and ends only where `send_resolved` is on.
+    fn silence(&self, _alert: &Alert) -> Silence {
+        Silence::MissedRepeat
     }
 
     fn normalise(&self, delivery: &Delivery, reading: &Reading<'_>) -> Normalised {

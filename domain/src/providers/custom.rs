@@ -3,13 +3,16 @@
 //! Our own shape is `{"message": "[告警] ...", "sender_id": "..."}`, with `chat_id`, `timestamp` and
 //! `metadata` beside it: text that bots and people write, in which an alert is found or is not.
 
-use schemas::record::{Auth, Delivery};
+use schemas::{
+    Alert,
+    record::{Auth, Delivery},
+};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{
     Credential, DeliveryKey, Normalised, NotAdmitted, Provider, Reading, Refused, Request, Senders,
-    auth, build,
+    Silence, auth, build,
     json::{self, text},
 };
 
@@ -112,6 +115,11 @@ impl Provider for Custom {
 
     fn names_senders(&self) -> bool {
         true
+    }
+
+    /// Scripts and people tell what happened, and seldom that it is over.
+    fn silence(&self, _alert: &Alert) -> Silence {
+        Silence::Over
     }
 
     fn normalise(&self, delivery: &Delivery, reading: &Reading<'_>) -> Normalised {

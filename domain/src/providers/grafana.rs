@@ -9,7 +9,7 @@ use schemas::{
 use serde_json::Value;
 
 use super::{
-    Credential, Normalised, Provider, Reading, Refused, Request, auth,
+    Credential, Normalised, Provider, Reading, Refused, Request, Silence, auth,
     build::{self, MAX_LINE},
     custom,
     group::{self, Dialect},
@@ -82,6 +82,12 @@ impl Provider for Grafana {
 
     fn recurs_by_target(&self) -> bool {
         true
+    }
+
+    /// Unified alerting repeats what fires as an Alertmanager does; legacy alerting tells each state
+    /// once.
+    fn silence(&self, alert: &Alert) -> Silence {
+        if group::told(alert) { Silence::MissedRepeat } else { Silence::Nothing }
     }
 
     fn normalise(&self, delivery: &Delivery, reading: &Reading<'_>) -> Normalised {
@@ -171,7 +177,8 @@ fn finish(alert: &mut Alert, part: &Value, organisation: &str, home: Option<&str
         }
     }
     // What the button "Test" of a contact point sends.
-    if facts.alertname.as_deref() == Some("TestAlert") && facts.label("instance") == Some("Grafana") {
+    if facts.alertname.as_deref() == Some("TestAlert") && facts.label("instance") == Some("Grafana")
+    {
         alert.stage = Stage::Test;
     }
 }

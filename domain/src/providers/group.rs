@@ -15,6 +15,9 @@ use super::{
 };
 use crate::redact::Redactor;
 
+/// How the sender's fingerprint is written among an alert's references.
+const FINGERPRINT: &str = "fingerprint:";
+
 /// How many alerts are taken out of one body. Alerts that say anything are larger than the share of
 /// the largest body that this leaves each; without a bound, a body of empty ones would be a batch
 /// that no worker has the memory for.
@@ -36,6 +39,11 @@ pub(super) struct Dialect<'a> {
 }
 
 /// The alerts of a parsed body, redacted.
+/// Whether an alert was told by such a group.
+pub(super) fn told(alert: &Alert) -> bool {
+    alert.refs.alert.iter().any(|reference| reference.starts_with(FINGERPRINT))
+}
+
 pub(super) fn normalise(
     mut body: Value,
     note: Option<String>,
@@ -196,7 +204,7 @@ impl Member<'_> {
             occurrence: None,
             refs: SourceRefs {
                 signoz: labelled(&["ruleId"]).map(|id| format!("rule:{id}")).into_iter().collect(),
-                alert: vec![format!("fingerprint:{identity}")],
+                alert: vec![format!("{FINGERPRINT}{identity}")],
                 ..SourceRefs::default()
             },
             correlation: correlation(&labels, &annotations, Window::between(started_at, ended_at)),

@@ -212,6 +212,17 @@ pub enum Normalised {
     Rejected { reason: String },
 }
 
+/// What it means to hear nothing more of a problem from its sender (R70).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// Nothing: the sender tells ends, and in between only what is new.
+    Nothing,
+    /// That it is over: the sender need not tell an end.
+    Over,
+    /// That it is over: the sender repeats by the clock what still fires.
+    MissedRepeat,
+}
+
 /// A kind of sender.
 pub trait Provider: Sync {
     /// Registry name, as routes, tables and rules spell it.
@@ -271,6 +282,11 @@ pub trait Provider: Sync {
     /// namespace and target rather than by fingerprint.
     fn recurs_by_target(&self) -> bool {
         false
+    }
+
+    /// What it means to hear nothing more of what this alert tells.
+    fn silence(&self, _alert: &Alert) -> Silence {
+        Silence::Nothing
     }
 
     /// The body in our words, redacted. Never panics, whatever the bytes. Called through

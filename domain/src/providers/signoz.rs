@@ -12,7 +12,7 @@ use schemas::{
 use serde_json::Value;
 
 use super::{
-    Credential, Normalised, Provider, Reading, Refused, Request, auth,
+    Credential, Normalised, Provider, Reading, Refused, Request, Silence, auth,
     build::{self, query},
     group::{self, Dialect},
     json, times,
@@ -56,6 +56,11 @@ impl Provider for Signoz {
 
     fn recurs_by_target(&self) -> bool {
         true
+    }
+
+    /// What fires is sent again every `repeat_interval`, and ends only where `send_resolved` is on.
+    fn silence(&self, _alert: &Alert) -> Silence {
+        Silence::MissedRepeat
     }
 
     fn normalise(&self, delivery: &Delivery, reading: &Reading<'_>) -> Normalised {

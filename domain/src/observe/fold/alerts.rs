@@ -18,7 +18,7 @@ use crate::{
         Change, Elsewhere, FINGERPRINT_BY_RULE, FINGERPRINT_VERSION, Identity, Incident,
         ProblemKey, Scope, Sighting, changed_at, incident_id, occurrence_hash,
         prepare::PreparedAlert,
-        problem::{Part, Problem, Raise, Silence, Terms, Turned},
+        problem::{Part, Problem, Raise, Terms, Turned},
     },
     rules::Rules,
 };
@@ -104,7 +104,7 @@ impl LaneState {
         went: &mut Went,
         effects: &mut Effects,
     ) {
-        let PreparedAlert { alert, identity } = prepared;
+        let PreparedAlert { alert, silence, identity } = prepared;
         let Identity { fingerprint, recurrence_key, scope, by: fingerprint_by } = identity;
         let said = match alert.stage {
             Stage::Test | Stage::Heartbeat => Said::only(Effect::RecordedOnly, None),
@@ -123,7 +123,7 @@ impl LaneState {
                     changed_at: changed_at(alert.status_at, turn.received_at),
                     occurrence: alert.occurrence.as_deref().map(occurrence_hash),
                     lane_time: self.lane_time,
-                    silence: Silence::of(&alert.facts.provider),
+                    silence,
                     terms: Terms::of(&rules, parcel.project),
                 };
                 let own = Whose { project: parcel.project, fingerprint, scope, ordinal: 0 };

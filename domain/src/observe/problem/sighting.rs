@@ -7,8 +7,10 @@ use schemas::{
     id,
 };
 
-use super::Silence;
-use crate::rules::{Escalation, Expiry, Flapping, Rules};
+use crate::{
+    providers::Silence,
+    rules::{Escalation, Expiry, Flapping, Rules},
+};
 
 /// A sender's time may be this far ahead of the moment we received it; what is later is no time at
 /// all, or one wrong clock would make every later change of the problem stale.

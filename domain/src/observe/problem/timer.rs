@@ -3,35 +3,10 @@
 use schemas::{IncidentId, Status, Time, event::IncidentState};
 
 use super::{FOLD_VERSION, Latest, Problem, Sighting};
-use crate::rules::Expiry;
+use crate::{providers::Silence, rules::Expiry};
 
 /// Reports closer together than this are copies by a peer or retries, and no repeat.
 const COPIES_SECONDS: i64 = 300;
-
-/// What it means to hear nothing more of a problem from its sender.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Silence {
-    /// Nothing: the sender tells ends, and in between only what is new.
-    Nothing,
-    /// That it is over: the sender never tells an end.
-    Over,
-    /// That it is over: the sender repeats by the clock what still fires.
-    MissedRepeat,
-}
-
-impl Silence {
-    /// What a provider's silence means.
-    pub fn of(provider: &str) -> Self {
-        match provider {
-            // One notification pipeline: what fires is sent again every `repeat_interval`, and ends
-            // only where `send_resolved` is on.
-            "alertmanager" | "signoz" => Self::MissedRepeat,
-            // One message a happening, from scripts and people.
-            "custom" | "lark" | "telegram" | "slack" | "dingtalk" => Self::Over,
-            _ => Self::Nothing,
-        }
-    }
-}
 
 /// A problem nothing was heard of for too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,10 +4,8 @@
 use schemas::event::{Opened, Stale};
 
 use super::*;
-use crate::observe::{
-    Problem,
-    problem::{Silence, Terms},
-};
+use crate::observe::{Problem, problem::Terms};
+use crate::providers::Silence;
 
 /// How long the built-in rule holds, in seconds.
 const WINDOW: i64 = 600;

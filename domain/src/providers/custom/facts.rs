@@ -18,8 +18,17 @@ use crate::providers::{
 // Where a fact is looked for, the best name first.
 const ID: &[&str] = &["alert_uid", "alert_id", "dedup_key", "fingerprint", "incident_key"];
 const TITLE: &[&str] = &[
-    "title", "alertname", "alert_name", "rule_name", "name", "subject", "summary", "text", "message",
-    "type", "service",
+    "title",
+    "alertname",
+    "alert_name",
+    "rule_name",
+    "name",
+    "subject",
+    "summary",
+    "text",
+    "message",
+    "type",
+    "service",
 ];
 const MESSAGE: &[&str] = &["message", "description", "text", "body", "details", "summary"];
 const STATUS: &[&str] = &["status", "state", "alert_state"];

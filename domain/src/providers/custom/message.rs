@@ -96,9 +96,8 @@ pub(super) fn alert(source: &Source<'_>, identity: Vec<String>) -> Option<Alert>
         let line = lines.iter().find(|(n, v)| names.contains(&n.as_str()) && !v.is_empty());
         line.map(|(_, value)| (*value).to_owned())
     };
-    let beside = |names: &[&str]| {
-        names.iter().find_map(|name| metadata?.get(*name).and_then(json::scalar))
-    };
+    let beside =
+        |names: &[&str]| names.iter().find_map(|name| metadata?.get(*name).and_then(json::scalar));
     let fact = |in_text: &[&str], in_metadata: &[&str]| {
         said(in_text).or_else(|| beside(in_metadata)).map(|t| build::cut(&t, MAX_LINE))
     };

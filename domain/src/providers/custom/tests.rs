@@ -123,9 +123,8 @@ fn r26_the_same_thing_said_again_is_the_same_problem() {
     assert_ne!(of("[告警] 10.0.0.7 is down"), of("[告警] 10.0.0.8 is down"));
     assert_ne!(of("[告警] 10.0.0.7:9100 is down"), of("[告警] 10.0.0.8:9100 is down"));
     assert_eq!(of("[告警] 3 of 10 pods are down"), of("[告警] 4 of 10 pods are down"));
-    let of_sender = |sender: &str| {
-        alert(&json!({"message": "[告警] X", "sender_id": sender})).identity
-    };
+    let of_sender =
+        |sender: &str| alert(&json!({"message": "[告警] X", "sender_id": sender})).identity;
     assert_ne!(of_sender("a"), of_sender("b"));
     // A secret in the text is no part of what is stored, and changes who it is.
     let secret = of("[告警] login with password=hunter2hunter2");
@@ -175,7 +174,9 @@ fn a_field_mapping_says_where_the_facts_are() {
     assert_eq!(told.refs.alert, ["id:17", "sender:me"]);
 
     // What the mapping leads to is not there: said by its name, unless the message says enough.
-    let read = |body: Value| read(&delivery("custom", &json!({}), body.to_string().as_bytes()), Some(&fields));
+    let read = |body: Value| {
+        read(&delivery("custom", &json!({}), body.to_string().as_bytes()), Some(&fields))
+    };
     let reason = "missing_field: check.names.0".to_owned();
     assert_eq!(read(json!({"title": "x"})), Normalised::Rejected { reason });
     assert_eq!(only(read(json!({"output": "first\nsecond"}))).facts.title, "first");
@@ -240,8 +241,13 @@ fn standard_webhooks_signatures_are_checked_over_id_time_and_body() {
     check("webhook", &good[..20], 0, &ours, "signature_invalid");
     check("webhook", "", 0, &ours, "signature_invalid");
     // A secret that is no base64 is its own key.
-    check("webhook", &sign(b"not base64!", &format!("msg_1.{SENT}.")), 0, &[hmac("not base64!")],
-        "standard_webhooks");
+    check(
+        "webhook",
+        &sign(b"not base64!", &format!("msg_1.{SENT}.")),
+        0,
+        &[hmac("not base64!")],
+        "standard_webhooks",
+    );
     // Whoever signs must sign right; without a secret there is nothing to check.
     check("webhook", &old, 0, &[hmac(&secret), basic.clone()], "signature_invalid");
     check("webhook", &old, 0, std::slice::from_ref(&basic), "basic");

@@ -181,7 +181,9 @@ impl Series {
         let (first, rest) = all.split_first()?;
         let of = |series: &Self| series.tags.first(names).map(str::to_owned);
         let stated = of(first)?;
-        rest.iter().all(|other| of(other).as_ref() == Some(&stated)).then(|| build::cut(&stated, MAX_LINE))
+        rest.iter()
+            .all(|other| of(other).as_ref() == Some(&stated))
+            .then(|| build::cut(&stated, MAX_LINE))
     }
 
     /// As Prometheus writes a series: `metric{tag="value"}`.
