@@ -4,6 +4,8 @@
 //! Reads go through `unnest` and `cross join lateral`, each key on its own by `limit 1` or `max`: on
 //! tables that were never analysed the planner would answer a join by reading the whole generation.
 
+use std::collections::HashMap;
+
 use schemas::{Fingerprint, IncidentId, InputPosition, JobId, Position, ProjectId, Time};
 use uuid::Uuid;
 
@@ -353,27 +355,27 @@ impl LaneTransaction<'_> {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
-        let rows: Vec<(i64, i32)> = sqlx::query_as(
+        // The order is restored here: the connection of a lane joins by indexes alone, and there is
+        // none over what was just given.
+        let rows: Vec<(Uuid, i32)> = sqlx::query_as(
             "with wanted as ( \
                  select * from unnest($1::text[], $2::text[], $3::uuid[], $4::text[]) \
                  with ordinality as w (project, day, incident, opening, n) \
              ), fresh as ( \
                  select w.*, row_number() over (partition by project, day order by n) as place \
                  from wanted w \
-                 where not exists (select from incident_number i where i.incident = w.incident) \
+                 where (select 1 from incident_number i \
+                 where i.incident = w.incident limit 1) is null \
              ), top as ( \
                  select g.project, g.day, coalesce(taken.number, 0) as number \
                  from (select distinct project, day from fresh) g \
                  left join lateral (select max(number) as number from incident_number i \
                  where i.project = g.project and i.day = g.day) taken on true \
-             ), given as ( \
-                 insert into incident_number (project, day, number, incident, opening) \
-                 select f.project, f.day, t.number + f.place, f.incident, f.opening \
-                 from fresh f join top t on t.project = f.project and t.day = f.day \
-                 returning incident, number \
              ) \
-             select f.n, g.number from given g join fresh f on f.incident = g.incident \
-             order by f.n",
+             insert into incident_number (project, day, number, incident, opening) \
+             select f.project, f.day, t.number + f.place, f.incident, f.opening \
+             from fresh f join top t on t.project = f.project and t.day = f.day \
+             returning incident, number",
         )
         .bind(wanted.iter().map(|w| w.project.as_str()).collect::<Vec<&str>>())
         .bind(wanted.iter().map(|w| w.day.as_str()).collect::<Vec<&str>>())
@@ -382,15 +384,17 @@ impl LaneTransaction<'_> {
         .fetch_all(&mut *self.transaction)
         .await
         .map_err(Error::doing("number incidents"))?;
-        rows.into_iter()
-            .map(|(n, number)| {
-                let of = usize::try_from(n - 1).ok().and_then(|n| wanted.get(n));
-                let number = u32::try_from(number).ok();
-                of.cloned().zip(number).ok_or_else(|| Error::Column {
+        let numbers: HashMap<Uuid, i32> = rows.into_iter().collect();
+        wanted
+            .iter()
+            .filter_map(|w| numbers.get(&w.incident.0).map(|number| (w, *number)))
+            .map(|(w, number)| match u32::try_from(number) {
+                Ok(number) => Ok((w.clone(), number)),
+                Err(_) => Err(Error::Column {
                     table: "incident_number",
                     column: "number",
-                    detail: format!("row {n} of {} is numbered {number:?}", wanted.len()),
-                })
+                    detail: format!("incident {} is numbered {number}", w.incident),
+                }),
             })
             .collect()
     }
