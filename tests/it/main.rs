@@ -21,6 +21,7 @@ mod newcomer;
 mod observe;
 mod pages;
 mod parked;
+mod property;
 mod query;
 mod rules;
 mod storm;

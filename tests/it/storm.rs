@@ -64,7 +64,7 @@ async fn strike(fleet: &mut Fleet, members: &[usize], dice: &mut Senders, deaths
 
 /// R64, R1, I1-I4, I6.
 #[tokio::test(flavor = "multi_thread")]
-async fn r64_a_storm_of_crashes_loses_nothing_and_tells_nothing_twice() {
+async fn f1_f2_f3_r64_a_storm_of_crashes_loses_nothing_and_tells_nothing_twice() {
     let mut fleet = Fleet::new(WORKER, "").await;
     let roles = [
         "ingest",
@@ -127,7 +127,7 @@ async fn r64_a_storm_of_crashes_loses_nothing_and_tells_nothing_twice() {
 /// A worker paused past the loss of its lock: another takes over within 15 s, and what the first
 /// commits when it runs again changes nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn r64_a_paused_owner_is_replaced_and_comes_back_too_late() {
+async fn f1_r64_a_paused_owner_is_replaced_and_comes_back_too_late() {
     let mut fleet = Fleet::new(WORKER, "").await;
     let ingest = fleet.start("ingest,console,notifier-worker,projector");
     let paused = fleet.start("triage-worker");

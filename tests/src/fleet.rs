@@ -53,7 +53,12 @@ impl Fleet {
     /// A world with a configuration; no process yet. `program` is the test program `worker`;
     /// `more` is added to the configuration.
     pub async fn new(program: &str, more: &str) -> Self {
-        let world = World::with_lanes(2).await;
+        Self::with_lanes(program, 2, more).await
+    }
+
+    /// The same with another number of lanes than two.
+    pub async fn with_lanes(program: &str, lanes: u16, more: &str) -> Self {
+        let world = World::with_lanes(lanes).await;
         let receiver = Receiver::start().await;
         let config = world.dir.path().join("bellwether.toml");
         std::fs::write(&config, configuration(&world, &receiver, more)).unwrap();
@@ -146,24 +151,40 @@ impl Fleet {
         self.members[number].child.wait().unwrap();
     }
 
+    /// Whether a process still runs.
+    pub fn is_alive(&mut self, number: usize) -> bool {
+        self.members[number].child.try_wait().unwrap().is_none()
+    }
+
     /// Sends a signal to a process.
     pub fn signal(&self, number: usize, signal: Signal) {
         kill(Pid::from_raw(self.members[number].child.id() as i32), signal).unwrap();
     }
 
-    /// Stops every process that still runs, in order; fails the test when one does not end well.
-    pub fn stop_all(&mut self) {
-        let running = |member: &mut Member| member.child.try_wait().unwrap().is_none();
-        let alive: Vec<usize> =
-            (0..self.members.len()).filter(|n| running(&mut self.members[*n])).collect();
-        for number in &alive {
+    /// The most memory a process had so far, in bytes.
+    pub fn peak_memory(&self, number: usize) -> u64 {
+        let path = format!("/proc/{}/status", self.members[number].child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// Stops these processes; fails the test when one does not end well.
+    pub fn stop(&mut self, numbers: &[usize]) {
+        for number in numbers {
             self.signal(*number, Signal::SIGTERM);
         }
-        for number in alive {
-            self.wait_until_dead(number);
-            let status = self.members[number].child.wait().unwrap();
+        for number in numbers {
+            self.wait_until_dead(*number);
+            let status = self.members[*number].child.wait().unwrap();
             assert!(status.success(), "process {number} ended with {status} when told to stop");
         }
+    }
+
+    /// Stops every process that still runs, in order; fails the test when one does not end well.
+    pub fn stop_all(&mut self) {
+        let alive: Vec<usize> = (0..self.members.len()).filter(|n| self.is_alive(*n)).collect();
+        self.stop(&alive);
     }
 
     /// Whoever posts to a member; works on while the fleet is changed.

@@ -1,18 +1,19 @@
 //! What everything must equal: the sequential fold of the log, computed apart from the loops.
 //!
 //! [`check`] reads the whole input log, folds it lane by lane with `domain::replay` up to where
-//! observe's cursor stands, and compares ledger, problems, events and dossier with it (I2, I4).
+//! observe's cursor stands, and compares with it every row and event that observe makes, and the
+//! dossier that is made from the events (I2, I4).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
-    observe::Problem,
+    observe::{Incident, LaneState, Problem},
     replay::{self, Folded},
 };
 use eventlog::{Log, Message, Read};
 use futures_util::StreamExt;
 use schemas::{
-    Event, Fingerprint, IncidentId, Lane,
+    Event, Fingerprint, IncidentId, InputPosition, Lane, Time,
     event::{EventBatch, Kind, PartHeader},
     subject::{self, EventChannel},
 };
@@ -62,9 +63,9 @@ pub async fn differences(world: &World) -> (Vec<Compared>, Vec<String>) {
     let incarnation = log.info(&input).await.unwrap().incarnation;
     let messages = everything(&*log, &input).await;
     let events = everything(&*log, &subject::events_stream(&world.namespace, GENERATION)).await;
-    let (mut lanes, mut differences) = (Vec::new(), Vec::new());
+    let mut cursors = Vec::new();
     for lane in Lane::all(world.lanes) {
-        let (through, record): (i64, i32) = sqlx::query_as(
+        let cursor: (i64, i32) = sqlx::query_as(
             "select coalesce(max(seq), 0), coalesce(max(rec), 0) from cursor
              where stage = 'observe' and lane = $1",
         )
@@ -72,31 +73,56 @@ pub async fn differences(world: &World) -> (Vec<Compared>, Vec<String>) {
         .fetch_one(&mut sql)
         .await
         .unwrap();
-        let covered =
-            messages.iter().filter(|m| m.sequence <= through as u64).map(|m| replay::Message {
-                subject: &m.subject,
-                sequence: m.sequence,
-                stored_at: m.time,
-                payload: &m.payload,
-            });
-        let mut frames = replay::frames(&world.namespace, incarnation, lane, covered).unwrap();
-        // The cursor may stand inside the last frame.
-        let cut = frames.inputs.iter().filter(|i| {
-            i.at.sequence == through as u64 && i64::from(i.at.record) > i64::from(record)
-        });
-        let cut = cut.count();
-        frames.inputs.truncate(frames.inputs.len() - cut);
-        frames.in_frames -= cut as u64;
-        let in_frames = frames.in_frames;
-        let folded = replay::of_frames(lane, world.lanes, frames).unwrap();
+        cursors.push((lane, cursor));
+    }
+    // Lanes are folded apart from each other, so side by side.
+    let folded: Vec<(Lane, Folded, u64)> = std::thread::scope(|scope| {
+        let fold = |(lane, cursor)| {
+            let (messages, world) = (&messages, &*world);
+            scope.spawn(move || folded(world, incarnation, messages, lane, cursor))
+        };
+        let folds: Vec<_> = cursors.into_iter().map(fold).collect();
+        folds.into_iter().map(|fold| fold.join().unwrap()).collect()
+    });
+    let (mut lanes, mut differences) = (Vec::new(), Vec::new());
+    for (lane, folded, in_frames) in folded {
         let mut found = Differences { lane, found: &mut differences };
         found.ledger(&mut sql, &folded, in_frames).await;
         found.problems(&mut sql, &folded).await;
+        found.incidents(&mut sql, &folded).await;
+        found.given_up(&mut sql, &folded).await;
+        found.in_force(&mut sql, &folded, world).await;
+        found.asked(&mut sql, &folded).await;
         found.events(&events, &folded, world);
         found.dossier(&mut sql, &folded).await;
         lanes.push(Compared { lane, folded });
     }
     (lanes, differences)
+}
+
+/// Folds one lane up to where observe's cursor stands; also the records in its frames.
+fn folded(
+    world: &World,
+    incarnation: i64,
+    messages: &[Message],
+    lane: Lane,
+    (through, record): (i64, i32),
+) -> (Lane, Folded, u64) {
+    let covered = messages.iter().filter(|m| m.sequence <= through as u64).map(|m| {
+        let Message { subject, sequence, time: stored_at, payload, .. } = m;
+        replay::Message { subject, sequence: *sequence, stored_at: *stored_at, payload }
+    });
+    let mut frames = replay::frames(&world.namespace, incarnation, lane, covered).unwrap();
+    // The cursor may stand inside the last frame.
+    let cut = frames
+        .inputs
+        .iter()
+        .filter(|i| i.at.sequence == through as u64 && i64::from(i.at.record) > i64::from(record));
+    let cut = cut.count();
+    frames.inputs.truncate(frames.inputs.len() - cut);
+    frames.in_frames -= cut as u64;
+    let in_frames = frames.in_frames;
+    (lane, replay::of_frames(lane, world.lanes, frames).unwrap(), in_frames)
 }
 
 /// Every message of the input log.
@@ -152,18 +178,24 @@ impl Differences<'_> {
     }
 
     async fn problems(&mut self, sql: &mut PgConnection, folded: &Folded) {
-        let rows: Vec<(String, Uuid, Vec<u8>)> = sqlx::query_as(
-            "select project, fingerprint, state from problem where generation = $1 and lane = $2",
+        let rows: Vec<(String, Uuid, Vec<u8>, Option<i64>)> = sqlx::query_as(
+            "select project, fingerprint, state, due from problem
+             where generation = $1 and lane = $2",
         )
         .bind(GENERATION.0)
         .bind(i32::from(self.lane.0))
         .fetch_all(sql)
         .await
         .unwrap();
-        let is: BTreeMap<(String, Fingerprint), Problem> = rows
-            .into_iter()
-            .map(|(p, f, state)| ((p, Fingerprint(f)), Problem::decode(&state).unwrap()))
-            .collect();
+        let mut is = BTreeMap::new();
+        for (project, fingerprint, state, due) in rows {
+            let problem = Problem::decode(&state).unwrap();
+            let fingerprint = Fingerprint(fingerprint);
+            // What is looked for is the column; what is decided by is the state.
+            let of_state = problem.due.map(Time::micros);
+            self.compare(&format!("due of problem {fingerprint}"), &due, &of_state);
+            is.insert((project, fingerprint), problem);
+        }
         let should: BTreeMap<(String, Fingerprint), Problem> = folded
             .problems
             .iter()
@@ -172,6 +204,135 @@ impl Differences<'_> {
         for key in is.keys().chain(should.keys()).collect::<BTreeSet<_>>() {
             self.compare(&format!("problem {}", key.1), &is.get(key), &should.get(key));
         }
+    }
+
+    async fn incidents(&mut self, sql: &mut PgConnection, folded: &Folded) {
+        let rows: Vec<(String, Uuid, Vec<u8>)> = sqlx::query_as(
+            "select project, incident, state from opening where generation = $1 and lane = $2",
+        )
+        .bind(GENERATION.0)
+        .bind(i32::from(self.lane.0))
+        .fetch_all(&mut *sql)
+        .await
+        .unwrap();
+        let is: BTreeMap<(String, IncidentId), Incident> = rows
+            .into_iter()
+            .map(|(p, i, state)| ((p, IncidentId(i)), Incident::decode(&state).unwrap()))
+            .collect();
+        let should: BTreeMap<(String, IncidentId), Incident> = folded
+            .incidents
+            .iter()
+            .map(|(key, incident)| ((key.0.as_str().to_owned(), key.1), incident.clone()))
+            .collect();
+        for key in is.keys().chain(should.keys()).collect::<BTreeSet<_>>() {
+            self.compare(&format!("incident {}", key.1), &is.get(key), &should.get(key));
+        }
+        // Each incident has one number, and nothing else has.
+        let openings: BTreeMap<Uuid, String> =
+            folded.openings.iter().map(|o| (o.incident.0, o.opening.to_string())).collect();
+        let projects: BTreeSet<&str> = folded.openings.iter().map(|o| o.project.as_str()).collect();
+        let numbered: Vec<(Uuid, String)> =
+            sqlx::query_as("select incident, opening from incident_number where project = any($1)")
+                .bind(Vec::from_iter(projects))
+                .fetch_all(sql)
+                .await
+                .unwrap();
+        self.compare("numbers", &numbered.len(), &openings.len());
+        let wrong = numbered.iter().find(|(i, opening)| openings.get(i) != Some(opening));
+        self.compare("first number of no opening", &wrong, &None);
+    }
+
+    /// Records that ended rejected or parked and were not redriven; delivery ids that were applied.
+    async fn given_up(&mut self, sql: &mut PgConnection, folded: &Folded) {
+        let lane = i32::from(self.lane.0);
+        let parked: Vec<(i64, i64, i32, String)> = sqlx::query_as(
+            "select inc, seq, rec, reason from parked
+             where generation = $1 and stage = 'observe' and lane = $2 order by inc, seq, rec",
+        )
+        .bind(GENERATION.0)
+        .bind(lane)
+        .fetch_all(&mut *sql)
+        .await
+        .unwrap();
+        let place = |at: &InputPosition| (at.incarnation, at.sequence as i64, at.record as i32);
+        let should: Vec<(i64, i64, i32, String)> = folded
+            .parked
+            .iter()
+            .map(|(at, reason)| {
+                let (inc, seq, rec) = place(at);
+                (inc, seq, rec, reason.clone())
+            })
+            .collect();
+        self.compare("parked records", &parked, &should);
+        let rejected: Vec<(i64, i64, i32)> = sqlx::query_as(
+            "select inc, seq, rec from rejected
+             where generation = $1 and lane = $2 order by inc, seq, rec",
+        )
+        .bind(GENERATION.0)
+        .bind(lane)
+        .fetch_all(&mut *sql)
+        .await
+        .unwrap();
+        let should: Vec<(i64, i64, i32)> = folded.rejected.iter().map(place).collect();
+        self.compare("rejected records", &rejected, &should);
+        let seen: Vec<(i32, Uuid, i64)> = sqlx::query_as(
+            "select day, key, expires from seen where generation = $1 and lane = $2",
+        )
+        .bind(GENERATION.0)
+        .bind(lane)
+        .fetch_all(sql)
+        .await
+        .unwrap();
+        let is: BTreeMap<(i32, Uuid), i64> =
+            seen.into_iter().map(|(day, key, expires)| ((day, key), expires)).collect();
+        let should: BTreeMap<(i32, Uuid), i64> =
+            folded.seen.iter().map(|(key, expires)| (*key, expires.micros())).collect();
+        for key in is.keys().chain(should.keys()).collect::<BTreeSet<_>>() {
+            self.compare(&format!("delivery id {key:?}"), &is.get(key), &should.get(key));
+        }
+    }
+
+    /// Lane time and the rules in force.
+    async fn in_force(&mut self, sql: &mut PgConnection, folded: &Folded, world: &World) {
+        let lane_time: i64 = sqlx::query_scalar(
+            "select coalesce(max(lane_time), 0) from cursor
+             where stage = 'observe' and generation = $1 and lane = $2",
+        )
+        .bind(GENERATION.0)
+        .bind(i32::from(self.lane.0))
+        .fetch_one(&mut *sql)
+        .await
+        .unwrap();
+        self.compare("lane time", &lane_time, &folded.lane_time.micros());
+        let state: Option<Vec<u8>> = sqlx::query_scalar(
+            "select state from lane_state
+             where stage = 'observe' and generation = $1 and lane = $2",
+        )
+        .bind(GENERATION.0)
+        .bind(i32::from(self.lane.0))
+        .fetch_optional(sql)
+        .await
+        .unwrap();
+        let restored =
+            LaneState::restore(self.lane, world.lanes, Time::default(), state.as_deref()).unwrap();
+        self.compare("rules in force", &restored.rules().hash(), &folded.rules.as_str());
+    }
+
+    /// What triage was asked for.
+    async fn asked(&mut self, sql: &mut PgConnection, folded: &Folded) {
+        let jobs: Vec<Uuid> = sqlx::query_scalar(
+            "select id from job where generation = $1 and lane = $2 and queue = 'triage' order by id",
+        )
+        .bind(GENERATION.0)
+        .bind(i32::from(self.lane.0))
+        .fetch_all(sql)
+        .await
+        .unwrap();
+        let mut should: Vec<Uuid> = folded.triage.iter().map(|ask| ask.id.0).collect();
+        should.sort_unstable();
+        self.compare("triage jobs", &jobs.len(), &should.len());
+        let at = jobs.iter().zip(&should).position(|(is, should)| is != should);
+        self.compare("first triage job that differs", &at, &None);
     }
 
     /// The stream holds, channel by channel, exactly the events of the fold in order: published
@@ -215,6 +376,8 @@ impl Differences<'_> {
         let projects: Vec<String> = folded
             .events
             .iter()
+            // Of its own: a record that stands in the wrong lane is told under its project as well.
+            .filter(|e| matches!(e.kind, Kind::Observed(_)))
             .filter_map(|e| e.project.as_ref().map(|p| p.as_str().to_owned()))
             .collect::<BTreeSet<_>>()
             .into_iter()

@@ -1,7 +1,7 @@
-//! A lane loop with one fault: its cursor moves in a transaction of its own, after the effects.
+//! A lane loop with one fault, say: its cursor moves in a transaction of its own, after the effects.
 //!
-//! Undisturbed it passes the same check as the real one; killed between the two it does not. So the
-//! check can fail, and what it holds the loop to is that one transaction.
+//! Undisturbed that one passes the same check as the real loop; killed between the two it does not.
+//! So the check can fail, and what it holds the loop to is that one transaction.
 
 use std::{num::NonZeroU16, sync::Arc, time::Duration};
 
@@ -24,9 +24,25 @@ use triage_worker::{ObserveStage, observe::Config};
 
 use super::WORKER;
 
-/// Applies every frame of the log; at frame `crash_at` it stops between effects and cursor, and
-/// starts again from the tables as a restarted process would.
-async fn fold_wrongly(fleet: &Fleet, lane: Lane, mut crash_at: Option<usize>) {
+/// What is wrong with a loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    None,
+    /// The cursor moves after the effects, in a transaction of its own, and between the two of the
+    /// batch of this number the process dies.
+    CursorApart {
+        crash_at: usize,
+    },
+    /// A batch's ticks are folded before its other records.
+    TimeOfBatch,
+    /// Two owners take turns with the rows each holds since it took the lane over, and neither sees
+    /// by the cursor that the other was there.
+    TwoOwners,
+}
+
+/// Applies every frame of a log of whole frames, none of which stands twice, as a process would
+/// that has the fault; one that died starts again from the tables.
+pub(crate) async fn fold_wrongly(fleet: &Fleet, lane: Lane, fault: Fault) {
     let (world, log) = (&fleet.world, fleet.world.log().await);
     let stage = ObserveStage::new(Config::default(), world.lanes, None, Clock::system());
     let stream = subject::deliveries_stream(&world.namespace);
@@ -36,7 +52,7 @@ async fn fold_wrongly(fleet: &Fleet, lane: Lane, mut crash_at: Option<usize>) {
     for filter in &filters {
         end = end.max(log.last(&stream, filter).await.unwrap().map_or(0, |m| m.sequence));
     }
-    let mut done = 0;
+    let (mut done, mut died) = (0, false);
     'owner: loop {
         let mut owner = loop {
             // The lock of the owner that was dropped goes when the server notices.
@@ -46,64 +62,82 @@ async fn fold_wrongly(fleet: &Fleet, lane: Lane, mut crash_at: Option<usize>) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
         let mut cursor = owner.cursor().await.unwrap();
-        let mut state = stage.load(&mut owner, lane).await.unwrap();
+        let mut states = vec![stage.load(&mut owner, lane).await.unwrap()];
+        if fault == Fault::TwoOwners {
+            states.push(stage.load(&mut owner, lane).await.unwrap());
+        }
         let from = cursor.at.sequence + 1;
         let read = Read { stream: stream.clone(), filters: filters.clone(), from };
         let mut messages = log.read(read).await.unwrap();
         while cursor.at.sequence < end {
             let message = messages.next().await.unwrap().unwrap();
             let frame = RecordFrame::parse(&message.payload).unwrap();
-            let place = |record| InputPosition {
-                incarnation: info.incarnation,
-                sequence: message.sequence,
-                record,
-            };
-            let mut batch = Vec::new();
-            for (index, bytes) in (0u32..).zip(&frame.records) {
-                let item = Item {
-                    at: place(index),
-                    bytes: Bytes::copy_from_slice(bytes),
-                    stored_at: message.time,
-                    of_all: false,
-                    channel: None,
+            let (key, _) = subject::parse_deliveries(&world.namespace, &message.subject).unwrap();
+            let mut records = (0u32..).zip(&frame.records).peekable();
+            while records.peek().is_some() {
+                done += 1;
+                let turn = done % states.len();
+                let state = &mut states[turn];
+                let (mut batch, mut last) = (Vec::new(), cursor.at);
+                for (record, bytes) in records.by_ref() {
+                    let (incarnation, sequence) = (info.incarnation, message.sequence);
+                    last = InputPosition { incarnation, sequence, record };
+                    let item = Item {
+                        at: last,
+                        bytes: Bytes::copy_from_slice(bytes),
+                        stored_at: message.time,
+                        of_all: key == LaneKey::All,
+                        channel: None,
+                    };
+                    let prepared = stage.prepare(&stage.context(state), &item).unwrap();
+                    let ends = stage.ends_batch(&prepared);
+                    batch.push((item, prepared));
+                    if ends {
+                        break;
+                    }
+                }
+                if fault == Fault::TimeOfBatch {
+                    batch.sort_by_key(|(item, _)| !is_tick(&item.bytes));
+                }
+                stage.gather(&mut owner, state, &batch).await.unwrap();
+                let mut out = Out { lane_time: cursor.lane_time, ..Out::default() };
+                let records = batch.len() as u64;
+                for (item, prepared) in batch {
+                    stage.fold(state, item, prepared, &mut out);
+                }
+                let mut new = cursor.clone();
+                (new.at, new.through) = (last, last);
+                new.batch += 1;
+                let mut transaction = owner.begin().await.unwrap();
+                stage.write(&mut transaction, state, &mut out).await.unwrap();
+                if let Fault::CursorApart { crash_at } = fault {
+                    transaction.commit().await.unwrap();
+                    if crash_at == done && !died {
+                        died = true;
+                        drop(owner);
+                        continue 'owner;
+                    }
+                    transaction = owner.begin().await.unwrap();
+                }
+                new.lane_time = out.lane_time;
+                let account = Account {
+                    in_frames: records,
+                    outcomes: &out.outcomes,
+                    producers: &[],
+                    messages: &[],
                 };
-                let prepared = stage.prepare(&stage.context(&state), &item).unwrap();
-                batch.push((item, prepared));
+                transaction.advance(&cursor, &new, Some(&account)).await.unwrap();
+                transaction.commit().await.unwrap();
+                publish(&*log, lane, new.batch, new.through, &out).await;
+                cursor = new;
             }
-            stage.gather(&mut owner, &mut state, &batch).await.unwrap();
-            let mut out = Out { lane_time: cursor.lane_time, ..Out::default() };
-            let records = batch.len() as u64;
-            for (item, prepared) in batch {
-                stage.fold(&mut state, item, prepared, &mut out);
-            }
-            let mut effects = owner.begin().await.unwrap();
-            stage.write(&mut effects, &mut state, &mut out).await.unwrap();
-            effects.commit().await.unwrap();
-            done += 1;
-            if crash_at == Some(done) {
-                crash_at = None;
-                drop(owner);
-                continue 'owner;
-            }
-            let mut new = cursor.clone();
-            new.at = place(frame.header.count - 1);
-            new.through = new.at;
-            new.batch += 1;
-            new.lane_time = out.lane_time;
-            let mut moved = owner.begin().await.unwrap();
-            let account = Account {
-                in_frames: records,
-                outcomes: &out.outcomes,
-                producers: &[],
-                messages: &[],
-            };
-            moved.advance(&cursor, &new, Some(&account)).await.unwrap();
-            moved.commit().await.unwrap();
-            publish(&*log, lane, new.batch, new.through, &out).await;
-            cursor = new;
         }
         return;
     }
+}
+
+fn is_tick(bytes: &[u8]) -> bool {
+    Record::decode(bytes).is_ok_and(|record| matches!(record.body, Body::Tick(_)))
 }
 
 /// Decisions, then alerts.
@@ -171,12 +205,12 @@ async fn append(log: Arc<dyn Log>, lanes: NonZeroU16, project: &ProjectId) {
     driver.await.unwrap();
 }
 
-async fn run(crash_at: Option<usize>) -> Vec<String> {
+async fn run(fault: Fault) -> Vec<String> {
     let mut fleet = Fleet::new(WORKER, "").await;
     let project = ProjectId::new("shop").unwrap();
     append(fleet.world.log().await, fleet.world.lanes, &project).await;
     let lane = Lane::of(&project, fleet.world.lanes);
-    fold_wrongly(&fleet, lane, crash_at).await;
+    fold_wrongly(&fleet, lane, fault).await;
     fleet.start("projector");
     let covered = "select count(*) from cursor p join cursor o on o.lane = p.lane
                    and o.stage = 'observe' and p.stage = 'project' and p.through_seq >= o.seq
@@ -187,12 +221,12 @@ async fn run(crash_at: Option<usize>) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cursor_outside_the_transaction_passes_undisturbed() {
-    assert_eq!(run(None).await, Vec::<String>::new());
+    assert_eq!(run(Fault::CursorApart { crash_at: 0 }).await, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cursor_outside_the_transaction_is_caught_by_the_same_check() {
-    let differences = run(Some(4)).await;
+    let differences = run(Fault::CursorApart { crash_at: 4 }).await;
     assert!(differences.iter().any(|d| d.contains("ledger")), "{differences:?}");
     assert!(differences.iter().any(|d| d.contains("decision events")), "{differences:?}");
     assert!(differences.iter().any(|d| d.contains("dossier")), "{differences:?}");
