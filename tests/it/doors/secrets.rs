@@ -1,8 +1,9 @@
 //! R51, I8: credentials inside payloads, and the credentials of the sources themselves, leave the
-//! input log nowhere: no table, no event, no answer of the API, no message, no log line.
+//! input log nowhere: no table, no event, no answer of the API, no page, no message, no log line.
 
 use std::fs;
 
+use reqwest::redirect::Policy;
 use schemas::{record::Body, subject};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row};
@@ -13,6 +14,10 @@ use tests::{
 };
 
 use super::{Doors, EVERYTHING, basic, headers, records};
+
+/// One of every kind that the rules know, each in a sentence.
+#[path = "../../../domain/src/redact/tests/planted.rs"]
+mod every;
 
 /// Stands beside the secrets, and has to arrive everywhere: otherwise this looks nowhere.
 const CANARY: &str = "canary-kqzvwx-7719";
@@ -43,8 +48,8 @@ fn planted(of: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Sentences in which people and programs leak them.
-fn leaks(planted: &[(&'static str, String)]) -> Vec<String> {
+/// Sentences in which people and programs leak them, and then every kind there is.
+fn leaks(of: &str, planted: &[(&'static str, String)]) -> Vec<String> {
     let leak = |(kind, secret): &(&'static str, String)| match *kind {
         "aws secret key" => format!("aws_secret_access_key = {secret}"),
         "private key" => {
@@ -56,7 +61,7 @@ fn leaks(planted: &[(&'static str, String)]) -> Vec<String> {
         "named password" | "password in text" => format!("login with password={secret} failed"),
         _ => format!("{kind} {secret} was refused"),
     };
-    planted.iter().map(leak).collect()
+    planted.iter().map(leak).chain(every::planted(of).into_iter().map(|one| one.text)).collect()
 }
 
 fn secret<'a>(planted: &'a [(&'static str, String)], kind: &str) -> &'a str {
@@ -64,8 +69,8 @@ fn secret<'a>(planted: &'a [(&'static str, String)], kind: &str) -> &'a str {
 }
 
 /// An error event with a secret wherever an event has room for one.
-fn event(planted: &[(&'static str, String)]) -> Value {
-    let leaks = leaks(planted);
+fn event(of: &str, planted: &[(&'static str, String)]) -> Value {
+    let leaks = leaks(of, planted);
     let named = secret(planted, "named password");
     let all = leaks.join("\n");
     json!({"action": "created", "data": {"error": {
@@ -98,8 +103,8 @@ fn event(planted: &[(&'static str, String)]) -> Value {
 }
 
 /// A group whose annotations, labels and links hold them.
-fn group(planted: &[(&'static str, String)]) -> Value {
-    let leaks = leaks(planted);
+fn group(of: &str, planted: &[(&'static str, String)]) -> Value {
+    let leaks = leaks(of, planted);
     let named = secret(planted, "named password");
     let lines = (0..).zip(&leaks).map(|(n, leak)| (format!("line_{n}"), json!(leak)));
     let mut annotations: serde_json::Map<String, Value> = lines.collect();
@@ -175,13 +180,32 @@ impl Search {
     }
 }
 
+/// The first page, as an operator sees it.
+async fn home_page(doors: &Doors) -> String {
+    let url = format!("http://{}", doors.console);
+    let browser = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
+    let signed_in = browser
+        .post(format!("{url}/sign-in"))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("origin", &url)
+        .body(format!("key={OPERATOR_KEY}"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(signed_in.status(), 303);
+    let cookie = signed_in.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap();
+    let page = browser.get(format!("{url}/p/~/")).header("cookie", cookie).send().await.unwrap();
+    assert_eq!(page.status(), 200);
+    page.text().await.unwrap()
+}
+
 /// R51: everything settled, then every place is searched.
 #[tokio::test(flavor = "multi_thread")]
 async fn r51_planted_secrets_stay_in_the_input_log() {
     let doors =
         Doors::open(EVERYTHING, "[channels.terminal]\nkind = \"log\"\ntimeout_ms = 1500").await;
     let (of_event, of_group, of_query) = (planted("A"), planted("B"), planted("C"));
-    let body = event(&of_event).to_string().into_bytes();
+    let body = event("A", &of_event).to_string().into_bytes();
     let signature = sign(SENTRY_SECRET, &body);
     let pairs = headers(&[
         ("sentry-hook-resource", "error"),
@@ -194,7 +218,7 @@ async fn r51_planted_secrets_stay_in_the_input_log() {
     assert_eq!(accepted.status, 202, "{}", accepted.text);
     let authorization = basic("alertmanager", ALERTMANAGER_PASSWORD);
     let pairs = headers(&[("authorization", authorization.as_str())]);
-    let group = group(&of_group).to_string().into_bytes();
+    let group = group("B", &of_group).to_string().into_bytes();
     doors.accepted("/webhook/alertmanager", &pairs, &group).await;
     // What cannot be read, and who is not let in, are not quoted either.
     let broken = format!("{{\"password\": \"{}", secret(&of_query, "password in text"));
@@ -207,6 +231,12 @@ async fn r51_planted_secrets_stay_in_the_input_log() {
     for (whose, planted) in [("event's", &of_event), ("group's", &of_group), ("query's", &of_query)]
     {
         secrets.extend(planted.iter().map(|(kind, s)| (format!("the {whose} {kind}"), s.clone())));
+    }
+    for (whose, of) in [("event's", "A"), ("group's", "B")] {
+        for one in every::planted(of) {
+            let what = format!("the {whose} {}", one.kind);
+            secrets.extend(one.pieces.into_iter().map(|piece| (what.clone(), piece)));
+        }
     }
     for (what, own) in [
         ("the sentry source's secret", SENTRY_SECRET),
@@ -267,6 +297,8 @@ async fn r51_planted_secrets_stay_in_the_input_log() {
     }
     search.look("/metrics", &doors.get("/metrics").await.text);
     search.end("answers of the API", true);
+    search.look("the home page", &home_page(&doors).await);
+    search.end("pages", true);
     for entry in fs::read_dir(world.dir.path()).unwrap().map(Result::unwrap) {
         let name = entry.file_name().into_string().unwrap();
         if name.starts_with("member-") {
