@@ -15,7 +15,24 @@ pub fn level(word: &str) -> Option<Level> {
 
 #[cfg(test)]
 mod tests {
+    use schemas::alert::Risk;
+
     use super::*;
+
+    #[test]
+    fn r25_levels_are_risks_and_what_is_neither_is_medium() {
+        for (word, risk) in [
+            ("fatal", Risk::Critical),
+            ("ERROR", Risk::High),
+            ("warning", Risk::Medium),
+            ("info", Risk::Low),
+            ("debug", Risk::Medium),
+            ("sample", Risk::Medium),
+            ("", Risk::Medium),
+        ] {
+            assert_eq!(Level::risk(level(word)), risk, "{word}");
+        }
+    }
 
     #[test]
     fn r67_severity_words_map_to_levels() {

@@ -1,5 +1,5 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
-use schemas::{Alert, Level};
+use schemas::{Alert, Level, Status, alert::Stage};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -23,6 +23,31 @@ fn r6_fingerprint_is_that_of_alertmanager() {
     });
     assert_eq!(fingerprint(Some(&labels)), "f404ecabc8dd5cd7");
     assert_eq!(fingerprint(None), "cbf29ce484222325");
+}
+
+#[test]
+fn r70_a_group_with_only_the_keys_of_the_source_is_read_each_alert_by_its_own_status() {
+    // Neither groupLabels nor endsAt, as a receiver without resolves gets it; and one that mixes.
+    let body = json!({"version": "4", "groupKey": "{}", "status": "firing", "receiver": "r",
+        "alerts": [
+            {"status": "firing", "labels": {"alertname": "A"}, "annotations": {},
+                "startsAt": "2024-01-15T10:30:00Z", "fingerprint": "00000000000000aa"},
+            {"status": "resolved", "labels": {"alertname": "B"}, "annotations": {},
+                "startsAt": "2024-01-15T10:30:00Z", "fingerprint": "00000000000000bb"},
+            {"labels": {"alertname": "C"}, "fingerprint": "00000000000000cc"},
+        ]});
+    let told = normalise("alertmanager", &json!({}), body.to_string().as_bytes());
+    let Normalised::Alerts { alerts, key: None } = told else { panic!("{told:?}") };
+    let read: Vec<_> = alerts
+        .iter()
+        .map(|a| (a.facts.title.as_str(), a.facts.status, a.stage, a.facts.ended_at))
+        .collect();
+    let expected = [
+        ("A", Status::Firing, Stage::Received, None),
+        ("B", Status::Resolved, Stage::Resolved, None),
+        ("C", Status::Firing, Stage::Received, None),
+    ];
+    assert_eq!(read, expected);
 }
 
 #[test]
