@@ -1,5 +1,7 @@
 //! The observe stage on a real database: its rows equal the sequential fold of the same records.
 
+mod timers;
+
 use std::{collections::BTreeMap, num::NonZeroU16, time::Duration};
 
 use bytes::Bytes;
@@ -203,13 +205,10 @@ async fn run(store: &Store, items: &[Item], size: usize) -> Made {
         }
         let mut transaction: LaneTransaction<'_> = lane.begin().await.unwrap();
         stage.write(&mut transaction, &mut state, &mut out).await.unwrap();
+        transaction.park(&out.parked, 1).await.unwrap();
         new.lane_time = out.lane_time;
-        let account = Account {
-            in_frames: 0,
-            outcomes: &out.outcomes,
-            producers: &[],
-            messages: &[],
-        };
+        let account =
+            Account { in_frames: 0, outcomes: &out.outcomes, producers: &[], messages: &[] };
         transaction.advance(&old, &new, Some(&account)).await.unwrap();
         transaction.commit().await.unwrap();
         lane.release().await;
