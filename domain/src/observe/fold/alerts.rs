@@ -120,7 +120,7 @@ impl LaneState {
                     incident: incident_id(parcel.project, at),
                     status: alert.facts.status,
                     risk: Level::risk(alert.facts.level),
-                    changed_at: changed_at(alert.status_at, turn.received_at),
+                    changed_at: changed_at(alert.status_at, turn.received_at, self.lane_time()),
                     occurrence: alert.occurrence.as_deref().map(occurrence_hash),
                     lane_time: self.lane_time,
                     silence,

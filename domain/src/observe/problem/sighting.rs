@@ -150,8 +150,12 @@ impl Change {
 }
 
 /// When a status changed: the sender's word, unless it is absent or lies ahead of the receipt.
-pub fn changed_at(stated: Option<Time>, received_at: Time) -> Time {
-    stated.filter(|at| *at <= received_at.plus_seconds(AHEAD_SECONDS)).unwrap_or(received_at)
+///
+/// The receipt is no earlier than lane time says: the clock that dated it may be slow, and taking
+/// that for a sender's that is fast would make the change stale.
+pub fn changed_at(stated: Option<Time>, received_at: Time, lane_time: Time) -> Time {
+    let latest = received_at.max(lane_time).plus_seconds(AHEAD_SECONDS);
+    stated.filter(|at| *at <= latest).unwrap_or(received_at)
 }
 
 /// The form in which an occurrence key is remembered.

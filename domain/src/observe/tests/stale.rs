@@ -31,6 +31,14 @@ fn told(alerts: &[(i64, Status, i64)], expect: &[(Effect, Option<u64>)]) -> Fold
 const TIMED_OUT: [(i64, Status, i64); 2] = [(60, Firing, 50), (900, Resolved, 890)];
 
 #[test]
+fn a_receipt_dated_by_a_slow_clock_does_not_make_the_senders_time_a_wrong_one() {
+    told(
+        &[(1000, Firing, 990), (200, Resolved, 1100)],
+        &[(Effect::Opened, Some(1)), (Effect::Resolved, Some(1))],
+    );
+}
+
+#[test]
 fn a_firing_that_keeps_coming_under_its_first_start_time_opens_again() {
     let again = 900 + WINDOW + 1;
     let folded = told(
