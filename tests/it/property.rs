@@ -256,7 +256,7 @@ fn decided(lanes: &[oracle::Compared]) -> BTreeSet<String> {
 }
 
 /// Everything that a run of some thousand records is about.
-const DECIDED: [&str; 44] = [
+const DECIDED: [&str; 43] = [
     "opened",
     "repeated",
     "resolved",
@@ -274,7 +274,6 @@ const DECIDED: [&str; 44] = [
     "redriven",
     "sent",
     "ack",
-    "unack",
     "resolve",
     "reopen",
     "confirm",

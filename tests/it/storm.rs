@@ -94,7 +94,8 @@ async fn f1_f2_f3_r64_a_storm_of_crashes_loses_nothing_and_tells_nothing_twice()
         .collect();
     let mut dice = Senders::new(seed());
     let mut deaths = Deaths::default();
-    while Instant::now() < until {
+    // On a busy machine each takes longer.
+    while Instant::now() < until || deaths.0.values().sum::<u32>() < 5 {
         tokio::time::sleep(Duration::from_millis(200 + dice.next(600))).await;
         strike(&mut fleet, &members, &mut dice, &mut deaths).await;
     }
