@@ -70,8 +70,13 @@ fn whole(v: &mut Verification) -> anyhow::Result<()> {
 
 /// How long and how much where that is free to choose.
 fn lengthened(command: &mut std::process::Command, long: bool) -> &mut std::process::Command {
-    let (seconds, records) = if long { ("300", "200000") } else { ("40", "20000") };
-    command.env("BELLWETHER_STORM_SECONDS", seconds).env("BELLWETHER_PROPERTY_RECORDS", records)
+    let (storm, records, backlog, outage) =
+        if long { ("300", "200000", "1000000", "30") } else { ("40", "20000", "10000", "5") };
+    command
+        .env("BELLWETHER_STORM_SECONDS", storm)
+        .env("BELLWETHER_PROPERTY_RECORDS", records)
+        .env("BELLWETHER_BACKLOG_RECORDS", backlog)
+        .env("BELLWETHER_OUTAGE_SECONDS", outage)
 }
 
 /// The release benches; their own table stands above, their figures are taken over.
