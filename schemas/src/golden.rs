@@ -168,7 +168,10 @@ fn records() -> Vec<(&'static str, Record)> {
             Body::Outcome(Box::new(outcome(SendResult::Unknown("timeout".into())))),
         ),
         ("tick", Body::Tick(Tick { now: time(3) })),
-        ("redrive", Body::Redrive(Redrive { original: at(), operator: "alice".into(), record: None })),
+        (
+            "redrive",
+            Body::Redrive(Redrive { original: at(), operator: "alice".into(), record: None }),
+        ),
         (
             "redrive-record",
             Body::Redrive(Redrive {

@@ -66,7 +66,9 @@ impl Row {
         ];
         let place: Vec<&str> = place.into_iter().flatten().filter(|t| !t.is_empty()).collect();
         let state = match p.status.as_str() {
-            "resolved" | "expired" => State { class: "resolved", glyph: "–", word: words.resolved },
+            "resolved" | "expired" => {
+                State { class: "resolved", glyph: "–", word: words.resolved }
+            }
             "suppressed" => State { class: "suppressed", glyph: "◌", word: words.suppressed },
             _ => State { class: "open", glyph: "●", word: words.open },
         };
