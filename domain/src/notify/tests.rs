@@ -4,7 +4,10 @@ use schemas::{
     Event, EventId, Facts, Fingerprint, IncidentId, InputPosition, JobId, Level, Position,
     ProjectId, SourceId, Status, Time,
     alert::Risk,
-    event::{Answered, Cause, EVENT_VERSION, Kind, Opened, Repeated, Resolved, Stale},
+    event::{
+        Answered, Applied, Cause, EVENT_VERSION, Expired, IncidentState, Kind, Opened, Repeated,
+        Resolved, Stale,
+    },
     job::{Analysis, AnswerResult, SendKind},
     record::RulesDocument,
 };
@@ -360,6 +363,54 @@ mod deciding {
             &["suppressed_at_sender by everything"],
         );
         assert_eq!(state.open(), 0);
+    }
+
+    fn applied(before: IncidentState, after: IncidentState) -> Kind {
+        Kind::Applied(Box::new(Applied {
+            incident: incident(1),
+            fingerprint: fingerprint(),
+            opening: at(1),
+            verb: "a verb".into(),
+            actor: "ada".into(),
+            auth_method: "api_key".into(),
+            before,
+            after,
+            changed: before != after,
+            arguments: "{}".into(),
+            triage: None,
+        }))
+    }
+
+    #[test]
+    fn r70_what_expires_is_withheld_and_closed() {
+        let expired = Kind::Expired(Box::new(Expired {
+            incident: incident(1),
+            fingerprint: fingerprint(),
+            opening: at(1),
+            occurrences: 2,
+            last_seen: Time::from_micros(1),
+            after_seconds: 7200,
+            rule: "expiry".into(),
+        }));
+        let (state, last) = check(vec![opened(1), expired], &["expired by everything"]);
+        assert_eq!(state.open(), 0);
+        assert!(last.plans.is_empty());
+    }
+
+    #[test]
+    fn an_operators_end_is_withheld_and_closed_and_what_else_they_do_says_nothing() {
+        use IncidentState::{Acknowledged, Open, Resolved, Superseded};
+        let ended = applied(Acknowledged, Resolved);
+        let (state, last) = check(vec![opened(1), ended], &["resolved_by_operator by everything"]);
+        assert_eq!(state.open(), 0);
+        assert!(last.plans.is_empty());
+        for (before, after) in
+            [(Open, Acknowledged), (Open, Open), (Resolved, Resolved), (Superseded, Superseded)]
+        {
+            let (state, last) = check(vec![opened(1), applied(before, after)], &[]);
+            assert_eq!(state.open(), 1);
+            assert_eq!(last, Decided::default());
+        }
     }
 
     #[test]

@@ -34,8 +34,8 @@ pub use problem::{
     Change, Elsewhere, Latest, Part, Problem, Sighting, changed_at, occurrence_hash,
 };
 pub use state::{
-    Changes, DUE_PER_TICK, Due, Found, IncidentKey, Missing, NewSeen, ProblemKey, SEEN_DAYS,
-    Unasked,
+    Changes, DUE_PER_TICK, Due, Found, IncidentKey, Missing, NewSeen, ProblemKey, ProblemRow,
+    SEEN_DAYS, Unasked,
 };
 
 use schemas::{CodecError, InputPosition, Time};

@@ -337,7 +337,7 @@ impl Prepared {
     pub fn ends_batch(&self) -> bool {
         match self.kind() {
             Some(Kind::Rules(_)) => true,
-            Some(Kind::Tick { now }) => spread(now.micros().cast_unsigned()) % TICKS == 0,
+            Some(Kind::Tick { now }) => spread(now.micros().cast_unsigned()).is_multiple_of(TICKS),
             Some(
                 Kind::Delivery(_)
                 | Kind::Command(_)

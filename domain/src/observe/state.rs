@@ -80,11 +80,13 @@ pub struct Found {
     pub due: Vec<(ProblemKey, Vec<u8>)>,
 }
 
+/// A problem's key and state, and when it is due.
+pub type ProblemRow = ((ProblemKey, Vec<u8>), Option<Time>);
+
 /// What a batch changed; each key once.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// With when the problem is due.
-    pub problems: Vec<((ProblemKey, Vec<u8>), Option<Time>)>,
+    pub problems: Vec<ProblemRow>,
     pub incidents: Vec<(IncidentKey, Vec<u8>)>,
     pub seen: Vec<NewSeen>,
     /// Records that were rejected, with the lane day.

@@ -348,7 +348,7 @@ fn a_tick_that_looks_at_what_was_due_before_its_batch_is_caught() {
     let (differ, logs) = caught(|log, cuts| {
         let mut tables = Tables::new(LANE, ONE);
         for (batch, _) in batches(log, cuts) {
-            let (ticks, rest): (Vec<_>, Vec<_>) = batch.into_iter().partition(|p| is_tick(p));
+            let (ticks, rest): (Vec<_>, Vec<_>) = batch.into_iter().partition(is_tick);
             tables.fold(ticks).unwrap();
             tables.fold(rest).unwrap();
         }
