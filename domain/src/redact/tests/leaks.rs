@@ -6,12 +6,12 @@ use std::{collections::BTreeMap, fs, num::NonZeroU16, path::Path};
 use aho_corasick::AhoCorasick;
 use schemas::{
     Lane, SourceId, codec,
-    record::{Auth, Body, Delivery},
+    record::{Auth, Body, Command, Delivery},
 };
 
 use super::{planted::Planted, *};
 use crate::{
-    observe::samples::{project, record, second},
+    observe::samples::{at, project, record, second},
     replay::{Folded, Tables},
 };
 
@@ -60,24 +60,29 @@ fn objects(value: &mut Value, each: &mut dyn FnMut(&mut serde_json::Map<String, 
     }
 }
 
-/// Prepares and folds one delivery, alone.
-fn fold(provider: &str, headers: &Value, raw: Vec<u8>) -> Folded {
+/// A delivery as ingest writes it.
+fn delivery(provider: &str, headers: &Value, raw: Vec<u8>) -> Body {
     let headers = headers.as_object().into_iter().flatten();
     let headers = headers.map(|(n, v)| (n.to_lowercase(), v.as_str().unwrap().to_owned()));
-    let delivery = Delivery {
+    Body::Delivery(Box::new(Delivery {
         provider: provider.to_owned(),
-        source: SourceId::new("test").unwrap(),
+        source: SourceId::new("main").unwrap(),
         route: "/webhook".to_owned(),
         headers: headers.collect(),
         remote: None,
-        auth: Auth { method: "test".to_owned(), credential: None },
+        auth: Auth { method: "hmac".to_owned(), credential: None },
         raw,
         sha256: [0; 32],
         content_type: None,
-    };
-    let record = record(1, second(1), Some(project()), Body::Delivery(Box::new(delivery)));
+    }))
+}
+
+/// Prepares and folds `bodies`, in this order.
+fn fold(bodies: Vec<Body>) -> Folded {
     let mut tables = Tables::new(Lane(0), NonZeroU16::MIN);
-    tables.fold(vec![record]).unwrap();
+    for (n, body) in (1..).zip(bodies) {
+        tables.fold(vec![record(n, second(1), Some(project()), body)]).unwrap();
+    }
     tables.folded().unwrap()
 }
 
@@ -109,7 +114,11 @@ impl Search {
 
     /// Folds `raw` and looks at all that the fold made of it.
     fn look(&mut self, provider: &str, headers: &Value, what: &str, raw: Vec<u8>) {
-        let folded = fold(provider, headers, raw);
+        self.look_at(provider, what, vec![delivery(provider, headers, raw)]);
+    }
+
+    fn look_at(&mut self, provider: &str, what: &str, bodies: Vec<Body>) {
+        let folded = fold(bodies);
         let mut shown: Vec<u8> = folded.events.iter().flat_map(codec::encode).collect();
         // Rows, jobs and reasons.
         shown.extend(format!("{folded:?}").into_bytes());
@@ -237,4 +246,29 @@ fn r51_escapes_and_broken_bytes_of_a_body_do_not_hide_a_secret() {
     }
     assert!(search.leaks.is_empty(), "{:?}", search.leaks);
     assert_eq!(search.canaries["alertmanager"], 5 * search.planted.len());
+}
+
+#[test]
+fn r51_no_command_leaks() {
+    let mut search = Search::new();
+    let firing = json!({"alerts": [{"labels": {"alertname": "x"}, "status": "firing"}]});
+    for n in 0..search.planted.len() {
+        let sentence = search.sentences(n, 1);
+        let json = json!({"text": sentence, "password": sentence}).to_string();
+        let cut = json[..json.floor_char_boundary(json.len() - 2)].to_owned();
+        for arguments in [json, cut, sentence] {
+            let command = Command {
+                operator: "ann".to_owned(),
+                auth_method: "api_key".to_owned(),
+                verb: "note".to_owned(),
+                opening: Some(at(1).alert(0)),
+                arguments,
+            };
+            let opening = delivery("alertmanager", &json!({}), firing.to_string().into_bytes());
+            let command = Body::Command(Box::new(command));
+            search.look_at("console", "command", vec![opening, command]);
+        }
+    }
+    assert!(search.leaks.is_empty(), "{:?}", search.leaks);
+    assert_eq!(search.canaries["console"], 3 * search.planted.len());
 }
