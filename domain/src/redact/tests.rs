@@ -259,6 +259,8 @@ fn r51_fields_go_by_what_their_names_hold_and_by_what_stands_beside_them() {
         json!({"name": "password", "val": "s3cr3t"}),
         json!({"args": ["app", "--token", "s3cr3t", "-v"]}),
         json!({"password": "[redacted:field] s3cr3t"}),
+        json!({"credentials": "{\"user\":\"a\",\"x\":\"s3cr3tZ\"}", "secret": "{s3cr3tZ}"}),
+        json!({"token": "${s3cr3tZ!}", "password": "<s3cr3tZ>"}),
         json!({"webhook_key": format!("s3cr3t{random}")}),
         json!([["service.auth", format!("s3cr3t{random}")]]),
         // Known by the name they go under.
