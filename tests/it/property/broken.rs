@@ -42,7 +42,7 @@ async fn property_a_loop_without_a_fault_passes_on_a_random_log() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn property_a_cursor_outside_the_transaction_is_caught_on_a_random_log() {
-    let found = differences(Fault::CursorApart { crash_at: 9 }, 52).await;
+    let found = differences(Fault::CursorApart { crash_every: 4 }, 52).await;
     assert!(found.iter().any(|d| d.contains("ledger")), "{found:?}");
     assert!(found.iter().any(|d| d.contains("problem")), "{found:?}");
     assert!(found.iter().any(|d| d.contains("decision events")), "{found:?}");
