@@ -23,7 +23,7 @@ const PROBE: f64 = 60_000.0;
 /// How much dearer an alert may be among many problems.
 const GROWTH: f64 = 1.3;
 
-/// Measures and adds the figures; `long` goes on to [`MANY`] problems.
+/// Measures and adds the figures; `long` goes on to `MANY` problems.
 pub async fn run(figures: &mut Figures, scale: Scale, long: bool, log: Option<&Path>) {
     let alerts = (ALERTS * scale.0) as usize;
     step(&format!("storm: {alerts} alerts of one problem"));
