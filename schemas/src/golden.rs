@@ -3,6 +3,7 @@
 //! Lines are added, never edited: bytes like these stand in logs. A reader must read them and the
 //! writer must still write them, for as long as this format version exists.
 
+mod control;
 mod incident;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use minicbor::{Decode, Encode};
 use uuid::Uuid;
 
 use crate::{
-    Alert, Event, EventId, Facts, Fingerprint, Generation, IncidentId, InputPosition, JobId, Level,
+    Alert, Event, EventId, Facts, Fingerprint, IncidentId, InputPosition, JobId, Level,
     Outcome, Position, ProjectId, Record, RecordId, SourceId, StackFrame, Status, Time,
     alert::{Content, LogCorrelation, Risk, SourceRefs, Stage, Window},
     codec,
@@ -20,10 +21,7 @@ use crate::{
         Repeated, Resolved, Settled, Stale, Withheld,
     },
     job::{Analysis, AnswerResult, SendJob, SendKind, SendResult, TriageJob},
-    record::{
-        Answer, Auth, Body, Command, Control, Delivery, IncidentNumber, Promote, Redrive,
-        RulesDocument, SendOutcome, Tick,
-    },
+    record::{Answer, Auth, Body, Command, Delivery, Redrive, RulesDocument, SendOutcome, Tick},
 };
 
 fn time(seconds: i64) -> Time {
@@ -180,31 +178,6 @@ fn records() -> Vec<(&'static str, Record)> {
                 record: Some(vec![0xa0]),
             }),
         ),
-        (
-            "control-rules",
-            Body::Control(Box::new(Control::Rules(RulesDocument {
-                hash: "0011223344556677".into(),
-                text: "version = 1".into(),
-                operator: "alice".into(),
-            }))),
-        ),
-        (
-            "control-incident-number",
-            Body::Control(Box::new(Control::IncidentNumber(IncidentNumber {
-                incident: IncidentId(uuid(6)),
-                opening: at(),
-                day: "20251120".into(),
-                number: 1,
-            }))),
-        ),
-        (
-            "control-promote",
-            Body::Control(Box::new(Control::Promote(Promote {
-                from: Generation(1),
-                to: Generation(2),
-                operator: "alice".into(),
-            }))),
-        ),
     ];
     let whole = |body| {
         let mut record = Record::new(RecordId(uuid(1)), time(0), Some(project()), body);
@@ -212,7 +185,7 @@ fn records() -> Vec<(&'static str, Record)> {
         record.trace = text("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
         record
     };
-    bodies.into_iter().map(|(name, body)| (name, whole(body))).collect()
+    bodies.into_iter().chain(control::bodies()).map(|(name, body)| (name, whole(body))).collect()
 }
 
 fn observed() -> Observed {

@@ -55,7 +55,7 @@ pub enum Body {
     /// "Apply that record again, here."
     #[n(5)]
     Redrive(#[n(0)] Redrive),
-    /// What is in force from here on: rules, incident numbers, promotions.
+    /// What is in force from here on: rules, incident numbers, promotions, keys, switches.
     #[n(6)]
     Control(#[n(0)] Box<Control>),
 }
@@ -220,6 +220,12 @@ pub enum Control {
     /// The switch of the active generation.
     #[n(2)]
     Promote(#[n(0)] Promote),
+    /// What became of a sender's key.
+    #[n(3)]
+    Key(#[n(0)] KeyChange),
+    /// A source is switched off, or on again.
+    #[n(4)]
+    SourceSwitch(#[n(0)] SourceSwitch),
 }
 
 /// A rules document.
@@ -257,6 +263,62 @@ pub struct Promote {
     pub from: crate::Generation,
     #[n(1)]
     pub to: crate::Generation,
+    #[n(2)]
+    pub operator: String,
+}
+
+/// What became of a sender's key (R11). The key itself is nowhere.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct KeyChange {
+    /// What the key is called in records, logs and commands; never used again.
+    #[n(0)]
+    pub id: String,
+    #[n(1)]
+    pub scope: KeyScope,
+    #[n(2)]
+    pub event: KeyEvent,
+    #[n(3)]
+    pub operator: String,
+}
+
+/// What a key lets in.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum KeyScope {
+    /// Deliveries of one source.
+    #[n(0)]
+    Source(#[n(0)] SourceId),
+    /// Deliveries of any source of one project.
+    #[n(1)]
+    Project(#[n(0)] ProjectId),
+}
+
+/// What became of a key.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+pub enum KeyEvent {
+    /// It holds from here on. Of those before it of the same scope, the newest holds until
+    /// `previous_until` and older ones no more: at most two hold at a time.
+    #[n(0)]
+    Created {
+        /// SHA-256 of the key as the sender shows it.
+        #[cbor(n(0), with = "minicbor::bytes")]
+        sha256: [u8; 32],
+        #[n(1)]
+        previous_until: Time,
+    },
+    /// It holds no more, for good.
+    #[n(1)]
+    Revoked,
+}
+
+/// A source is switched off, or on again: while it is off, nothing it is sent is let in.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct SourceSwitch {
+    #[n(0)]
+    pub source: SourceId,
+    #[n(1)]
+    pub on: bool,
     #[n(2)]
     pub operator: String,
 }

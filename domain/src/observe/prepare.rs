@@ -199,7 +199,10 @@ fn readable(record: Record, rules: &Rules) -> Readable {
         }
         Body::Control(control) => match *control {
             Control::Rules(document) => Kind::Rules(read_rules(document)),
-            Control::IncidentNumber(_) | Control::Promote(_) => Kind::Control,
+            Control::IncidentNumber(_)
+            | Control::Promote(_)
+            | Control::Key(_)
+            | Control::SourceSwitch(_) => Kind::Control,
         },
     };
     Readable { id, received_at, project, kind }

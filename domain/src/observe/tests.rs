@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod commands;
+mod control;
 mod environments;
 mod expiry;
 mod frequency;
