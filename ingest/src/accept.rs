@@ -108,7 +108,14 @@ async fn accept<S: Sink>(
         .map_err(|error| Refusal::body(error, cap))?;
     let headers = texts(&parts.headers);
     let received_at = edge.clock.now();
-    let request = providers::Request { received_at, headers: &headers, body: &raw };
+    let request = providers::Request {
+        received_at,
+        path: parts.uri.path(),
+        headers: &headers,
+        query: parts.uri.query().unwrap_or_default(),
+        body: &raw,
+        ..providers::Request::default()
+    };
     let auth = authenticate(source, &request)?;
     source
         .provider

@@ -127,6 +127,10 @@ pub struct SourceConfig {
     pub secret: Option<SecretString>,
     /// The secret before, still accepted while the sender changes over.
     pub previous_secret: Option<SecretString>,
+    /// A text the sender shows in the path, or where its provider looks for it.
+    pub token: Option<SecretString>,
+    /// The token before, still accepted while the sender changes over.
+    pub previous_token: Option<SecretString>,
     /// User and password of a provider without signatures.
     pub basic: Option<BasicConfig>,
     /// Keys sent as `Authorization: Bearer`; list two while the sender changes over.
@@ -144,6 +148,8 @@ impl Default for SourceConfig {
             enabled: true,
             secret: None,
             previous_secret: None,
+            token: None,
+            previous_token: None,
             basic: None,
             bearer: Vec::new(),
             senders: Vec::new(),

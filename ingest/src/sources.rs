@@ -206,7 +206,11 @@ impl Source {
             (true, Environment::Development(_)) => Gate::Open,
             (true, Environment::Production) => Gate::Closed(provider.missing_secret_detail()),
         };
-        let lane = LaneKey::Lane(Lane::of(&project, lanes));
+        // Which lane an interaction concerns is known only to who reads it.
+        let lane = match provider.channel_type() {
+            "chat" => LaneKey::All,
+            _ => LaneKey::Lane(Lane::of(&project, lanes)),
+        };
         let meters = Meters::new(provider.name(), id);
         Ok(Self { id: source, project, lane, provider, gate, senders, challenge, meters })
     }
@@ -250,6 +254,12 @@ fn credentials(
         all.push(("secret", hmac("current", secret)));
         if let Some(previous) = given(config.previous_secret.as_ref()) {
             all.push(("previous_secret", hmac("previous", previous)));
+        }
+    }
+    if let Some(text) = given(config.token.as_ref()) {
+        all.push(("token", token("current", text)));
+        if let Some(previous) = given(config.previous_token.as_ref()) {
+            all.push(("previous_token", token("previous", previous)));
         }
     }
     if let Some(basic) = &config.basic {
@@ -303,6 +313,10 @@ fn given(secret: Option<&SecretString>) -> Option<&str> {
 
 fn hmac(id: &str, secret: &str) -> Credential {
     Credential::Hmac { id: id.to_owned(), secret: secret.as_bytes().to_vec() }
+}
+
+fn token(id: &str, text: &str) -> Credential {
+    Credential::Token { id: id.to_owned(), token: text.as_bytes().to_vec() }
 }
 
 fn basic_credentials(id: &str, config: &BasicConfig) -> Result<Vec<Credential>, ConfigError> {
@@ -360,6 +374,7 @@ fn usable(provider: &dyn Provider) -> String {
         ("secret", Credential::Hmac { id: text(), secret: Vec::new() }),
         ("basic", Credential::Basic { id: text(), user: text(), password: text() }),
         ("bearer", Credential::Bearer { id: text(), sha256: [0; 32] }),
+        ("token", Credential::Token { id: text(), token: Vec::new() }),
     ];
     let usable: Vec<_> =
         kinds.iter().filter(|(_, c)| provider.accepts(c)).map(|(name, _)| *name).collect();
@@ -372,7 +387,7 @@ fn challenge(credentials: &[Credential]) -> Option<HeaderValue> {
         match credential {
             Credential::Basic { .. } => basic = true,
             Credential::Bearer { .. } => bearer = true,
-            Credential::Hmac { .. } => {}
+            Credential::Hmac { .. } | Credential::Token { .. } => {}
         }
     }
     match (basic, bearer) {

@@ -7,9 +7,10 @@ use schemas::{
     Alert,
     record::{Auth, Delivery},
 };
+use serde_json::Value;
 
 use super::{
-    Credential, Normalised, Provider, Reading, Refused, Request, Silence, auth,
+    Credential, Likeness, Normalised, Provider, Reading, Refused, Request, Silence, auth,
     group::{self, Dialect},
     json,
 };
@@ -37,8 +38,8 @@ impl Provider for Alertmanager {
         &["user-agent"]
     }
 
-    fn accepts(&self, credential: &Credential) -> bool {
-        matches!(credential, Credential::Basic { .. } | Credential::Bearer { .. })
+    fn likeness(&self, body: &Value) -> Likeness {
+        if body.get("alerts").is_some() { Likeness::Shape } else { Likeness::None }
     }
 
     fn missing_secret_detail(&self) -> &'static str {

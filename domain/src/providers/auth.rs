@@ -16,6 +16,8 @@ const MISSING: Refused =
     Refused { code: "credentials_missing", detail: "Missing Authorization header" };
 const INVALID: Refused =
     Refused { code: "credentials_invalid", detail: "Invalid Authorization credentials" };
+const NO_TOKEN: Refused = Refused { code: "token_missing", detail: "Missing token" };
+const BAD_TOKEN: Refused = Refused { code: "token_invalid", detail: "Invalid token" };
 const BAD_SIGNATURE: Refused =
     Refused { code: "signature_invalid", detail: "Invalid webhook-signature" };
 /// The signature is right, and too old or too new to be taken for a request of now.
@@ -25,7 +27,8 @@ pub(super) const STALE: Refused =
 /// Signatures of one header that are compared; a sender has one per secret it rotates.
 const MAX_SIGNATURES: usize = 8;
 
-/// Whether a request can be let in by a signature, and whether by its `Authorization` header.
+/// Whether a request can be let in by a signature, and whether by what it shows
+/// ([`authorization`]).
 pub(super) fn kinds(credentials: &[Credential]) -> (bool, bool) {
     let signed = |credential: &Credential| matches!(credential, Credential::Hmac { .. });
     (credentials.iter().any(signed), credentials.iter().any(|c| !signed(c)))
@@ -103,13 +106,20 @@ pub(super) fn standard_webhooks(
     Some(Ok(Auth { method: "standard_webhooks".to_owned(), credential: Some(id.clone()) }))
 }
 
-/// The basic or bearer credential in the `Authorization` header.
+/// The basic or bearer credential in the `Authorization` header, or the token in the path.
 pub(super) fn authorization(
     request: &Request<'_>,
     credentials: &[Credential],
 ) -> Result<Auth, Refused> {
-    let header = request.header("authorization").ok_or(MISSING)?.trim();
-    let (scheme, given) = header.split_once(' ').ok_or(INVALID)?;
+    let in_path = token(request.token, credentials);
+    let Some(header) = request.header("authorization") else {
+        return if request.token.is_some() { in_path } else { Err(MISSING) };
+    };
+    in_header(header, credentials).or(in_path).map_err(|_| INVALID)
+}
+
+fn in_header(header: &str, credentials: &[Credential]) -> Result<Auth, Refused> {
+    let (scheme, given) = header.trim().split_once(' ').ok_or(INVALID)?;
     let given = given.trim();
     let (method, credential) = if scheme.eq_ignore_ascii_case("basic") {
         ("basic", basic(given, credentials))
@@ -120,6 +130,25 @@ pub(super) fn authorization(
     };
     let id = credential.ok_or(INVALID)?;
     Ok(Auth { method: method.to_owned(), credential: Some(id.to_owned()) })
+}
+
+/// The token credential that is this text, wherever the sender showed it.
+pub(super) fn token(given: Option<&str>, credentials: &[Credential]) -> Result<Auth, Refused> {
+    let given_hash = sha256(given.unwrap_or_default().as_bytes());
+    let mut matched = None;
+    for credential in credentials {
+        let Credential::Token { id, token } = credential else { continue };
+        if sha256(token).ct_eq(&given_hash).into() {
+            matched = matched.or(Some(id));
+        }
+    }
+    match (given, matched) {
+        (None, _) => Err(NO_TOKEN),
+        (Some(""), _) | (_, None) => Err(BAD_TOKEN),
+        (Some(_), Some(id)) => {
+            Ok(Auth { method: "token".to_owned(), credential: Some(id.clone()) })
+        }
+    }
 }
 
 fn basic<'c>(given: &str, credentials: &'c [Credential]) -> Option<&'c str> {

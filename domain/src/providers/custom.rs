@@ -11,7 +11,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Credential, DeliveryKey, Normalised, NotAdmitted, Provider, Reading, Refused, Request, Senders,
+    Credential, DeliveryKey, Likeness, Normalised, NotAdmitted, Provider, Reading, Refused, Request, Senders,
     Silence, auth, build,
     json::{self, text},
 };
@@ -51,10 +51,12 @@ impl Provider for Custom {
         ]
     }
 
-    fn accepts(&self, credential: &Credential) -> bool {
-        match credential {
-            Credential::Hmac { .. } | Credential::Basic { .. } | Credential::Bearer { .. } => true,
-        }
+    fn accepts(&self, _credential: &Credential) -> bool {
+        true
+    }
+
+    fn likeness(&self, _body: &Value) -> Likeness {
+        Likeness::Anything
     }
 
     fn missing_secret_detail(&self) -> &'static str {

@@ -9,7 +9,7 @@ use schemas::{
 use serde_json::Value;
 
 use super::{
-    Credential, Normalised, Provider, Reading, Refused, Request, Silence, auth,
+    Credential, Likeness, Normalised, Provider, Reading, Refused, Request, Silence, auth,
     build::{self, MAX_LINE},
     custom,
     group::{self, Dialect},
@@ -46,9 +46,18 @@ impl Provider for Grafana {
         &["user-agent", "x-grafana-alerting-timestamp"]
     }
 
-    fn accepts(&self, credential: &Credential) -> bool {
-        match credential {
-            Credential::Hmac { .. } | Credential::Basic { .. } | Credential::Bearer { .. } => true,
+    fn accepts(&self, _credential: &Credential) -> bool {
+        true
+    }
+
+    /// A rule of legacy alerting, or what unified alerting writes beside the alerts.
+    fn likeness(&self, body: &Value) -> Likeness {
+        let unified =
+            ["orgId", "state", "appVersion"].iter().any(|name| body.get(*name).is_some());
+        match body.get("alerts") {
+            Some(_) if unified => Likeness::Marks,
+            None if legacy::is(body) => Likeness::Marks,
+            Some(_) | None => Likeness::None,
         }
     }
 
@@ -65,7 +74,7 @@ impl Provider for Grafana {
     ) -> Result<Auth, Refused> {
         let signature = request.header("x-grafana-alerting-signature").unwrap_or_default();
         let (by_signature, by_authorization) = auth::kinds(credentials);
-        let asks = signature.is_empty() && request.header("authorization").is_some();
+        let asks = signature.is_empty() && request.shows_credential();
         if by_authorization && (asks || !by_signature) {
             return auth::authorization(request, credentials);
         }

@@ -10,13 +10,12 @@
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-use std::fmt;
-
 use schemas::{
-    Alert, ProjectId, SourceId, Time,
+    Alert, ProjectId, SourceId,
     alert::Stage,
     record::{Auth, Delivery},
 };
+use serde_json::Value;
 
 use crate::redact::Redactor;
 
@@ -26,10 +25,12 @@ mod fields;
 mod group;
 mod heartbeat;
 mod json;
+mod request;
 pub mod severity;
 pub mod times;
 
 pub use fields::{FieldMap, FieldPath};
+pub use request::{Credential, NotAdmitted, Refused, Reply, Request, Senders};
 
 macro_rules! providers {
     ($($module:ident => $entry:ident,)*) => {
@@ -78,6 +79,46 @@ pub fn channel_type(provider: &str, source: &SourceId) -> &'static str {
     }
 }
 
+/// Whether the alerts of `provider` are errors of a program.
+pub fn tells_errors(provider: &str) -> bool {
+    by_name(provider).is_some_and(Provider::tells_errors)
+}
+
+/// What the log's names for what befalls deliveries of `provider` begin with (R46).
+pub fn log_prefix(provider: &str) -> Option<&'static str> {
+    by_name(provider)?.log_prefix()
+}
+
+/// The path that senders of several providers share: [`detect`] tells whose a body is.
+pub const SHARED_PATH: &str = "/api/alert";
+
+/// How much a body looks like what a sender makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Likeness {
+    /// Nothing of it.
+    None,
+    /// It could be anything, and so it could be this.
+    Anything,
+    /// The shape that several senders share.
+    Shape,
+    /// What only this sender writes.
+    Marks,
+}
+
+/// Whose body this is, of those who may be asked: the provider whose marks it bears, and for a body
+/// that is not even JSON the one that takes anything.
+pub fn detect(body: &[u8], asked: impl Fn(&dyn Provider) -> bool) -> Option<&'static dyn Provider> {
+    let body = json::body(body).map_or(Value::Null, |(body, _)| body);
+    let mut best = (Likeness::None, None);
+    for provider in ALL.iter().copied().filter(|provider| asked(*provider)) {
+        let likeness = provider.likeness(&body);
+        if likeness > best.0 {
+            best = (likeness, Some(provider));
+        }
+    }
+    best.1
+}
+
 /// Reads a delivery of `provider` in our words, redacted. Never panics, whatever the bytes.
 ///
 /// Deliveries of the reserved sources are read here as what they are.
@@ -108,85 +149,6 @@ pub struct Reading<'a> {
     pub redactor: &'a Redactor,
     /// Where bodies of the source hold what, when their shape is the sender's own.
     pub fields: Option<&'a FieldMap>,
-}
-
-/// One inbound HTTP request, as received.
-#[derive(Clone, Copy)]
-pub struct Request<'a> {
-    /// When it was received: signatures that cover a time hold for a while only.
-    pub received_at: Time,
-    /// Lower-case names, values as received.
-    pub headers: &'a [(String, String)],
-    /// The raw bytes; signatures hold for exactly these.
-    pub body: &'a [u8],
-}
-
-impl<'a> Request<'a> {
-    /// The first header of that (lower-case) name.
-    pub fn header(&self, name: &str) -> Option<&'a str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
-    }
-}
-
-/// One of the credentials a source accepts; several are valid while they are rotated.
-#[derive(Clone)]
-pub enum Credential {
-    /// Secret of a message authentication code.
-    Hmac { id: String, secret: Vec<u8> },
-    /// User and password of HTTP basic authentication.
-    Basic { id: String, user: String, password: String },
-    /// SHA-256 of a bearer token.
-    Bearer { id: String, sha256: [u8; 32] },
-}
-
-impl Credential {
-    /// What the credential is called in records and logs.
-    pub fn id(&self) -> &str {
-        match self {
-            Self::Hmac { id, .. } | Self::Basic { id, .. } | Self::Bearer { id, .. } => id,
-        }
-    }
-}
-
-impl fmt::Debug for Credential {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self {
-            Self::Hmac { .. } => "Hmac",
-            Self::Basic { .. } => "Basic",
-            Self::Bearer { .. } => "Bearer",
-        };
-        f.debug_struct(kind).field("id", &self.id()).finish_non_exhaustive()
-    }
-}
-
-/// Who may send to a source whose bodies name their sender (R10).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Senders {
-    /// Anybody who is authentic; the body need not name its sender.
-    Anybody,
-    /// Anybody who is authentic and named.
-    Named,
-    /// These alone.
-    Listed(Vec<String>),
-}
-
-/// Why an authentic request is not stored: its sender is a person or a script that reads the
-/// answer, and can mend what it says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NotAdmitted {
-    /// The body is not JSON (400).
-    Malformed { detail: String },
-    /// A field is missing or of the wrong kind; the detail begins with its name (422).
-    Field { detail: String },
-    /// Its sender may not send here (403).
-    Forbidden { detail: String },
-}
-
-/// Why a request is not authentic; the body of the 401.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused {
-    pub code: &'static str,
-    pub detail: &'static str,
 }
 
 /// What makes a delivery the same delivery, sent again.
@@ -237,11 +199,31 @@ pub trait Provider: Sync {
     /// The request headers that are kept in the record, lower-case. Never a credential.
     fn kept_headers(&self) -> &'static [&'static str];
 
-    /// Whether the sender can prove itself by a credential of this kind.
-    fn accepts(&self, credential: &Credential) -> bool;
+    /// Whether the sender can prove itself by a credential of this kind: every one but a signature,
+    /// unless the provider says otherwise.
+    fn accepts(&self, credential: &Credential) -> bool {
+        !matches!(credential, Credential::Hmac { .. })
+    }
+
+    /// Where it can be reached besides `/webhook/<name>`: paths its senders have built in.
+    fn paths(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// How much a body on [`SHARED_PATH`] looks like this sender's.
+    fn likeness(&self, _body: &Value) -> Likeness {
+        Likeness::None
+    }
 
     /// The 503 detail of a production source without any credential (R3).
     fn missing_secret_detail(&self) -> &'static str;
+
+    /// An https address whose content [`Provider::authenticate`] wants in
+    /// [`Request::fetched`]. The request is not authentic yet: whoever names an address has made
+    /// sure that it is one of the sender's own hosts.
+    fn needs(&self, _request: &Request<'_>) -> Option<String> {
+        None
+    }
 
     /// Whether the request comes from a holder of one of the credentials.
     ///
@@ -254,6 +236,36 @@ pub trait Provider: Sync {
         request: &Request<'_>,
         credentials: &[Credential],
     ) -> Result<Auth, Refused>;
+
+    /// The body to store instead of the one that was sent, where that one is sealed with one of
+    /// the credentials. What follows sees it as [`Request::body`].
+    ///
+    /// # Errors
+    /// The 401 to answer, which does not tell how far opening it came.
+    fn unseal(
+        &self,
+        _request: &Request<'_>,
+        _credentials: &[Credential],
+    ) -> Result<Option<Vec<u8>>, Refused> {
+        Ok(None)
+    }
+
+    /// What an authentic request is answered.
+    fn reply(&self, _request: &Request<'_>) -> Reply {
+        Reply::Accepted
+    }
+
+    /// An https address to ask for once, after the record is durable (a subscription to confirm).
+    /// Whoever names one has made sure that it is one of the sender's own hosts.
+    fn follow_up(&self, _request: &Request<'_>) -> Option<String> {
+        None
+    }
+
+    /// The channel the sender wants its messages to go to: the id or the address of a configured
+    /// one. Anything else is answered 422.
+    fn channel(&self, _request: &Request<'_>) -> Option<String> {
+        None
+    }
 
     /// Whether an authentic request may be stored, where that depends on what its body says.
     ///
@@ -282,6 +294,18 @@ pub trait Provider: Sync {
     /// namespace and target rather than by fingerprint.
     fn recurs_by_target(&self) -> bool {
         false
+    }
+
+    /// Whether its alerts are errors of a program, with a type, a value and a place in the code,
+    /// rather than something watched that crossed a line. Messages (R40) and incidents speak of
+    /// them in other words, and have words for what such a body leaves out (R22).
+    fn tells_errors(&self) -> bool {
+        false
+    }
+
+    /// What its names in the log begin with, where it has names of its own (R46).
+    fn log_prefix(&self) -> Option<&'static str> {
+        None
     }
 
     /// What it means to hear nothing more of what this alert tells.

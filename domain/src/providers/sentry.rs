@@ -12,7 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Credential, DeliveryKey, Normalised, Provider, Reading, Refused, Request, auth, json,
+    Credential, DeliveryKey, Normalised, Provider, Reading, Refused, Reply, Request, auth, json,
 };
 use crate::redact::Redactor;
 
@@ -24,6 +24,9 @@ mod stack;
 mod tests;
 
 use shape::{Verdict, shape};
+
+/// Where the plugin sends to, by a path of its own.
+const HOOK: &str = "/hook";
 
 const MISSING: Refused =
     Refused { code: "signature_missing", detail: "Missing sentry-hook-signature header" };
@@ -56,10 +59,12 @@ impl Provider for Sentry {
         ]
     }
 
-    fn accepts(&self, credential: &Credential) -> bool {
-        match credential {
-            Credential::Hmac { .. } | Credential::Basic { .. } | Credential::Bearer { .. } => true,
-        }
+    fn accepts(&self, _credential: &Credential) -> bool {
+        true
+    }
+
+    fn paths(&self) -> &'static [&'static str] {
+        &[HOOK]
     }
 
     fn missing_secret_detail(&self) -> &'static str {
@@ -73,7 +78,7 @@ impl Provider for Sentry {
     ) -> Result<Auth, Refused> {
         let signature = request.header("sentry-hook-signature").unwrap_or_default().trim();
         let (by_signature, by_authorization) = auth::kinds(credentials);
-        let asks = signature.is_empty() && request.header("authorization").is_some();
+        let asks = signature.is_empty() && request.shows_credential();
         if by_authorization && (asks || !by_signature) {
             return auth::authorization(request, credentials);
         }
@@ -83,8 +88,28 @@ impl Provider for Sentry {
         auth::hmac_hex(signature, &[request.body], credentials).ok_or(INVALID)
     }
 
+    fn reply(&self, request: &Request<'_>) -> Reply {
+        match request.path {
+            HOOK => Reply::Created,
+            _ => Reply::Accepted,
+        }
+    }
+
+    /// The plugin's address could say which bot tells of its alerts (R5).
+    fn channel(&self, request: &Request<'_>) -> Option<String> {
+        request.parameter("feishu").filter(|named| request.path == HOOK && !named.is_empty())
+    }
+
     fn spans_environments(&self) -> bool {
         true
+    }
+
+    fn tells_errors(&self) -> bool {
+        true
+    }
+
+    fn log_prefix(&self) -> Option<&'static str> {
+        Some("sentry")
     }
 
     fn normalise(&self, delivery: &Delivery, reading: &Reading<'_>) -> Normalised {

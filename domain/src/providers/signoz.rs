@@ -12,10 +12,11 @@ use schemas::{
 use serde_json::Value;
 
 use super::{
-    Credential, Normalised, Provider, Reading, Refused, Request, Silence, auth,
+    Credential, Likeness, Normalised, Provider, Reading, Refused, Request, Silence, auth,
     build::{self, query},
     group::{self, Dialect},
-    json, times,
+    json::{self, at, text},
+    times,
 };
 
 /// See the module.
@@ -38,8 +39,19 @@ impl Provider for Signoz {
         &["user-agent"]
     }
 
-    fn accepts(&self, credential: &Credential) -> bool {
-        matches!(credential, Credential::Basic { .. } | Credential::Bearer { .. })
+    /// The rule among the labels, or a link to it; without either it is the shape of an Alertmanager.
+    fn likeness(&self, body: &Value) -> Likeness {
+        let Some(alerts) = body.get("alerts") else { return Likeness::None };
+        let first = alerts.get(0).unwrap_or(&Value::Null);
+        let labels = [at(first, &["labels"]), at(body, &["commonLabels"])];
+        let named = |labels: &Value| ["ruleId", "ruleSource"].iter().any(|n| labels.get(n).is_some());
+        let linked = text(first, &["generatorURL"]).is_some_and(|link| {
+            ["/alerts/overview?", "/alerts/edit?"].iter().any(|page| link.contains(page))
+        });
+        match linked || labels.into_iter().flatten().any(named) {
+            true => Likeness::Marks,
+            false => Likeness::None,
+        }
     }
 
     fn missing_secret_detail(&self) -> &'static str {

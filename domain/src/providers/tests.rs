@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use proptest::prelude::*;
-use schemas::{SourceId, alert::Alert};
+use schemas::{SourceId, Time, alert::Alert};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -50,7 +50,8 @@ pub(super) fn only(told: Normalised) -> Alert {
 
 /// The headers and the body of a request of now.
 pub(super) fn request<'a>(headers: &'a [(String, String)], body: &'a [u8]) -> Request<'a> {
-    Request { received_at: Time::from_micros(1_763_617_422_000_000), headers, body }
+    let received_at = Time::from_micros(1_763_617_422_000_000);
+    Request { received_at, headers, body, ..Request::default() }
 }
 
 /// The facts and what goes beside them, as one JSON object.
@@ -103,6 +104,49 @@ fn r20_registry_names_are_unique_and_each_has_samples() {
     names.dedup();
     assert_eq!(names.len(), all().len());
     assert!(by_name("nobody").is_none());
+}
+
+#[test]
+fn r6_r7_r8_r20_a_body_tells_whose_it_is() {
+    let check = |body: &str, expect: &str| {
+        let found = detect(body.as_bytes(), |_| true).unwrap();
+        assert_eq!(found.name(), expect, "{body}");
+    };
+    let alerts = r#""alerts":[{"labels":{"alertname":"x"}}]"#;
+    check(&format!(r#"{{"version":"4",{alerts}}}"#), "alertmanager");
+    check(r#"{"alerts":"no list"}"#, "alertmanager");
+    check(r#"{"alerts":null}"#, "alertmanager");
+    check(&format!(r#"{{"orgId":1,"state":"alerting",{alerts}}}"#), "grafana");
+    check(r#"{"ruleId":1,"state":"ok","title":"t"}"#, "grafana");
+    check(r#"{"evalMatches":7}"#, "grafana");
+    check(r#"{"alerts":[{"labels":{"ruleId":"7"}}]}"#, "signoz");
+    check(r#"{"alerts":[],"commonLabels":{"ruleSource":"https://x/"}}"#, "signoz");
+    check(r#"{"alerts":[{"generatorURL":"https://x/alerts/edit?ruleId=7"}]}"#, "signoz");
+    check(r#"{"message":"[告警] x","sender_id":"test_bot"}"#, "custom");
+    for other in ["{}", "[]", "7", "not JSON", ""] {
+        check(other, "custom");
+    }
+    // Of those that may be asked, the next best; and nobody, where nobody takes anything.
+    let only = |names: &[&str]| {
+        let body = br#"{"alerts":[{"labels":{"ruleId":"7"}}]}"#;
+        Some(detect(body, |provider| names.contains(&provider.name()))?.name())
+    };
+    assert_eq!(only(&["custom", "alertmanager"]), Some("alertmanager"));
+    assert_eq!(only(&["custom", "sentry"]), Some("custom"));
+    assert_eq!(only(&["sentry"]), None);
+}
+
+#[test]
+fn r5_the_plugin_has_a_path_of_its_own_and_may_name_a_channel() {
+    let request = |path, query| Request { path, query, ..Request::default() };
+    let sentry = by_name("sentry").unwrap();
+    assert_eq!(sentry.paths(), ["/hook"]);
+    assert_eq!(sentry.reply(&request("/hook", "")), Reply::Created);
+    assert_eq!(sentry.reply(&request("/webhook/sentry", "")), Reply::Accepted);
+    let named = |path, query| sentry.channel(&request(path, query));
+    assert_eq!(named("/hook", "feishu=https%3A%2F%2Fx%2Fy"), Some("https://x/y".to_owned()));
+    assert_eq!(named("/hook", "feishu="), None);
+    assert_eq!(named("/webhook/sentry", "feishu=ops"), None);
 }
 
 #[test]

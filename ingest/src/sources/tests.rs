@@ -154,7 +154,7 @@ fn unusable_sources_name_key_problem_and_remedy() {
         "alertmanager",
         secret("s"),
         "file: configuration\nkey: sources.alertmanager.secret\nproblem: provider alertmanager \
-         cannot use it\nremedy: remove it and set basic or bearer",
+         cannot use it\nremedy: remove it and set basic or bearer or token",
     );
     check_error(
         "alertmanager",

@@ -29,13 +29,13 @@ fn r6_fingerprint_is_that_of_alertmanager() {
 fn r70_a_group_with_only_the_keys_of_the_source_is_read_each_alert_by_its_own_status() {
     // Neither groupLabels nor endsAt, as a receiver without resolves gets it; and one that mixes.
     let body = json!({"version": "4", "groupKey": "{}", "status": "firing", "receiver": "r",
-        "alerts": [
-            {"status": "firing", "labels": {"alertname": "A"}, "annotations": {},
-                "startsAt": "2024-01-15T10:30:00Z", "fingerprint": "00000000000000aa"},
-            {"status": "resolved", "labels": {"alertname": "B"}, "annotations": {},
-                "startsAt": "2024-01-15T10:30:00Z", "fingerprint": "00000000000000bb"},
-            {"labels": {"alertname": "C"}, "fingerprint": "00000000000000cc"},
-        ]});
+    "alerts": [
+        {"status": "firing", "labels": {"alertname": "A"}, "annotations": {},
+            "startsAt": "2024-01-15T10:30:00Z", "fingerprint": "00000000000000aa"},
+        {"status": "resolved", "labels": {"alertname": "B"}, "annotations": {},
+            "startsAt": "2024-01-15T10:30:00Z", "fingerprint": "00000000000000bb"},
+        {"labels": {"alertname": "C"}, "fingerprint": "00000000000000cc"},
+    ]});
     let told = normalise("alertmanager", &json!({}), body.to_string().as_bytes());
     let Normalised::Alerts { alerts, key: None } = told else { panic!("{told:?}") };
     let read: Vec<_> = alerts
@@ -108,6 +108,35 @@ fn r11_basic_and_bearer_with_two_valid_during_rotation() {
     check(Some("Digest x"), Err("credentials_invalid"));
     check(None, Err("credentials_missing"));
     assert!(!format!("{credentials:?}").contains("pass"));
+}
+
+#[test]
+fn r11_a_token_in_the_path_will_do() {
+    let token = |id: &str, token: &str| Credential::Token { id: id.into(), token: token.into() };
+    let credentials = [
+        token("current", "sesame"),
+        token("previous", "open"),
+        Credential::Basic { id: "basic".into(), user: "am".into(), password: "sesame".into() },
+    ];
+    let check = |given: Option<&str>, header: Option<&str>, expected: Result<&str, &str>| {
+        let headers: Vec<_> =
+            header.iter().map(|h| ("authorization".to_owned(), (*h).to_owned())).collect();
+        let sent = Request { token: given, ..request(&headers, b"{}") };
+        let found = Alertmanager.authenticate(&sent, &credentials);
+        let found = found.as_ref().map(|auth| auth.credential.as_deref().unwrap());
+        assert_eq!(found.map_err(|refused| refused.code), expected, "{given:?} {header:?}");
+    };
+    check(Some("sesame"), None, Ok("current"));
+    check(Some("open"), None, Ok("previous"));
+    check(Some("sesam"), None, Err("token_invalid"));
+    check(Some(""), None, Err("token_invalid"));
+    check(None, None, Err("credentials_missing"));
+    let basic = format!("Basic {}", BASE64_STANDARD.encode("am:sesame"));
+    check(Some("wrong"), Some(&basic), Ok("basic"));
+    check(Some("open"), Some("Basic !!!"), Ok("previous"));
+    check(None, Some("Bearer sesame"), Err("credentials_invalid"));
+    let none = Alertmanager.authenticate(&Request { token: Some(""), ..request(&[], b"") }, &[]);
+    assert!(none.is_err());
 }
 
 #[test]

@@ -224,7 +224,10 @@ fn standard_webhooks_signatures_are_checked_over_id_time_and_body() {
             ("authorization".to_owned(), "Basic dTpw".to_owned()),
         ];
         let received_at = Time::from_micros((SENT + age) * 1_000_000);
-        let found = Custom.authenticate(&Request { received_at, headers: &headers, body }, with);
+        let found = Custom.authenticate(
+            &Request { received_at, headers: &headers, body, ..Request::default() },
+            with,
+        );
         let found = found.map_or_else(|refused| refused.code.to_owned(), |auth| auth.method);
         assert_eq!(found, expected, "{prefix} {signature} {age}");
     };

@@ -18,7 +18,7 @@ fn hmac(secret: &str, message: &[u8]) -> String {
 fn authenticate(headers: &[(&str, &str)], credentials: &[Credential], at: i64) -> &'static str {
     let headers: Vec<_> = headers.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect();
     let received_at = Time::from_micros(at * 1_000_000);
-    let request = Request { received_at, headers: &headers, body: BODY };
+    let request = Request { received_at, headers: &headers, body: BODY, ..Request::default() };
     match Grafana.authenticate(&request, credentials) {
         Ok(auth) if auth.method == "hmac_sha256" => "signed",
         Ok(_) => "authorized",

@@ -40,7 +40,7 @@ fn check_signature(provider: &str, http: &Value, raw: &[u8]) {
     let signed = signed.iter().find_map(|name| sent.header(name)?.parse::<i64>().ok());
     let at = Time::from_micros(signed.unwrap_or_default() * 1_000_000);
     let authenticate = |body: &[u8], received_at: Time, credentials: &[Credential]| {
-        let request = Request { headers: &sent.headers, body, received_at };
+        let request = Request { headers: &sent.headers, body, received_at, ..Request::default() };
         by_name(provider).unwrap().authenticate(&request, credentials)
     };
     let auth = authenticate(raw, at, &[credential("other"), credential(secret)]).unwrap();
