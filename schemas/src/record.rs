@@ -226,6 +226,9 @@ pub enum Control {
     /// A source is switched off, or on again.
     #[n(4)]
     SourceSwitch(#[n(0)] SourceSwitch),
+    /// Which operator a user of a chat is, from here on.
+    #[n(5)]
+    ChatOperator(#[n(0)] ChatOperator),
 }
 
 /// A rules document.
@@ -321,6 +324,27 @@ pub struct SourceSwitch {
     pub on: bool,
     #[n(2)]
     pub operator: String,
+}
+
+/// Which operator a user of a chat is. The last one of a user is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct ChatOperator {
+    /// `<provider>:<id of the user there>`, as commands of a chat name their sender.
+    #[n(0)]
+    pub user: String,
+    /// The operator that user is; what the user asks for is done in this name.
+    #[n(1)]
+    pub operator: String,
+    /// The projects whose incidents the user may act on; absent: all of them.
+    #[n(2)]
+    pub projects: Option<Vec<ProjectId>>,
+    /// The user is nobody's any more.
+    #[n(3)]
+    pub removed: bool,
+    /// Who said so.
+    #[n(4)]
+    pub by: String,
 }
 
 impl Record {

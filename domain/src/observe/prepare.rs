@@ -202,7 +202,8 @@ fn readable(record: Record, rules: &Rules) -> Readable {
             Control::IncidentNumber(_)
             | Control::Promote(_)
             | Control::Key(_)
-            | Control::SourceSwitch(_) => Kind::Control,
+            | Control::SourceSwitch(_)
+            | Control::ChatOperator(_) => Kind::Control,
         },
     };
     Readable { id, received_at, project, kind }

@@ -4,7 +4,7 @@ use super::{at, project, time, uuid};
 use crate::{
     Generation, IncidentId, SourceId,
     record::{
-        Body, Control, IncidentNumber, KeyChange, KeyEvent, KeyScope, Promote, RulesDocument,
+        Body, ChatOperator, Control, IncidentNumber, KeyChange, KeyEvent, KeyScope, Promote, RulesDocument,
         SourceSwitch,
     },
 };
@@ -60,6 +60,26 @@ pub(super) fn bodies() -> Vec<(&'static str, Body)> {
                 source: SourceId::new("prometheus").unwrap(),
                 on: false,
                 operator: "alice".into(),
+            }),
+        ),
+        (
+            "control-chat-operator",
+            Control::ChatOperator(ChatOperator {
+                user: "telegram:160213506".into(),
+                operator: "ada".into(),
+                projects: Some(vec![project()]),
+                removed: false,
+                by: "alice".into(),
+            }),
+        ),
+        (
+            "control-chat-operator-removed",
+            Control::ChatOperator(ChatOperator {
+                user: "lark:ou_4f75".into(),
+                operator: "ada".into(),
+                projects: None,
+                removed: true,
+                by: "alice".into(),
             }),
         ),
     ];
