@@ -16,6 +16,7 @@ use std::{
 use domain::{
     effect::{Effects, Opening, TriageAsk},
     observe::{self, Changes, Due, FOLD_VERSION, Found, LaneState, Missing, Prepared, SEEN_DAYS},
+    providers,
     rules::Rules,
 };
 use eventlog::Appender;
@@ -26,7 +27,7 @@ use runtime::Clock;
 use schemas::{
     CodecError, Event, Facts, IncidentId, JobId, Lane, LaneKey, Outcome, Record, RecordId, Time,
     codec,
-    event::Kind,
+    event::{Kind, Opened, Settled},
     id,
     job::TriageJob,
     record::{Body, Control, IncidentNumber, Tick},
@@ -38,9 +39,6 @@ use store::{
     lane::{JobState, LaneConnection, LaneTransaction},
     observe::{SeenRow, WantsNumber},
 };
-
-/// The provider whose incidents and failures have event names of their own (R46).
-const SENTRY: &str = "sentry";
 
 /// Observe's section of the configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -389,31 +387,9 @@ fn tell(events: &[Event], failed: Option<&store::Error>) {
                 )
                 .increment(u64::from(failed.is_none()));
             }
-            Kind::Opened(opened) if opened.facts.provider == SENTRY => {
-                let approval_id = tracing::field::display(opened.incident);
-                if let Some(error) = failed {
-                    tracing::error!(approval_id, %error, "sentry_incident_creation_failed");
-                    continue;
-                }
-                let issue_id = opened.facts.issue_id.as_deref();
-                let risk_level = opened.risk.word();
-                tracing::info!(approval_id, issue_id, risk_level, "sentry_incident_created");
-            }
-            Kind::Settled(settled)
-                if settled.provider == SENTRY
-                    && settled.outcome == Outcome::Rejected
-                    && failed.is_none() =>
-            {
-                let record = tracing::field::display(settled.record);
-                let error = settled.reason.as_deref().unwrap_or_default();
-                if error.starts_with("missing_issue_id") {
-                    tracing::warn!(record, "sentry_parse_missing_issue_id");
-                } else {
-                    tracing::error!(record, error, "sentry_parse_failed");
-                }
-            }
-            Kind::Opened(_)
-            | Kind::Settled(_)
+            Kind::Opened(opened) => tell_opened(opened, failed),
+            Kind::Settled(settled) if failed.is_none() => tell_settled(settled),
+            Kind::Settled(_)
             | Kind::Repeated(_)
             | Kind::Resolved(_)
             | Kind::Suppressed(_)
@@ -429,5 +405,33 @@ fn tell(events: &[Event], failed: Option<&store::Error>) {
             | Kind::Planned(_)
             | Kind::Withheld(_) => {}
         }
+    }
+}
+
+/// R46: an incident of a provider with names of its own.
+fn tell_opened(opened: &Opened, failed: Option<&store::Error>) {
+    let Some(prefix) = providers::log_prefix(&opened.facts.provider) else { return };
+    let approval_id = tracing::field::display(opened.incident);
+    if let Some(error) = failed {
+        tracing::error!(approval_id, %error, "{prefix}_incident_creation_failed");
+        return;
+    }
+    let issue_id = opened.facts.issue_id.as_deref();
+    let risk_level = opened.risk.word();
+    tracing::info!(approval_id, issue_id, risk_level, "{prefix}_incident_created");
+}
+
+/// R46: a delivery that could not be read, of a provider with names of its own.
+fn tell_settled(settled: &Settled) {
+    let Some(prefix) = providers::log_prefix(&settled.provider) else { return };
+    if settled.outcome != Outcome::Rejected {
+        return;
+    }
+    let record = tracing::field::display(settled.record);
+    let error = settled.reason.as_deref().unwrap_or_default();
+    if error.starts_with("missing_issue_id") {
+        tracing::warn!(record, "{prefix}_parse_missing_issue_id");
+    } else {
+        tracing::error!(record, error, "{prefix}_parse_failed");
     }
 }

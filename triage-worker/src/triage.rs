@@ -5,7 +5,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::triage::{Prompt, context};
+use domain::{
+    providers,
+    triage::{Prompt, context},
+};
 use futures_util::future::BoxFuture;
 use lanes::{
     Performed, Work,
@@ -23,9 +26,6 @@ use crate::analysts::{AnalystConfig, Chain, ConfigError, Question};
 
 /// Room in a lease beside the analysts' time limits, for the tables and the log.
 const SLACK: Duration = Duration::from_secs(5);
-
-/// The provider whose failures have an event name of their own (R46).
-const SENTRY: &str = "sentry";
 
 /// Triage's section of the configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -118,10 +118,9 @@ impl TriageWork {
 
 /// R46.
 fn report(provider: &str, incident: &str, error: &str) {
-    if provider == SENTRY {
-        tracing::error!(incident, error, "sentry_openclaw_analyze_failed");
-    } else {
-        tracing::error!(provider, incident, error, "analyze_failed");
+    match providers::log_prefix(provider) {
+        Some(prefix) => tracing::error!(incident, error, "{prefix}_openclaw_analyze_failed"),
+        None => tracing::error!(provider, incident, error, "analyze_failed"),
     }
 }
 

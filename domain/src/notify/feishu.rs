@@ -36,7 +36,7 @@ pub struct Message<'a> {
 ///
 /// `text_limit` is how many characters (code points) of each longer text are shown.
 pub fn feishu_card(message: &Message<'_>, text_limit: usize) -> Value {
-    let card = Card { m: message, sentry: message.facts.provider == "sentry", text_limit };
+    let card = Card { m: message, error: providers::tells_errors(&message.facts.provider), text_limit };
     json!({
         "msg_type": "interactive",
         "card": {
@@ -59,16 +59,17 @@ pub fn feishu_text(text: &str) -> Value {
 
 struct Card<'a> {
     m: &'a Message<'a>,
-    sentry: bool,
+    /// The alert is an error of a program.
+    error: bool,
     text_limit: usize,
 }
 
 impl Card<'_> {
-    /// R40: by the sender's word. Other providers have other words (R67): by what they mean.
+    /// R40: by the sender's word for an error. Others have other words (R67): by what they mean.
     fn colour(&self) -> &'static str {
         let facts = self.m.facts;
         let level = match &facts.severity_raw {
-            Some(word) if self.sentry => Level::from_word(&word.trim().to_ascii_lowercase()),
+            Some(word) if self.error => Level::from_word(&word.trim().to_ascii_lowercase()),
             Some(_) | None => facts.level,
         };
         match (self.m.kind, level) {
@@ -80,7 +81,7 @@ impl Card<'_> {
     }
 
     fn title(&self) -> String {
-        let provider = match self.sentry {
+        let provider = match self.error {
             true => "网站服务".to_owned(),
             false => single_line(&self.m.facts.provider, cut::WORD).to_uppercase(),
         };
@@ -136,7 +137,7 @@ impl Card<'_> {
             SendKind::Fire => {
                 let message = facts.message.as_deref().filter(|text| !text.trim().is_empty());
                 // R5: where there is no message, the title stands for it.
-                let message = message.or(self.sentry.then_some(&facts.title));
+                let message = message.or(self.error.then_some(&facts.title));
                 if let Some(message) = message {
                     body.push_str(&format!("\n\n**Message: **\n{}", self.block(message)));
                 }
@@ -151,14 +152,14 @@ impl Card<'_> {
         body
     }
 
-    /// What kind of thing it is and where; of Sentry's, which name a type, also what it says.
+    /// What kind of thing it is and where; of an error, which names a type, also what it says.
     fn headline(&self) -> (String, Option<String>) {
         let facts = self.m.facts;
-        if !self.sentry {
+        if !self.error {
             let place = facts.target.as_deref().unwrap_or_default();
             return (join(&[&line(&facts.title), &line(place)]), None);
         }
-        // Sentry's titles are `type: value`; without a type the alert is named by its title.
+        // An error's title is `type: value`; without a type the alert is named by its title.
         let kind = facts.alertname.as_deref().filter(|name| *name != facts.title).unwrap_or("");
         let rest = facts.title.strip_prefix(kind).and_then(|rest| rest.strip_prefix(':'));
         let value = rest.filter(|_| !kind.is_empty()).map_or(facts.title.as_str(), str::trim_start);
@@ -199,9 +200,10 @@ impl Card<'_> {
     }
 
     fn note(&self, origin: Option<String>) -> Value {
-        let name = match self.sentry {
-            true => "来自Sentry日志平台".to_owned(),
-            false => format!("来自{}告警平台", escape(&provider_title(&self.m.facts.provider))),
+        let title = escape(&provider_title(&self.m.facts.provider));
+        let name = match self.error {
+            true => format!("来自{title}日志平台"),
+            false => format!("来自{title}告警平台"),
         };
         let content = origin.map_or_else(|| name.clone(), |origin| format!("[{name}]({origin})"));
         json!({ "elements": [lark_md(content)], "tag": "note" })
@@ -209,7 +211,7 @@ impl Card<'_> {
 
     fn project(&self) -> String {
         let facts = self.m.facts;
-        let stated = match self.sentry {
+        let stated = match self.error {
             true => facts.sender_project.as_deref(),
             false => [&facts.sender_project, &facts.service, &facts.namespace]
                 .into_iter()

@@ -1,4 +1,4 @@
-//! The flat text of one message: R35 for Sentry, R66 for every other provider.
+//! The flat text of one message: R35 for errors, R66 for everything else.
 //!
 //! Every line of alert or model text is made one line first, so that no sender can forge a line of
 //! the frame, move a terminal's cursor or turn the reading direction.
@@ -8,7 +8,7 @@ use schemas::{
     job::{Analysis, SendKind},
 };
 
-use crate::text::is_hidden;
+use crate::{providers, text::is_hidden};
 
 const BAR: &str = "═══════════════════════════";
 const RULE: &str = "───────────────────────────";
@@ -87,18 +87,18 @@ pub fn severity(facts: &Facts) -> Option<String> {
         .map(|word| word.to_uppercase())
 }
 
-/// Project, place and title. Sentry's lines always stand (R22 has words for what is absent); for
-/// other providers a line that would say nothing is left out.
+/// Project, place and title. The lines of an error always stand (R22 has words for what is absent);
+/// of anything else a line that would say nothing is left out.
 fn subject(facts: &Facts) -> Vec<(&'static str, String)> {
-    let sentry = facts.provider == "sentry";
+    let error = providers::tells_errors(&facts.provider);
     let project = [&facts.sender_project, &facts.service, &facts.namespace];
     let place = [&facts.culprit, &facts.target];
     let first = |candidates: &[&Option<String>]| {
         candidates
             .iter()
-            .take(if sentry { 1 } else { candidates.len() })
+            .take(if error { 1 } else { candidates.len() })
             .filter_map(|text| text.as_deref())
-            .chain(sentry.then_some("unknown"))
+            .chain(error.then_some("unknown"))
             .map(|text| single_line(text, cut::FIELD))
             .find(|text| !text.is_empty())
     };

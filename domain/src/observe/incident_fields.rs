@@ -5,6 +5,8 @@ use schemas::{Facts, StackFrame, alert::Risk, event::Frequency, job::Analysis};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::providers;
+
 /// What stands for a root cause while there is no analysis (R30).
 const PENDING_CAUSE: &str = "待分析";
 /// What stands for a suggestion while there is no analysis.
@@ -63,10 +65,10 @@ impl IncidentFields {
     }
 }
 
-/// `Sentry {LEVEL} Alert: {culprit}`; for other providers
+/// `{Provider} {LEVEL} Alert: {culprit}` of an error; of anything else
 /// `{Provider} {SEVERITY} Alert: {target or alertname}`.
 fn action(facts: &Facts) -> String {
-    let about = if is_sentry(facts) {
+    let about = if is_error(facts) {
         culprit(facts)
     } else {
         facts.target.as_deref().or(facts.alertname.as_deref())
@@ -88,7 +90,7 @@ fn metadata(
     frequency: Option<Frequency>,
 ) -> Map<String, Value> {
     let provider = facts.provider.replace('-', "_");
-    let count = facts.count.or(is_sentry(facts).then_some(1));
+    let count = facts.count.or(is_error(facts).then_some(1));
     let mut metadata = Map::new();
     let mut put = |name: &str, value: Value| metadata.insert(name.to_owned(), value);
     put("source", json!(facts.provider));
@@ -114,27 +116,27 @@ fn frame(frame: &StackFrame) -> Value {
     })
 }
 
-fn is_sentry(facts: &Facts) -> bool {
-    facts.provider == "sentry"
+fn is_error(facts: &Facts) -> bool {
+    providers::tells_errors(&facts.provider)
 }
 
-/// The sender's word for severity. R22: the defaults of the source are Sentry's only.
+/// The sender's word for severity. R22: the defaults of the source are an error's only.
 fn severity(facts: &Facts) -> &str {
     let stated = facts.severity_raw.as_deref().or(facts.level.map(|level| level.word()));
-    stated.unwrap_or(if is_sentry(facts) { "error" } else { "unknown" })
+    stated.unwrap_or(if is_error(facts) { "error" } else { "unknown" })
 }
 
 fn culprit(facts: &Facts) -> Option<&str> {
-    facts.culprit.as_deref().or(is_sentry(facts).then_some("unknown"))
+    facts.culprit.as_deref().or(is_error(facts).then_some("unknown"))
 }
 
 fn project(facts: &Facts) -> Option<&str> {
-    facts.sender_project.as_deref().or(is_sentry(facts).then_some("unknown"))
+    facts.sender_project.as_deref().or(is_error(facts).then_some("unknown"))
 }
 
-/// What runs there: Sentry's project, for other senders the service they name.
+/// What runs there: an error's project, else the service that is named.
 fn service(facts: &Facts) -> Option<String> {
-    let named = if is_sentry(facts) {
+    let named = if is_error(facts) {
         project(facts)
     } else {
         facts.service.as_deref().or(facts.sender_project.as_deref()).or(facts.namespace.as_deref())
@@ -145,9 +147,9 @@ fn service(facts: &Facts) -> Option<String> {
 /// A provider as people write it.
 fn display_name(provider: &str) -> String {
     let mut letters = provider.chars();
-    match provider {
-        "signoz" => "SigNoz".to_owned(),
-        _ => letters
+    match providers::by_name(provider) {
+        Some(known) => known.title().to_owned(),
+        None => letters
             .next()
             .map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect()),
     }
