@@ -5,8 +5,13 @@
 //! closed. As long as nobody knows what became of it, exactly its bytes are sent again under its
 //! message id, and everything behind it waits; a reader that still finds it twice recognises it by
 //! producer and number. Only a frame that is known not to be stored gives its number back.
+//!
+//! A [`SpoolingAppender`] hands a frame that the log does not take in time, and every frame behind
+//! it, to the [`spool`](crate::spool), which publishes them in their order; an [`Appender`] is for
+//! those who need a position in the log.
 
 mod frame;
+mod spooling;
 mod writer;
 
 use std::{
@@ -29,8 +34,9 @@ use tokio::{
     time::Instant,
 };
 
-use crate::Log;
-use writer::Writer;
+use crate::{Log, Spool};
+pub use spooling::SpoolingAppender;
+use writer::{Common, Writer};
 
 /// Frames on their way at once, over all lanes. The server syncs the messages of a stream one after
 /// the other, so a third would only wait there, closed, instead of here, growing.
@@ -49,7 +55,16 @@ pub struct AppenderConfig {
     pub max_queued_bytes: usize,
 }
 
-/// Why a record has no position.
+/// Where a record is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durable {
+    /// In the log, at this position.
+    Appended(InputPosition),
+    /// In the spool, on this machine's disk; it has no position yet, but will get one.
+    Spooled,
+}
+
+/// Why a record is not known to be durable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
     /// Too much waits already; nothing of this record was kept.
@@ -81,6 +96,8 @@ struct Shared {
     budget: Duration,
 }
 
+type Answer = Result<Durable, AppendError>;
+
 /// One record on its way.
 #[derive(Debug)]
 struct Item {
@@ -94,7 +111,7 @@ struct Item {
 struct Caller {
     since: Instant,
     deadline: Instant,
-    reply: oneshot::Sender<Result<InputPosition, AppendError>>,
+    reply: oneshot::Sender<Answer>,
     /// Gives the record's share of the queue back when the caller is answered.
     _share: Share,
 }
@@ -119,6 +136,14 @@ impl Appender {
         log: Arc<dyn Log>,
         config: AppenderConfig,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        Self::start_with(log, config, None)
+    }
+
+    fn start_with(
+        log: Arc<dyn Log>,
+        config: AppenderConfig,
+        spool: Option<Spool>,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let stream = deliveries_stream(log.namespace());
         let keys = Lane::all(config.lanes).map(LaneKey::Lane).chain([LaneKey::All]);
         let ways = Arc::new(Semaphore::new(WAYS));
@@ -128,9 +153,9 @@ impl Appender {
                 let subject = |class| deliveries(log.namespace(), key, class);
                 let subjects = [subject(Class::Data), subject(Class::Control)];
                 let (log, stream) = (log.clone(), stream.clone());
-                let writer =
-                    Writer::new(log, stream, key, subjects, config, incoming, ways.clone());
-                (queue, writer.run())
+                let (ways, spool) = (ways.clone(), spool.clone());
+                let common = Common { log, stream, config, ways, spool };
+                (queue, Writer::new(common, key, subjects, incoming).run())
             })
             .unzip();
         let shared = Shared {
@@ -154,6 +179,14 @@ impl Appender {
         class: Class,
         record: Record,
     ) -> Result<InputPosition, AppendError> {
+        match self.append_somewhere(lane, class, record).await? {
+            Durable::Appended(at) => Ok(at),
+            // Without a spool nothing is spooled; whatever it is, it has no position.
+            Durable::Spooled => Err(AppendError::Unknown { waited_ms: 0 }),
+        }
+    }
+
+    async fn append_somewhere(&self, lane: LaneKey, class: Class, record: Record) -> Answer {
         let outcome = self.enqueue(lane, class, record)?;
         match outcome.await {
             Ok(outcome) => outcome,
@@ -168,7 +201,7 @@ impl Appender {
         lane: LaneKey,
         class: Class,
         record: Record,
-    ) -> Result<oneshot::Receiver<Result<InputPosition, AppendError>>, AppendError> {
+    ) -> Result<oneshot::Receiver<Answer>, AppendError> {
         let shared = &*self.shared;
         let lanes = shared.queues.len() - 1;
         let index = match lane {
@@ -204,7 +237,7 @@ fn expected_size(record: &Record) -> usize {
 }
 
 impl Caller {
-    fn answer(self, outcome: Result<InputPosition, AppendError>) {
+    fn answer(self, outcome: Answer) {
         // A caller that has gone away wants no answer.
         let _ = self.reply.send(outcome);
     }

@@ -1,22 +1,26 @@
 //! The log: the only crate that knows JetStream.
 //!
 //! It knows how bytes get into a stream and out of it in order; it must not know what a record
-//! means. Records are appended in groups ([`append`]), read in stream order ([`Log::read`]), and
-//! derived events are published under a fence ([`Publish::fence`]). [`memory::MemoryLog`] has the
-//! same semantics without a server.
+//! means. Records are appended in groups ([`append`]), kept on disk while the log is away ([`spool`]),
+//! read in stream order ([`Log::read`]), and derived events are published under a fence
+//! ([`Publish::fence`]). [`memory::MemoryLog`] has the same semantics without a server.
 
 pub mod append;
 pub mod jetstream;
 pub mod memory;
+pub mod spool;
 pub mod topology;
+
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use futures_util::{future::BoxFuture, stream::BoxStream};
 use schemas::{Namespace, Time};
 
-pub use append::{AppendError, Appender, AppenderConfig};
+pub use append::{AppendError, Appender, AppenderConfig, Durable, SpoolingAppender};
 pub use jetstream::{Credentials, JetStream, JetStreamConfig};
 pub use memory::MemoryLog;
+pub use spool::{LogIdentity, Spool, SpoolConfig, SpoolStatus};
 
 /// One message to be stored.
 #[derive(Clone, Debug)]
@@ -71,6 +75,8 @@ pub enum Error {
     Stream { what: &'static str, stream: String, reason: String },
     #[error("read {stream}: {reason}")]
     Read { stream: String, reason: String },
+    #[error("keep the log's shape in {}: {reason}", .dir.display())]
+    Spool { dir: PathBuf, reason: String },
     /// The stream exists with a setup that cannot be changed in place.
     #[error("stream {stream} has {found}, this configuration wants {wanted}; {remedy}")]
     Mismatch { stream: String, found: String, wanted: String, remedy: String },

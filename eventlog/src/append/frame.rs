@@ -10,7 +10,7 @@ use schemas::{
 };
 use tokio::time::Instant;
 
-use super::{AppendError, Caller, Item};
+use super::{AppendError, Caller, Durable, Item};
 
 /// A closed frame and who waits for it.
 pub(super) struct Frame {
@@ -88,8 +88,16 @@ impl Frame {
     pub(super) fn stored(self, incarnation: i64, sequence: u64) {
         for (record, caller) in self.callers.into_iter().enumerate() {
             if let Some(caller) = caller {
-                caller.answer(Ok(InputPosition { incarnation, sequence, record: record as u32 }));
+                let at = InputPosition { incarnation, sequence, record: record as u32 };
+                caller.answer(Ok(Durable::Appended(at)));
             }
+        }
+    }
+
+    /// Tells everybody that their record is durable in the spool.
+    pub(super) fn spooled(self) {
+        for caller in self.callers.into_iter().flatten() {
+            caller.answer(Ok(Durable::Spooled));
         }
     }
 

@@ -1,30 +1,54 @@
 //! The one writer of a lane key.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use schemas::{LaneKey, frame::MAX_FRAME_RECORDS, subject::Class};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc::UnboundedReceiver},
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::{AppendError, AppenderConfig, Item, frame::Frame};
-use crate::{Log, Publish, PublishError};
+use crate::{
+    Log, Publish, PublishError, Spool,
+    spool::{Entry, SpoolFailure},
+};
 
 /// Pause before a frame is sent again, doubled up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
+/// How long a frame waits for its ack before it goes to the spool, where there is one.
+const ACK_BUDGET: Duration = Duration::from_millis(300);
+
+/// How long records gather in front of a spool that is being emptied. Emptying it costs a synced
+/// message a frame, filling it one sync for all lanes: without the pause it might never be empty.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// What the writers of one appender have in common.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub(super) log: Arc<dyn Log>,
+    pub(super) stream: String,
+    pub(super) config: AppenderConfig,
+    /// One for each frame that may be on its way, over all lanes.
+    pub(super) ways: Arc<Semaphore>,
+    pub(super) spool: Option<Spool>,
+}
+
 pub(super) struct Writer {
-    log: Arc<dyn Log>,
-    stream: String,
+    common: Common,
     key: LaneKey,
     /// Of class data, of class control.
     subjects: [String; 2],
-    config: AppenderConfig,
     incoming: UnboundedReceiver<Item>,
-    /// One for each frame that may be on its way, over all lanes.
-    ways: Arc<Semaphore>,
     /// Taken from the queue, not yet in a frame.
     pending: VecDeque<Item>,
     received: Vec<Item>,
@@ -48,22 +72,16 @@ enum Outcome {
 
 impl Writer {
     pub(super) fn new(
-        log: Arc<dyn Log>,
-        stream: String,
+        common: Common,
         key: LaneKey,
         subjects: [String; 2],
-        config: AppenderConfig,
         incoming: UnboundedReceiver<Item>,
-        ways: Arc<Semaphore>,
     ) -> Self {
         Self {
-            log,
-            stream,
+            common,
             key,
             subjects,
-            config,
             incoming,
-            ways,
             pending: VecDeque::new(),
             received: Vec::new(),
             drained: Instant::now(),
@@ -82,7 +100,7 @@ impl Writer {
             self.take_waiting();
             let frame = Frame::close(
                 &mut self.pending,
-                self.config.producer,
+                self.common.config.producer,
                 self.number,
                 self.total,
                 &mut self.scratch,
@@ -111,26 +129,47 @@ impl Writer {
         }
     }
 
-    /// Waits until another frame may be on its way; none if nobody counts them any more.
+    /// Waits until another frame may be on its way; none if nobody counts them any more, or if the
+    /// spool is where the frame has to go.
     async fn way(&mut self) -> Option<OwnedSemaphorePermit> {
-        let ways = self.ways.clone();
-        self.wait(None, ways.acquire_owned()).await.ok()
+        let ways = self.common.ways.clone();
+        let Some(spool) = self.common.spool.clone() else {
+            return self.wait(None, ways.acquire_owned()).await.ok();
+        };
+        let mut status = spool.watch();
+        if self.pending.len() < MAX_FRAME_RECORDS && status.borrow_and_update().is_emptied() {
+            let emptied = async {
+                let _ = status.wait_for(|status| !status.is_emptied()).await;
+            };
+            let _ = self.wait(None, timeout(GATHER, emptied)).await;
+        }
+        let mut status = spool.watch();
+        let way = async move {
+            tokio::select! {
+                biased;
+                _ = status.wait_for(|status| status.waits()) => None,
+                way = ways.acquire_owned() => way.ok(),
+            }
+        };
+        self.wait(None, way).await
     }
 
-    /// Sends a frame until its outcome is known. What has to be sent again leaves the way to others.
+    /// Sends a frame until it is durable or known not to be. What has to be sent again leaves the
+    /// way to others.
     async fn store(&mut self, mut frame: Frame, mut way: Option<OwnedSemaphorePermit>) {
         let mut in_doubt = false;
         let mut pause = FIRST_PAUSE;
         loop {
-            let outcome = self.send(&mut frame).await;
+            let outcome = match self.is_behind() {
+                // Frames of this lane may be among those that wait: this one must not pass them.
+                true => Outcome::NotStored { reason: "frames before it wait in the spool".into() },
+                false => self.send(&mut frame).await,
+            };
             way.take();
-            let reason = match outcome {
+            let mut reason = match outcome {
                 Outcome::Stored { incarnation, sequence } => {
-                    self.number = frame.number;
-                    self.total += u64::from(frame.count);
+                    self.count(&frame);
                     self.last_sequence = sequence;
-                    metrics::counter!("bellwether_log_frames_total").increment(1);
-                    metrics::counter!("bellwether_log_records_total").increment(frame.count.into());
                     frame.stored(incarnation, sequence);
                     return;
                 }
@@ -140,6 +179,18 @@ impl Writer {
                     "its outcome is unknown".into()
                 }
             };
+            match self.spool(&mut frame).await {
+                None => {}
+                Some(Ok(())) => {
+                    self.count(&frame);
+                    frame.spooled();
+                    return;
+                }
+                Some(Err(failure)) => {
+                    in_doubt |= matches!(failure, SpoolFailure::InDoubt { .. });
+                    reason = format!("{reason}; {failure}");
+                }
+            }
             if pause == FIRST_PAUSE {
                 tracing::warn!(
                     log.lane = %self.key, log.frame = frame.number,
@@ -167,21 +218,50 @@ impl Writer {
         }
     }
 
+    /// The frame has its number for good.
+    fn count(&mut self, frame: &Frame) {
+        self.number = frame.number;
+        self.total += u64::from(frame.count);
+        metrics::counter!("bellwether_log_frames_total").increment(1);
+        metrics::counter!("bellwether_log_records_total").increment(frame.count.into());
+    }
+
+    fn is_behind(&self) -> bool {
+        self.common.spool.as_ref().is_some_and(Spool::waits)
+    }
+
+    fn message_id(&self, frame: &Frame) -> String {
+        format!("{}:{}:{}", self.common.config.producer, self.key, frame.number)
+    }
+
+    /// Puts the frame into the spool; none when there is no spool.
+    async fn spool(&mut self, frame: &mut Frame) -> Option<Result<(), SpoolFailure>> {
+        let spool = self.common.spool.clone()?;
+        let entry = Entry {
+            key: self.key,
+            class: frame.class,
+            message_id: self.message_id(frame),
+            frame: frame.bytes.clone(),
+        };
+        Some(self.wait(Some(frame), spool.append(entry)).await)
+    }
+
     /// One try.
     async fn send(&mut self, frame: &mut Frame) -> Outcome {
         let message = Publish {
-            stream: self.stream.clone(),
+            stream: self.common.stream.clone(),
             subject: self.subjects[(frame.class == Class::Control) as usize].clone(),
-            message_id: Some(format!("{}:{}:{}", self.config.producer, self.key, frame.number)),
+            message_id: Some(self.message_id(frame)),
             headers: Vec::new(),
             payload: frame.bytes.clone(),
             fence: None,
             keep_forever: frame.class == Class::Control,
         };
-        let log = self.log.clone();
+        let log = self.common.log.clone();
         let (known, last) = (self.incarnation.take(), self.last_sequence);
-        let stream = self.stream.clone();
-        let attempt = async move {
+        let stream = self.common.stream.clone();
+        let sent = AtomicBool::new(false);
+        let attempt = async {
             // Before the send: what is stored must get a position.
             let incarnation = match known {
                 Some(incarnation) => incarnation,
@@ -191,6 +271,7 @@ impl Writer {
                 },
             };
             let started = Instant::now();
+            sent.store(true, Ordering::Relaxed);
             match log.publish(message).await {
                 // A stream whose numbers begin again is another one.
                 Ok(ack) if !ack.duplicate && ack.sequence <= last => {
@@ -212,7 +293,14 @@ impl Writer {
                 }
             }
         };
-        let outcome = self.wait(Some(frame), attempt).await;
+        let outcome = match self.common.spool {
+            None => self.wait(Some(frame), attempt).await,
+            Some(_) => match self.wait(Some(frame), timeout(ACK_BUDGET, attempt)).await {
+                Ok(outcome) => outcome,
+                Err(_) if sent.load(Ordering::Relaxed) => Outcome::Unknown,
+                Err(_) => Outcome::NotStored { reason: "the log does not answer".into() },
+            },
+        };
         // After a failure it is asked for anew: the server may have come back with another stream.
         if let Outcome::Stored { incarnation, .. } = outcome {
             self.incarnation = Some(incarnation);
@@ -228,7 +316,7 @@ impl Writer {
             let front = self.pending.front().map(|item| item.caller.deadline);
             let in_frame = frame.as_ref().and_then(|frame| frame.deadline());
             let next = [front, in_frame].into_iter().flatten().min();
-            let next = next.unwrap_or(self.drained + self.config.budget);
+            let next = next.unwrap_or(self.drained + self.common.config.budget);
             tokio::select! {
                 biased;
                 output = &mut what => return output,

@@ -1,0 +1,243 @@
+//! One folder after the other: cut, flipped, full, held by others, gone and back.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use schemas::{Lane, LaneKey, ProducerId, subject::Class};
+use tempfile::TempDir;
+use tokio::time::{Instant, timeout};
+
+use super::{Entry, Folder, Spool, SpoolConfig, SpoolFailure, entry::Found};
+
+const SALT: [u8; 16] = [7; 16];
+const ENOUGH: u64 = 1 << 30;
+
+fn entry(n: u64, size: usize) -> Entry {
+    Entry {
+        key: LaneKey::Lane(Lane((n % 3) as u16)),
+        class: Class::Data,
+        message_id: format!("producer:{n}"),
+        frame: Bytes::from(vec![n as u8; size]),
+    }
+}
+
+fn entries(range: std::ops::Range<u64>) -> Vec<Entry> {
+    range.map(|n| entry(n, 20)).collect()
+}
+
+fn config(dir: &Path, max_bytes: u64) -> SpoolConfig {
+    SpoolConfig { dir: dir.to_owned(), max_bytes }
+}
+
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(dir).unwrap().map(|found| found.unwrap().path());
+    let mut found: Vec<_> =
+        files.filter(|p| p.extension().is_some_and(|e| e == "frames")).collect();
+    found.sort();
+    found
+}
+
+/// Everything that waits in a folder, which is empty afterwards.
+fn take_all(folder: &mut Folder) -> (Vec<Entry>, bool) {
+    let (mut taken, mut damaged) = (Vec::new(), false);
+    while let Some(chunk) = folder.front() {
+        let found = chunk.read().unwrap();
+        let hurt = found.iter().any(|f| matches!(f, Found::Damaged { .. }));
+        let before = taken.len();
+        taken.extend(found.into_iter().filter_map(|f| match f {
+            Found::Entry(entry) => Some(entry),
+            Found::Damaged { .. } | Found::Torn { .. } => None,
+        }));
+        folder.published(&chunk, (taken.len() - before) as u64, hurt).unwrap();
+        damaged |= hurt;
+    }
+    assert!(folder.is_empty());
+    assert_eq!((folder.frames(), folder.bytes()), (0, 0));
+    (taken, damaged)
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_kill_at_any_byte() {
+    let dir = TempDir::new().unwrap();
+    let parent = dir.path().join("written");
+    let mut folder = Folder::claim(&parent, SALT).unwrap();
+    let mut ends = vec![0];
+    for n in 0..4 {
+        assert_eq!(folder.append(&[entry(n, 20)], ENOUGH), [Ok(())]);
+        ends.push(folder.bytes() as usize);
+    }
+    let written = segments(folder.dir()).remove(0);
+    let bytes = fs::read(&written).unwrap();
+    assert_eq!(bytes.len(), ends[4]);
+    for cut in 0..=bytes.len() {
+        let parent = dir.path().join(format!("cut-{cut}"));
+        fs::create_dir_all(parent.join("0")).unwrap();
+        fs::write(parent.join("0").join(written.file_name().unwrap()), &bytes[..cut]).unwrap();
+        let mut reopened = Folder::claim(&parent, [8; 16]).unwrap();
+        let whole = ends.iter().filter(|end| **end <= cut).count() as u64 - 1;
+        assert_eq!(reopened.frames(), whole, "cut at {cut}");
+        // What comes next goes behind it, whatever the last write left.
+        assert_eq!(reopened.append(&[entry(9, 20)], ENOUGH), [Ok(())]);
+        let (taken, damaged) = take_all(&mut reopened);
+        let mut expected = entries(0..whole);
+        expected.push(entry(9, 20));
+        assert_eq!((taken, damaged), (expected, false), "cut at {cut}");
+        assert_eq!(segments(reopened.dir()), [] as [PathBuf; 0]);
+    }
+}
+
+#[test]
+fn a_flipped_byte_is_loud_and_costs_one_frame() {
+    let dir = TempDir::new().unwrap();
+    let mut folder = Folder::claim(dir.path(), SALT).unwrap();
+    folder.append(&entries(0..3), ENOUGH);
+    let own = folder.dir().to_owned();
+    drop(folder);
+    let file = segments(&own).remove(0);
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::write(&file, bytes).unwrap();
+    let mut folder = Folder::claim(dir.path(), SALT).unwrap();
+    let (taken, damaged) = take_all(&mut folder);
+    assert!(damaged);
+    assert_eq!(taken, [entry(0, 20), entry(2, 20)]);
+    assert!(file.with_extension("damaged").exists() && !file.exists());
+}
+
+#[test]
+fn a_folder_has_one_holder_and_what_nobody_holds_is_found() {
+    let dir = TempDir::new().unwrap();
+    let mut first = Folder::claim(dir.path(), SALT).unwrap();
+    let second = Folder::claim(dir.path(), [8; 16]).unwrap();
+    assert_ne!(first.dir(), second.dir());
+    first.append(&entries(0..2), ENOUGH);
+    let abandoned = || Folder::abandoned(dir.path(), second.dir(), [8; 16]).unwrap();
+    assert!(abandoned().is_none(), "it is held");
+    let of_first = first.dir().to_owned();
+    drop(first);
+    let mut found = abandoned().unwrap();
+    assert_eq!(found.dir(), of_first);
+    // Its process comes back meanwhile: it takes another.
+    let back = Folder::claim(dir.path(), SALT).unwrap();
+    assert!(back.dir() != of_first && back.dir() != second.dir() && back.is_empty());
+    assert_eq!(take_all(&mut found).0, entries(0..2));
+    drop(found);
+    assert!(abandoned().is_none(), "nothing waits there any more");
+}
+
+#[test]
+fn segments_are_closed_at_their_size_and_removed_when_they_are_through() {
+    let dir = TempDir::new().unwrap();
+    let mut folder = Folder::claim(dir.path(), SALT).unwrap();
+    let large: Vec<_> = (0..5).map(|n| entry(n, 1 << 20)).collect();
+    for entry in &large {
+        assert_eq!(folder.append(std::slice::from_ref(entry), ENOUGH), [Ok(())]);
+    }
+    assert_eq!(segments(folder.dir()).len(), 3);
+    let chunk = folder.front().unwrap();
+    // What comes while a chunk is published is not forgotten with it.
+    folder.append(&entries(5..6), ENOUGH);
+    folder.published(&chunk, 2, false).unwrap();
+    assert_eq!(segments(folder.dir()).len(), 2);
+    assert_eq!(folder.frames(), 4);
+    let chunk = folder.front().unwrap();
+    folder.published(&chunk, 2, false).unwrap();
+    let last = folder.front().unwrap();
+    folder.append(&entries(6..7), ENOUGH);
+    folder.published(&last, 2, false).unwrap();
+    assert_eq!(take_all(&mut folder).0, entries(6..7));
+}
+
+#[test]
+fn a_full_spool_takes_what_fits_and_nothing_else() {
+    let dir = TempDir::new().unwrap();
+    let mut folder = Folder::claim(dir.path(), SALT).unwrap();
+    let limit = 2 * entry(0, 20).size();
+    let full = Err(SpoolFailure::Full { max_bytes: limit });
+    let some = [entry(0, 20), entry(1, 500), entry(2, 20), entry(3, 20)];
+    assert_eq!(folder.append(&some, limit), [Ok(()), full.clone(), Ok(()), full]);
+    assert_eq!(take_all(&mut folder).0, [entry(0, 20), entry(2, 20)]);
+    assert_eq!(folder.append(&[entry(4, 20)], limit), [Ok(())]);
+}
+
+/// A disk of its own for one folder; none where this user may not mount one.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path) -> Option<Self> {
+        fs::create_dir_all(at).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"])
+            .arg(at)
+            .output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Some(Self(at.to_owned()));
+        }
+        println!("skipped: this user may not mount a small disk");
+        None
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_loses_nothing_that_was_acknowledged_and_heals() {
+    let dir = TempDir::new().unwrap();
+    let Some(disk) = SmallDisk::mount(&dir.path().join("disk")) else { return };
+    let mut folder = Folder::claim(&disk.0, SALT).unwrap();
+    let mut stored = Vec::new();
+    let failure = loop {
+        let next = entry(stored.len() as u64, 30_000);
+        match folder.append(std::slice::from_ref(&next), ENOUGH).remove(0) {
+            Ok(()) => stored.push(next),
+            Err(failure) => break failure,
+        }
+    };
+    assert!(stored.len() > 3, "{failure}");
+    // It could be taken back, so it is known not to be there.
+    assert!(matches!(failure, SpoolFailure::Unwritable { .. }), "{failure:?}");
+    // Small ones may still fit; none of them stands behind half an entry.
+    let small = entry(200, 10);
+    if folder.append(std::slice::from_ref(&small), ENOUGH) == [Ok(())] {
+        stored.push(small);
+    }
+    drop(folder);
+    let mut folder = Folder::claim(&disk.0, SALT).unwrap();
+    assert_eq!(take_all(&mut folder), (stored, false));
+    assert_eq!(folder.append(&[entry(1, 30_000)], ENOUGH), [Ok(())]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_is_refused_said_and_tried_again() {
+    let dir = TempDir::new().unwrap();
+    let blocked = dir.path().join("spool");
+    fs::write(&blocked, "not a folder").unwrap();
+    let spool = Spool::open(config(&blocked, ENOUGH), ProducerId(uuid::Uuid::nil()));
+    let problem = spool.status().problem.unwrap();
+    assert!(problem.contains(&blocked.display().to_string()), "{problem}");
+    let log = std::sync::Arc::new(crate::MemoryLog::new(
+        schemas::Namespace::default(),
+        std::num::NonZeroU16::MIN,
+    ));
+    let run = tokio::spawn(spool.clone().run(log));
+    let refused = spool.append(entry(1, 20)).await;
+    assert!(matches!(refused, Err(SpoolFailure::Unwritable { .. })), "{refused:?}");
+    fs::remove_file(&blocked).unwrap();
+    let mut status = spool.watch();
+    let healed = status.wait_for(|status| status.problem.is_none());
+    timeout(Duration::from_secs(10), healed).await.unwrap().unwrap();
+    let began = Instant::now();
+    assert_eq!(spool.append(entry(1, 20)).await, Ok(()));
+    assert!(began.elapsed() < Duration::from_secs(5));
+    run.abort();
+}
