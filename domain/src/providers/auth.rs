@@ -93,9 +93,7 @@ pub(super) fn standard_webhooks(
     let mut matched = None;
     for credential in credentials {
         let Credential::Hmac { id, secret } = credential else { continue };
-        let text = secret.strip_prefix(b"whsec_").unwrap_or(secret);
-        let key = BASE64_STANDARD.decode(text).unwrap_or_else(|_| text.to_vec());
-        if signs(&key, &message, &given) {
+        if signs(&standard_webhooks_key(secret), &message, &given) {
             matched = matched.or(Some(id));
         }
     }
@@ -104,6 +102,12 @@ pub(super) fn standard_webhooks(
         return Some(Err(STALE));
     }
     Some(Ok(Auth { method: "standard_webhooks".to_owned(), credential: Some(id.clone()) }))
+}
+
+/// The key of Standard Webhooks that a secret's text stands for.
+pub(super) fn standard_webhooks_key(secret: &[u8]) -> Vec<u8> {
+    let text = secret.strip_prefix(b"whsec_").unwrap_or(secret);
+    BASE64_STANDARD.decode(text).unwrap_or_else(|_| text.to_vec())
 }
 
 /// The basic or bearer credential in the `Authorization` header, or the token in the path.

@@ -11,9 +11,10 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Credential, DeliveryKey, Likeness, Normalised, NotAdmitted, Provider, Reading, Refused, Request, Senders,
-    Silence, auth, build,
+    Credential, DeliveryKey, Likeness, Normalised, NotAdmitted, Outgoing, Proof, Provider, Reading,
+    Refused, Request, Secret, Senders, Silence, auth, build,
     json::{self, text},
+    sign,
 };
 
 mod facts;
@@ -78,6 +79,13 @@ impl Provider for Custom {
                 detail: "Missing webhook-id, webhook-timestamp or webhook-signature header",
             }),
             None => auth::authorization(request, credentials),
+        }
+    }
+
+    fn sign(&self, outgoing: &Outgoing<'_>, secret: &Secret) -> Option<Proof> {
+        match secret {
+            Secret::Signing(secret) => sign::standard_webhooks(outgoing, secret),
+            Secret::Basic { .. } | Secret::Bearer(_) | Secret::Token(_) => sign::shown(secret),
         }
     }
 

@@ -9,11 +9,13 @@ use schemas::{
 use serde_json::Value;
 
 use super::{
-    Credential, Likeness, Normalised, Provider, Reading, Refused, Request, Silence, auth,
+    Credential, Likeness, Normalised, Outgoing, Proof, Provider, Reading, Refused, Request, Secret,
+    Silence, auth,
     build::{self, MAX_LINE},
     custom,
     group::{self, Dialect},
     json::{self, at, text},
+    sign,
 };
 use crate::redact::Redactor;
 
@@ -52,8 +54,7 @@ impl Provider for Grafana {
 
     /// A rule of legacy alerting, or what unified alerting writes beside the alerts.
     fn likeness(&self, body: &Value) -> Likeness {
-        let unified =
-            ["orgId", "state", "appVersion"].iter().any(|name| body.get(*name).is_some());
+        let unified = ["orgId", "state", "appVersion"].iter().any(|name| body.get(*name).is_some());
         match body.get("alerts") {
             Some(_) if unified => Likeness::Marks,
             None if legacy::is(body) => Likeness::Marks,
@@ -87,6 +88,16 @@ impl Provider for Grafana {
         let message = [signed.as_bytes(), b":", request.body];
         let auth = auth::hmac_hex(signature, &message, credentials).ok_or(INVALID)?;
         if auth::is_fresh(signed, request) { Ok(auth) } else { Err(auth::STALE) }
+    }
+
+    fn sign(&self, outgoing: &Outgoing<'_>, secret: &Secret) -> Option<Proof> {
+        let Secret::Signing(secret) = secret else { return sign::shown(secret) };
+        let seconds = sign::unix_seconds(outgoing);
+        let signature = sign::hmac_hex(secret, &[seconds.as_bytes(), b":", outgoing.body])?;
+        Some(Proof::headers([
+            ("x-grafana-alerting-timestamp", seconds),
+            ("x-grafana-alerting-signature", signature),
+        ]))
     }
 
     fn recurs_by_target(&self) -> bool {

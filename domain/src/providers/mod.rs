@@ -27,10 +27,12 @@ mod heartbeat;
 mod json;
 mod request;
 pub mod severity;
+mod sign;
 pub mod times;
 
 pub use fields::{FieldMap, FieldPath};
 pub use request::{Credential, NotAdmitted, Refused, Reply, Request, Senders};
+pub use sign::{Outgoing, Proof, Secret};
 
 macro_rules! providers {
     ($($module:ident => $entry:ident,)*) => {
@@ -236,6 +238,12 @@ pub trait Provider: Sync {
         request: &Request<'_>,
         credentials: &[Credential],
     ) -> Result<Auth, Refused>;
+
+    /// What a sender adds to a request so that [`Provider::authenticate`] lets it in. None: it has
+    /// no way to show such a secret.
+    fn sign(&self, _outgoing: &Outgoing<'_>, secret: &Secret) -> Option<Proof> {
+        sign::shown(secret)
+    }
 
     /// The body to store instead of the one that was sent, where that one is sealed with one of
     /// the credentials. What follows sees it as [`Request::body`].

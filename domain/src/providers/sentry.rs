@@ -12,7 +12,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Credential, DeliveryKey, Normalised, Provider, Reading, Refused, Reply, Request, auth, json,
+    Credential, DeliveryKey, Normalised, Outgoing, Proof, Provider, Reading, Refused, Reply,
+    Request, Secret, auth, json, sign,
 };
 use crate::redact::Redactor;
 
@@ -88,6 +89,12 @@ impl Provider for Sentry {
         auth::hmac_hex(signature, &[request.body], credentials).ok_or(INVALID)
     }
 
+    fn sign(&self, outgoing: &Outgoing<'_>, secret: &Secret) -> Option<Proof> {
+        let Secret::Signing(secret) = secret else { return sign::shown(secret) };
+        let signature = sign::hmac_hex(secret, &[outgoing.body])?;
+        Some(Proof::headers([("sentry-hook-signature", signature)]))
+    }
+
     fn reply(&self, request: &Request<'_>) -> Reply {
         match request.path {
             HOOK => Reply::Created,
@@ -146,18 +153,18 @@ impl Provider for Sentry {
 
 /// What makes the delivery the same again; `body` as parsed, before redaction.
 fn delivery_key(delivery: &Delivery, body: &Value) -> Option<DeliveryKey> {
-        let sent = delivery.header("idempotency-key").map(str::trim);
-        if let Some(sent) = sent
-            && (8..=128).contains(&sent.len())
-            && sent.bytes().all(|b| b.is_ascii_graphic())
-        {
-            return Some(DeliveryKey { key: format!("idempotency-key:{sent}"), stable: true });
-        }
-        // Retries are built anew by the sender: of all they carry, only ids stay the same.
-        let parts = shape(resource(delivery).as_deref(), body).key_parts(body)?;
-        // Hashed: among the parts is text of the body, and nobody redacted it.
-        let hash = const_hex::encode(Sha256::digest(parts.join("\0").as_bytes()));
-        Some(DeliveryKey { key: format!("sentry:{hash}"), stable: false })
+    let sent = delivery.header("idempotency-key").map(str::trim);
+    if let Some(sent) = sent
+        && (8..=128).contains(&sent.len())
+        && sent.bytes().all(|b| b.is_ascii_graphic())
+    {
+        return Some(DeliveryKey { key: format!("idempotency-key:{sent}"), stable: true });
+    }
+    // Retries are built anew by the sender: of all they carry, only ids stay the same.
+    let parts = shape(resource(delivery).as_deref(), body).key_parts(body)?;
+    // Hashed: among the parts is text of the body, and nobody redacted it.
+    let hash = const_hex::encode(Sha256::digest(parts.join("\0").as_bytes()));
+    Some(DeliveryKey { key: format!("sentry:{hash}"), stable: false })
 }
 
 /// What an alert is made from.

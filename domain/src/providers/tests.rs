@@ -12,6 +12,7 @@ use super::*;
 mod corpus;
 mod dossier;
 mod reserved;
+mod signing;
 
 pub(super) fn delivery(provider: &str, headers: &Value, raw: &[u8]) -> Delivery {
     let headers = headers.as_object().into_iter().flatten();
