@@ -217,6 +217,12 @@ pub trait Provider: Sync {
         Likeness::None
     }
 
+    /// Whether a source needs a credential of its own: not where requests are signed with a key
+    /// that everybody may know.
+    fn needs_credential(&self) -> bool {
+        true
+    }
+
     /// The 503 detail of a production source without any credential (R3).
     fn missing_secret_detail(&self) -> &'static str;
 
