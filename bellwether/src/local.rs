@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use eventlog::SpoolConfig;
 use runtime::config::process_environment;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -105,6 +106,11 @@ impl Local {
     /// The generated configuration; people may change it.
     pub fn config_file(&self) -> PathBuf {
         self.dir.join("bellwether.toml")
+    }
+
+    /// Where deliveries wait while the log is away.
+    pub fn spool(&self) -> SpoolConfig {
+        SpoolConfig::at(self.dir.join("spool"))
     }
 
     /// The operator key the first start made up.

@@ -1,9 +1,11 @@
 //! Which roles a process plays, and what each is handed.
 
+mod log;
+
 use std::{collections::BTreeSet, fmt, net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
-use eventlog::{Appender, AppenderConfig, JetStream, Log, topology};
+use eventlog::{Appender, AppenderConfig, Log, SpoolingAppender, topology};
 use lanes::{Janitor, JobLoop, JobLoopConfig, LaneLoop, LaneLoopConfig, Stage, Work};
 use notifier_worker::{DeliverWork, NotifyStage, Sender};
 use projector::ProjectStage;
@@ -16,6 +18,7 @@ use store::Store;
 use tokio::net::TcpListener;
 use triage_worker::{ObserveStage, TriageWork};
 
+use self::log::OpenedLog;
 use crate::config::Checked;
 
 /// What a process can be.
@@ -156,19 +159,24 @@ pub async fn start(
     let metrics = runtime::telemetry::metrics();
     tasks.spawn("metrics", metrics.clone().upkeep(shutdown.clone()));
 
-    let jetstream = Arc::new(JetStream::connect(&config.nats).await?);
-    let log: Arc<dyn Log> = Arc::<JetStream>::clone(&jetstream);
-    log.ensure(&[topology::deliveries(&config.nats)]).await?;
-    watch_nats(&tasks, jetstream, &health, &shutdown);
-
-    let appender_config = AppenderConfig {
+    let appender_config = || AppenderConfig {
         producer: ProducerId(random_uuid()),
         lanes: config.nats.lanes,
         // Sentry gives a second, and the answer has to travel too.
         budget: Duration::from_millis(900),
         max_queued_bytes: config.ingest.max_inflight_bytes,
     };
-    let (appender, driver) = Appender::start(Arc::clone(&log), appender_config);
+    let (of_ingest, of_others) = (appender_config(), appender_config());
+    let plays_ingest = roles.contains(&Role::Ingest);
+    let opened = log::open(config, plays_ingest, of_ingest.producer, &tasks, &shutdown).await?;
+    let only_ingest = roles.iter().all(|r| *r == Role::Ingest);
+    opened.watch(only_ingest, &tasks, &health, &shutdown);
+    let log: Arc<dyn Log> = opened.jetstream.clone();
+    // What waits for a position must stand in the log; a delivery only has to be durable.
+    let (intake, driver) =
+        SpoolingAppender::start(Arc::clone(&log), of_ingest, opened.spool.clone());
+    tasks.spawn_finite("intake", driver);
+    let (appender, driver) = Appender::start(Arc::clone(&log), of_others);
     tasks.spawn_finite("appender", driver);
 
     let parts = Parts {
@@ -179,6 +187,8 @@ pub async fn start(
         shutdown: shutdown.clone(),
         tasks: tasks.clone(),
         log,
+        opened,
+        intake,
         appender,
         hooks,
     };
@@ -195,6 +205,8 @@ struct Parts {
     shutdown: Shutdown,
     tasks: Tasks,
     log: Arc<dyn Log>,
+    opened: OpenedLog,
+    intake: SpoolingAppender,
     appender: Appender,
     hooks: Hooks,
 }
@@ -206,12 +218,13 @@ impl Parts {
         let routes = roles.contains(&Role::Ingest).then(|| {
             let (config, sources) =
                 (&self.checked.config.ingest, Arc::clone(&self.checked.sources));
-            ingest::router(config, sources, self.appender.clone(), self.clock.clone())
+            ingest::router(config, sources, self.intake.clone(), self.clock.clone())
         });
         if let Some(listener) = listeners.ingest {
             self.ingest(listener);
         }
         if roles.iter().any(|r| *r != Role::Ingest) {
+            self.opened.wait(&self.checked.config).await?;
             let store = self.store().await?;
             let generation = store
                 .active_generation()
@@ -263,7 +276,7 @@ impl Parts {
 
     fn ingest(&self, listener: TcpListener) {
         let deps = ingest::Deps {
-            appender: self.appender.clone(),
+            appender: self.intake.clone(),
             sources: Arc::clone(&self.checked.sources),
             clock: self.clock.clone(),
             health: self.health.clone(),
@@ -384,24 +397,6 @@ impl Parts {
         let run = console::run(settings, deps, listener, self.shutdown.clone());
         self.tasks.spawn("console", run);
     }
-}
-
-/// Keeps readiness true about the log.
-fn watch_nats(tasks: &Tasks, log: Arc<JetStream>, health: &Health, shutdown: &Shutdown) {
-    let (health, shutdown) = (health.clone(), shutdown.clone());
-    tasks.spawn("nats watch", async move {
-        loop {
-            if log.connected() {
-                health.ready("nats");
-            } else {
-                health.not_ready("nats", "not connected");
-            }
-            tokio::select! {
-                () = shutdown.stopping() => return,
-                () = tokio::time::sleep(Duration::from_secs(1)) => {}
-            }
-        }
-    });
 }
 
 /// Keeps readiness true about the tables.

@@ -11,7 +11,13 @@ mod ensure;
 mod publish;
 mod reader;
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_nats::{
     Client, ConnectErrorKind, ConnectOptions, Event,
@@ -32,7 +38,8 @@ use tokio::{
 pub use config::{Credentials, JetStreamConfig};
 
 use crate::{
-    Ack, Error, Log, Message, Messages, Publish, PublishError, Read, StreamInfo, topology,
+    Ack, Error, Log, LogIdentity, Message, Messages, Publish, PublishError, Read, StreamInfo,
+    topology,
 };
 
 /// The oldest server with everything this crate uses.
@@ -49,6 +56,8 @@ pub struct JetStream {
     config: JetStreamConfig,
     /// Counts lost connections: what was on its way when it changes has an unknown outcome.
     losses: watch::Receiver<u64>,
+    /// Whether the server and its streams were found to be what is wanted.
+    is_open: Arc<AtomicBool>,
 }
 
 impl JetStream {
@@ -62,7 +71,7 @@ impl JetStream {
         let deadline = Instant::now() + config.connect_patience;
         let fail = |reason: String| Error::Connect { url: config.shown_url(), reason };
         let (client, losses) = loop {
-            match try_connect(config).await {
+            match try_connect(config, false).await {
                 Ok(connected) => break connected,
                 Err(e) => {
                     let hopeless = matches!(
@@ -78,26 +87,84 @@ impl JetStream {
             }
             sleep(RETRY).await;
         };
-        let (major, minor, patch) = SERVER;
-        if !client.is_server_compatible(major, minor, patch) {
-            return Err(fail(format!(
-                "nats-server {} is too old, {major}.{minor} or newer is needed",
-                client.server_info().version
-            )));
-        }
-        let context = ContextBuilder::new().timeout(config.ack_timeout).build(client.clone());
-        while let Err(e) = context.query_account().await {
+        let log = Self::with(config, client, losses);
+        log.check_version()?;
+        while let Err(e) = log.context.query_account().await {
             if Instant::now() >= deadline {
                 return Err(fail(format!("jetstream does not answer: {e}")));
             }
             sleep(RETRY).await;
         }
-        Ok(Self { client, context, config: config.clone(), losses })
+        log.is_open.store(true, Ordering::Release);
+        Ok(log)
     }
 
-    /// True while there is a connection. False is no verdict on anything sent before.
+    /// Begins to connect and waits for nobody. Nothing is stored before [`Self::open`] has returned.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] when the addresses are none.
+    pub async fn begin(config: &JetStreamConfig) -> Result<Self, Error> {
+        let fail = |reason: String| Error::Connect { url: config.shown_url(), reason };
+        let (client, losses) = try_connect(config, true).await.map_err(|e| fail(e.to_string()))?;
+        Ok(Self::with(config, client, losses))
+    }
+
+    /// Waits for the server of a connection that was begun, for ever, and makes or checks the
+    /// streams of `topology`; then messages are stored.
+    ///
+    /// # Errors
+    /// What waiting does not mend: a server that is too old, a stream that cannot be used.
+    pub async fn open(&self, topology: &[topology::StreamSpec]) -> Result<(), Error> {
+        loop {
+            if self.client.connection_state() == State::Connected {
+                self.check_version()?;
+                match self.ensure(topology).await {
+                    Ok(()) => break,
+                    Err(e @ Error::Mismatch { .. }) => return Err(e),
+                    Err(e) => tracing::debug!("the log is not open yet: {e}"),
+                }
+            }
+            sleep(RETRY).await;
+        }
+        self.is_open.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// True while there is a connection to a log that is open. False is no verdict on anything sent
+    /// before.
     pub fn connected(&self) -> bool {
-        self.client.connection_state() == State::Connected
+        self.is_open.load(Ordering::Acquire) && self.client.connection_state() == State::Connected
+    }
+
+    /// What a start without this server would have to know of it.
+    ///
+    /// # Errors
+    /// See [`Log::info`].
+    pub async fn identity(&self) -> Result<LogIdentity, Error> {
+        let stream = schemas::subject::deliveries_stream(&self.config.namespace);
+        Ok(LogIdentity {
+            namespace: self.config.namespace.clone(),
+            lanes: self.config.lanes,
+            incarnation: self.info_of(&stream).await?.incarnation,
+            max_payload: self.client.max_payload(),
+        })
+    }
+
+    fn with(config: &JetStreamConfig, client: Client, losses: watch::Receiver<u64>) -> Self {
+        let context = ContextBuilder::new().timeout(config.ack_timeout).build(client.clone());
+        Self { client, context, config: config.clone(), losses, is_open: Arc::default() }
+    }
+
+    fn check_version(&self) -> Result<(), Error> {
+        let (major, minor, patch) = SERVER;
+        if self.client.is_server_compatible(major, minor, patch) {
+            return Ok(());
+        }
+        let reason = format!(
+            "nats-server {} is too old, {major}.{minor} or newer is needed",
+            self.client.server_info().version
+        );
+        Err(Error::Connect { url: self.config.shown_url(), reason })
     }
 
     async fn info_of(&self, stream: &str) -> Result<StreamInfo, Error> {
@@ -202,8 +269,10 @@ enum Which<'a> {
     At(u64),
 }
 
+/// Connects, or begins to, in the background, for as long as it takes.
 async fn try_connect(
     config: &JetStreamConfig,
+    in_background: bool,
 ) -> Result<(Client, watch::Receiver<u64>), async_nats::ConnectError> {
     let (lost, losses) = watch::channel(0);
     let mut options = ConnectOptions::new()
@@ -222,6 +291,9 @@ async fn try_connect(
         });
     if let Some(Credentials { user, password }) = &config.credentials {
         options = options.user_and_password(user.clone(), password.clone());
+    }
+    if in_background {
+        options = options.retry_on_initial_connect();
     }
     let client = options.connect(config.addresses()).await?;
     Ok((client, losses))

@@ -54,6 +54,13 @@ pub struct SpoolConfig {
     pub max_bytes: u64,
 }
 
+impl SpoolConfig {
+    /// A spool in this folder, with the default size.
+    pub fn at(dir: PathBuf) -> Self {
+        Self { dir, max_bytes: default_max_bytes() }
+    }
+}
+
 fn default_max_bytes() -> u64 {
     512 << 20
 }

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use eventlog::SpoolConfig;
 use runtime::{ConfigError, http_server::Limits};
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -20,6 +21,7 @@ pub const MAX_BODY_BYTES: usize = (8 << 20) - (64 << 10);
 /// header_timeout = "5s"          # also how long an idle connection is kept
 /// max_connections = 16384        # further ones wait in the kernel's queue
 /// max_inflight_bytes = 16777216  # bodies held at once; beyond it 503 with Retry-After
+/// spool = { dir = "/var/lib/bellwether/spool", max_bytes = 536870912 }  # while the log is away
 /// ```
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -38,6 +40,8 @@ pub struct Config {
     pub max_connections: usize,
     /// Bytes of bodies held at once, until they are durable; beyond it 503 with Retry-After.
     pub max_inflight_bytes: usize,
+    /// Where deliveries are kept while the log does not take them; absent: they are answered 503.
+    pub spool: Option<SpoolConfig>,
 }
 
 impl Default for Config {
@@ -49,6 +53,7 @@ impl Default for Config {
             header_timeout: Duration::from_secs(5),
             max_connections: 16_384,
             max_inflight_bytes: 16 << 20,
+            spool: None,
         }
     }
 }
@@ -72,6 +77,13 @@ impl Config {
                 self.max_inflight_bytes, self.max_body_bytes
             );
             return fail("max_inflight_bytes", problem, "raise it".to_owned());
+        }
+        // Everything that may be held at once must fit, or a spool that is empty would refuse it.
+        if let Some(spool) = &self.spool
+            && spool.max_bytes < self.max_inflight_bytes as u64
+        {
+            let remedy = format!("use at least max_inflight_bytes ({})", self.max_inflight_bytes);
+            return fail("spool.max_bytes", format!("is {}", spool.max_bytes), remedy);
         }
         if self.max_connections == 0 {
             return fail("max_connections", "is 0".to_owned(), "use at least 1".to_owned());

@@ -18,9 +18,9 @@ mod body;
 use std::sync::Arc;
 
 use axum::{Router, routing::post};
-use eventlog::{AppendError, Appender};
+use eventlog::{AppendError, Durable, SpoolingAppender};
 use runtime::{Clock, Health, MetricsHandle, Shutdown, http_server};
-use schemas::{LaneKey, Record, subject::Class};
+use schemas::{InputPosition, LaneKey, Record, subject::Class};
 use tokio::net::TcpListener;
 
 pub use config::{BasicConfig, BearerConfig, Config, SourceConfig};
@@ -28,19 +28,20 @@ pub use sources::Sources;
 
 /// Where accepted records go.
 ///
-/// Two implementations: [`Appender`] (the log), and [`Discard`] for benches.
+/// Two implementations: [`SpoolingAppender`] (the log or, while it is away, the spool), and
+/// [`Discard`] for benches.
 pub trait Sink: Clone + Send + Sync + 'static {
-    /// Returns once the record is durable, or says that this cannot be promised.
+    /// Returns once the record is durable, and where, or says that this cannot be promised.
     fn append(
         &self,
         lane: LaneKey,
         record: Record,
-    ) -> impl Future<Output = Result<(), AppendError>> + Send;
+    ) -> impl Future<Output = Result<Durable, AppendError>> + Send;
 }
 
-impl Sink for Appender {
-    async fn append(&self, lane: LaneKey, record: Record) -> Result<(), AppendError> {
-        Appender::append(self, lane, Class::Data, record).await.map(|_position| ())
+impl Sink for SpoolingAppender {
+    async fn append(&self, lane: LaneKey, record: Record) -> Result<Durable, AppendError> {
+        SpoolingAppender::append(self, lane, Class::Data, record).await
     }
 }
 
@@ -50,14 +51,14 @@ impl Sink for Appender {
 pub struct Discard;
 
 impl Sink for Discard {
-    async fn append(&self, _lane: LaneKey, _record: Record) -> Result<(), AppendError> {
-        Ok(())
+    async fn append(&self, _lane: LaneKey, _record: Record) -> Result<Durable, AppendError> {
+        Ok(Durable::Appended(InputPosition { incarnation: 0, sequence: 0, record: 0 }))
     }
 }
 
 /// What [`run`] needs from the process.
 pub struct Deps {
-    pub appender: Appender,
+    pub appender: SpoolingAppender,
     /// Validated before any socket opens ([`Sources::build`]).
     pub sources: Arc<Sources>,
     pub clock: Clock,

@@ -32,7 +32,7 @@ const SECRET: &str = "sesame";
 struct World {
     app: Router,
     log: Arc<MemoryLog>,
-    appender: Appender,
+    appender: SpoolingAppender,
     sources: Arc<Sources>,
 }
 
@@ -82,7 +82,7 @@ fn world(environment: &str) -> World {
         budget: std::time::Duration::from_millis(900),
         max_queued_bytes: 16 << 20,
     };
-    let (appender, driver) = Appender::start(log.clone(), config);
+    let (appender, driver) = SpoolingAppender::start(log.clone(), config, None);
     tokio::spawn(driver);
     let sources = sources(environment);
     let app = router(&Config::default(), sources.clone(), appender.clone(), Clock::fixed(NOW));
@@ -419,7 +419,7 @@ async fn without_room_for_bodies_the_answer_is_503() {
 struct Failing(AppendError);
 
 impl Sink for Failing {
-    async fn append(&self, _lane: LaneKey, _record: Record) -> Result<(), AppendError> {
+    async fn append(&self, _lane: LaneKey, _record: Record) -> Result<Durable, AppendError> {
         Err(self.0.clone())
     }
 }

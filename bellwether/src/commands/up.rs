@@ -54,6 +54,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut checked = read(&file)?;
     checked.config.ingest.listen = args.ingest;
     checked.config.console.listen = args.console;
+    checked.config.ingest.spool.get_or_insert_with(|| local.spool());
     runtime::telemetry::init(checked.config.log.format, &checked.config.log.filter)?;
     let roles: BTreeSet<Role> = Role::ALL.into();
     let listeners = Listeners::open(&checked, &roles).await?;
