@@ -7,8 +7,9 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use eventlog::JetStreamConfig;
 use notifier_worker::{ChannelConfig, Channels};
 use runtime::{ConfigError, Environment, config, telemetry::LogFormat};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use sha2::Digest;
 
 /// `bellwether.toml`. `config/example.toml` has every key.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -124,12 +125,28 @@ impl Config {
         self.check_sections()?;
         self.ingest.validate()?;
         self.console.check()?;
-        let sources = ingest::Sources::build(&self.sources, &self.environment, self.nats.lanes)?;
+        let sources = ingest::Sources::build(
+            &self.ingest,
+            &self.sources,
+            &self.environment,
+            self.nats.lanes,
+        )?;
         let told = |e: notifier_worker::Error| ConfigError::new(e.key, e.problem, e.remedy);
         let channels = Channels::new(&self.channels).map_err(told)?;
+        let sources = sources.with_channels(self.channel_names());
         self.deliver.check(&channels).map_err(told)?;
         let (sources, channels) = (Arc::new(sources), Arc::new(channels));
         Ok(Checked { config: self, sources, channels })
+    }
+
+    /// The channels, as senders may name them.
+    fn channel_names(&self) -> Vec<ingest::ChannelName> {
+        let name = |(id, channel): (&String, &ChannelConfig)| {
+            let address = channel.url.as_ref().map(|url| url.expose_secret().as_bytes());
+            let address = address.map(|url| sha2::Sha256::digest(url).into());
+            ingest::ChannelName { id: id.clone(), address }
+        };
+        self.channels.iter().map(name).collect()
     }
 
     /// The enabled sources, as the pages name them.

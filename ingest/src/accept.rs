@@ -1,25 +1,38 @@
 //! The accept path: one request, one record.
 
-use std::{sync::Arc, time::Duration, time::Instant};
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{HeaderMap, Response, header},
+    http::{HeaderMap, Response, StatusCode, header, request::Parts},
 };
-use domain::providers;
+use domain::providers::{self, Reply};
+use eventlog::Durable;
+use ipnet::IpNet;
 use runtime::{Clock, http_server::Peer};
 use schemas::{
-    Record, RecordId, Time,
+    Record, RecordId,
     record::{Auth, Body as RecordBody, Delivery},
 };
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Config, Sink, Sources,
-    body::{self, Budget},
-    reply::{self, Outcome, Refusal},
-    sources::{Gate, Source},
+    Config, Fetch, Sink, Sources,
+    body::{self, BodyError},
+    budget::{Budget, Held},
+    decode::{self, Encoding},
+    gate::{Gate, Shown},
+    limits,
+    outcome::Outcome,
+    peer,
+    reply::{self, Refusal},
+    source::Source,
+    sources::Place,
 };
 
 /// What every request shares.
@@ -27,22 +40,40 @@ pub struct Edge<S> {
     sources: Arc<Sources>,
     sink: S,
     clock: Clock,
+    fetch: Fetch,
     budget: Budget,
     max_body_bytes: usize,
     body_deadline: Duration,
+    allowed_ips: Vec<IpNet>,
+    trusted_proxies: Vec<IpNet>,
 }
 
 impl<S: Sink> Edge<S> {
     /// Shares one budget of bytes in flight.
-    pub fn new(config: &Config, sources: Arc<Sources>, sink: S, clock: Clock) -> Self {
+    pub fn new(
+        config: &Config,
+        sources: Arc<Sources>,
+        sink: S,
+        clock: Clock,
+        fetch: Fetch,
+    ) -> Self {
         Self {
             sources,
             sink,
             clock,
-            budget: Budget::new(config.max_inflight_bytes),
+            fetch,
+            budget: Budget::new(config.shares()),
             max_body_bytes: config.max_body_bytes,
             body_deadline: config.body_deadline,
+            allowed_ips: config.allowed_ips.clone(),
+            trusted_proxies: config.trusted_proxies.clone(),
         }
+    }
+
+    /// Whoever sent the request, as far as that can be trusted.
+    fn client(&self, parts: &Parts) -> Option<IpAddr> {
+        let peer = parts.extensions.get::<Peer>()?.0.ip();
+        Some(peer::client(peer, &parts.headers, &self.trusted_proxies))
     }
 }
 
@@ -52,135 +83,297 @@ pub async fn receive<S: Sink>(
     request: Request,
 ) -> Response<Body> {
     let start = Instant::now();
-    let Some(source) = edge.sources.at(request.uri().path()) else {
-        edge.sources.unknown.count(Outcome::UnknownSource);
-        return Refusal::unknown_source().into_response();
+    let (parts, body) = request.into_parts();
+    let mut source = None;
+    let answer = accept(&edge, &parts, body, &mut source).await;
+    let Some(source) = source else {
+        let refusal = answer.err().unwrap_or_else(Refusal::unknown_source);
+        edge.sources.unknown.count(refusal.outcome);
+        return refusal.into_response();
     };
-    let answer = accept(&edge, source, request).await;
     source.meters.seconds.record(start.elapsed());
     match answer {
-        Ok(id) => {
-            source.meters.count(Outcome::Accepted);
-            tracing::info!(
-                target: "ingest::access",
-                { source.id = %source.id, delivery.id = %id },
-                "{} delivery {id} accepted", source.provider.title()
-            );
-            reply::accepted(id)
+        Ok(accepted) => {
+            source.meters.count(accepted.outcome);
+            let (id, outcome) = (accepted.id, accepted.outcome.name());
+            match id {
+                Some(id) => tracing::info!(
+                    target: "ingest::access",
+                    { source.id = %source.id, delivery.id = %id, outcome },
+                    "{} delivery {id} accepted", source.provider.title()
+                ),
+                None => tracing::info!(
+                    target: "ingest::access",
+                    { source.id = %source.id, outcome },
+                    "{} request answered, nothing to store", source.provider.title()
+                ),
+            }
+            accepted.response
         }
         Err(refusal) => {
-            source.meters.count(refusal.outcome);
-            if refusal.status.is_server_error() {
-                tracing::warn!(
-                    target: "ingest::access",
-                    { source.id = %source.id, code = refusal.code },
-                    "{} request refused: {}", source.provider.title(), refusal.detail
-                );
-            } else {
-                tracing::info!(
-                    target: "ingest::access",
-                    { source.id = %source.id, code = refusal.code },
-                    "{} request refused: {}", source.provider.title(), refusal.detail
-                );
-            }
+            refused(source, &refusal);
             refusal.into_response()
         }
     }
 }
 
-/// Bound, verify, admit, append, in the order of what each costs.
-async fn accept<S: Sink>(
-    edge: &Edge<S>,
-    source: &Source,
-    request: Request,
-) -> Result<RecordId, Refusal> {
-    if let Gate::Closed(detail) = &source.gate {
-        return Err(Refusal::credentials_missing(detail));
+/// Counts a refusal and says so in one line.
+fn refused(source: &Source, refusal: &Refusal) {
+    source.meters.count(refusal.outcome);
+    let (title, outcome) = (source.provider.title(), refusal.outcome.name());
+    if refusal.status.is_server_error() {
+        tracing::warn!(
+            target: "ingest::access",
+            { source.id = %source.id, code = refusal.code, outcome },
+            "{title} request refused: {}", refusal.detail
+        );
+    } else {
+        tracing::info!(
+            target: "ingest::access",
+            { source.id = %source.id, code = refusal.code, outcome },
+            "{title} request refused: {}", refusal.detail
+        );
     }
-    let (parts, body) = request.into_parts();
-    if is_encoded(&parts.headers) {
-        return Err(Refusal::content_encoding());
+}
+
+/// Answers a sender that asks whether it may send, before it does.
+pub async fn asked<S: Sink>(State(edge): State<Arc<Edge<S>>>, request: Request) -> Response<Body> {
+    let (parts, _) = request.into_parts();
+    let Some(origin) = parts.headers.get("webhook-request-origin") else {
+        return reply::method_not_allowed().await;
+    };
+    let Place::Of(source, _) = edge.sources.at(parts.uri.path()) else {
+        edge.sources.unknown.count(Outcome::UnknownSource);
+        return Refusal::unknown_source().into_response();
+    };
+    if !source.allows(edge.client(&parts)) {
+        let refusal = Refusal::forbidden_ip();
+        refused(source, &refusal);
+        return refusal.into_response();
     }
-    let (cap, deadline) = (edge.max_body_bytes, edge.body_deadline);
+    source.meters.count(Outcome::Handshake);
+    reply::may_send(origin, source.limits.per_minute())
+}
+
+/// A request that was answered as its sender hopes.
+struct Accepted {
+    outcome: Outcome,
+    /// Absent where nothing was stored.
+    id: Option<RecordId>,
+    response: Response<Body>,
+}
+
+/// Bound, verify, admit, append, in the order of what each costs. `found` is set to the source as
+/// soon as it is known.
+async fn accept<'e, S: Sink>(
+    edge: &'e Edge<S>,
+    parts: &Parts,
+    body: Body,
+    found: &mut Option<&'e Source>,
+) -> Result<Accepted, Refusal> {
+    let client = edge.client(parts);
+    let (named, token) = match edge.sources.at(parts.uri.path()) {
+        Place::Nowhere => return Err(Refusal::unknown_source()),
+        Place::Of(source, token) => (Some(source), token),
+        Place::Shared => (None, None),
+    };
+    *found = named;
+    let allowed = match named {
+        Some(source) => source.allows(client),
+        None => {
+            let listed = |address| peer::listed(&edge.allowed_ips, address);
+            edge.allowed_ips.is_empty() || client.is_some_and(listed)
+        }
+    };
+    if !allowed {
+        return Err(Refusal::forbidden_ip());
+    }
+    if let Some(source) = named {
+        open(source, edge)?;
+    }
+    let encoding = decode::encoding(&parts.headers).map_err(|()| Refusal::encoding())?;
+
+    let cap = named.map_or(edge.max_body_bytes, |source| source.max_body_bytes);
     // Held until the record is durable or given up.
-    let (raw, _held) = body::read(body, announced(&parts.headers), cap, deadline, &edge.budget)
+    let mut held = edge.budget.hold(client, named.map_or(0, |source| source.number));
+    let sent = body::read(body, announced(&parts.headers), cap, edge.body_deadline, &mut held)
         .await
         .map_err(|error| Refusal::body(error, cap))?;
+    let decoded = decoded(encoding, &sent, cap, &mut held)?;
+    let told = decoded.as_deref().unwrap_or(&sent);
+
+    let source = match named {
+        Some(source) => source,
+        None => edge.sources.of_body(told).ok_or_else(Refusal::unknown_source)?,
+    };
+    *found = Some(source);
+    if named.is_none() {
+        if !source.allows(client) {
+            return Err(Refusal::forbidden_ip());
+        }
+        if sent.len().max(told.len()) > source.max_body_bytes {
+            return Err(Refusal::body(BodyError::TooLarge, source.max_body_bytes));
+        }
+    }
+    let gate = open(source, edge)?;
     let headers = texts(&parts.headers);
-    let received_at = edge.clock.now();
-    let request = providers::Request {
-        received_at,
-        path: parts.uri.path(),
+    let path = parts.uri.path();
+    let mut request = providers::Request {
+        received_at: edge.clock.now(),
+        path: token.and_then(|token| path.strip_suffix(token)?.strip_suffix('/')).unwrap_or(path),
         headers: &headers,
         query: parts.uri.query().unwrap_or_default(),
-        body: &raw,
-        ..providers::Request::default()
+        token,
+        body: &sent,
+        fetched: None,
     };
-    let auth = authenticate(source, &request)?;
-    source
-        .provider
-        .admit(&request, &source.senders)
-        .map_err(|reason| Refusal::not_admitted(&reason))?;
-    let record = record(edge, source, &parts, received_at, headers, auth, raw);
+    let auth = authentic(edge, source, &gate, request, decoded.as_deref()).await?;
+    held.authentic();
+    source.meters.used(&auth, request.received_at);
+
+    request.body = told;
+    let (provider, shown) = (source.provider, gate.shown().map_or(&[][..], |shown| &**shown));
+    let unsealed = provider.unseal(&request, shown).map_err(|refused| {
+        Refusal::unauthenticated(&refused, gate.shown().and_then(Shown::challenge))
+    })?;
+    request.body = unsealed.as_deref().unwrap_or(told);
+    let own = provider.reply(&request);
+    if let Reply::Handshake { status, body } = own {
+        let response = reply::said(status, body);
+        return Ok(Accepted { outcome: Outcome::Handshake, id: None, response });
+    }
+    let body = tested(source, request.body);
+    request.body = body;
+    provider.admit(&request, &source.senders).map_err(|reason| Refusal::not_admitted(&reason))?;
+    let channel = provider.channel(&request).map(|asked| {
+        edge.sources.channel(&asked).map(str::to_owned).ok_or_else(Refusal::unknown_channel)
+    });
+    let channel = channel.transpose()?;
+    let _place = limits::enter(&source.limits, &source.project_limits, Instant::now())
+        .map_err(|wait| Refusal::rate_limited(wait, provider.retries_too_many()))?;
+
+    let follow_up = provider.follow_up(&request);
+    let raw = body.to_vec();
+    let record = record(edge, source, &request, (client, auth, channel), raw);
     let id = record.id;
-    edge.sink.append(source.lane, record).await.map_err(|error| {
+    let durable = edge.sink.append(source.lane, record).await.map_err(|error| {
         tracing::warn!(%error, delivery.id = %id, "append of delivery {id} failed");
         Refusal::not_durable(&error)
     })?;
-    Ok(id)
+    if let Some(url) = follow_up {
+        // Whether it worked is the sender's to know: it asks again where it did not.
+        let done = (edge.fetch)(url).await.is_some();
+        tracing::info!({ source.id = %source.id, delivery.id = %id, done }, "followed delivery {id} up");
+    }
+    let response = match own {
+        Reply::Stored { status, body } => reply::said(status, body),
+        Reply::Created => reply::stored(StatusCode::CREATED, id),
+        Reply::Accepted | Reply::Handshake { .. } => reply::stored(StatusCode::ACCEPTED, id),
+    };
+    let outcome = match durable {
+        Durable::Appended(_) => Outcome::Accepted,
+        Durable::Spooled => Outcome::Spooled,
+    };
+    Ok(Accepted { outcome, id: Some(id), response })
 }
 
-fn authenticate(source: &Source, request: &providers::Request<'_>) -> Result<Auth, Refusal> {
-    match &source.gate {
-        Gate::Verify(credentials) => source
-            .provider
-            .authenticate(request, credentials)
-            .map_err(|refused| Refusal::unauthenticated(&refused, source.challenge.clone())),
-        Gate::Open => Ok(source.skipped()),
+/// What the source asks for now, unless it refuses everything.
+fn open<S>(source: &Source, edge: &Edge<S>) -> Result<Gate, Refusal> {
+    match source.gate(edge.clock.now()) {
         Gate::Closed(detail) => Err(Refusal::credentials_missing(detail)),
+        gate @ (Gate::Verify(_) | Gate::Address | Gate::Open) => Ok(gate),
     }
+}
+
+/// The body in the clear, where it is encoded.
+fn decoded(
+    encoding: Option<Encoding>,
+    sent: &[u8],
+    cap: usize,
+    held: &mut Held,
+) -> Result<Option<Vec<u8>>, Refusal> {
+    let Some(encoding) = encoding else { return Ok(None) };
+    let decoded =
+        decode::decode(encoding, sent, cap).map_err(|error| Refusal::decoding(error, cap))?;
+    held.take(decoded.len()).map_err(|reason| Refusal::body(reason.into(), cap))?;
+    Ok(Some(decoded))
+}
+
+/// How the request proves where it comes from.
+///
+/// A signature holds for the bytes as sent, or for what they decode to: senders that compress
+/// differ in what they do first, and neither can be made without the secret.
+async fn authentic<S: Sink>(
+    edge: &Edge<S>,
+    source: &Source,
+    gate: &Gate,
+    mut request: providers::Request<'_>,
+    decoded: Option<&[u8]>,
+) -> Result<Auth, Refusal> {
+    let shown = match gate {
+        Gate::Verify(shown) => shown,
+        Gate::Address => return Ok(Auth { method: "address".to_owned(), credential: None }),
+        Gate::Open => return Ok(source.skipped()),
+        Gate::Closed(detail) => return Err(Refusal::credentials_missing(detail)),
+    };
+    let told = providers::Request { body: decoded.unwrap_or(request.body), ..request };
+    let fetched = match source.provider.needs(&told) {
+        Some(url) => (edge.fetch)(url).await,
+        None => None,
+    };
+    request.fetched = fetched.as_deref();
+    let verify =
+        |request: &providers::Request<'_>| shown.verify(source.provider, source.require, request);
+    let verdict = verify(&request).or_else(|refused| match decoded {
+        Some(body) => verify(&providers::Request { body, ..request }),
+        None => Err(refused),
+    });
+    verdict.map_err(|refused| Refusal::unauthenticated(&refused, shown.challenge()))
+}
+
+/// The body of a test that says nothing.
+fn tested<'b>(source: &Source, body: &'b [u8]) -> &'b [u8] {
+    let silent = body.iter().all(u8::is_ascii_whitespace);
+    if silent && source.id.as_str() == providers::TEST_SOURCE {
+        return providers::TEST_BODY.as_bytes();
+    }
+    body
 }
 
 fn record<S>(
     edge: &Edge<S>,
     source: &Source,
-    parts: &axum::http::request::Parts,
-    received_at: Time,
-    headers: Vec<(String, String)>,
-    auth: Auth,
+    request: &providers::Request<'_>,
+    (client, auth, channel): (Option<IpAddr>, Auth, Option<String>),
     raw: Vec<u8>,
 ) -> Record {
     let kept = source.provider.kept_headers();
-    let value = |name| headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
-    let (content_type, trace) = (value("content-type"), value("traceparent"));
+    let value = |name: &str| request.header(name).map(str::to_owned);
     let delivery = Delivery {
         provider: source.provider.name().to_owned(),
         source: source.id.clone(),
-        route: parts.uri.path().to_owned(),
-        remote: parts.extensions.get::<Peer>().map(|peer| peer.0.ip().to_string()),
+        route: request.path.to_owned(),
+        remote: client.map(|address| address.to_string()),
         auth,
         sha256: Sha256::digest(&raw).into(),
         raw,
-        content_type,
-        headers: headers.into_iter().filter(|(n, _)| kept.contains(&n.as_str())).collect(),
+        content_type: value("content-type"),
+        headers: request
+            .headers
+            .iter()
+            .filter(|(name, _)| kept.contains(&name.as_str()))
+            .cloned()
+            .collect(),
+        channel,
     };
     let mut record = Record::new(
         runtime::record_id(&edge.clock),
-        received_at,
+        request.received_at,
         Some(source.project.clone()),
         RecordBody::Delivery(Box::new(delivery)),
     );
-    record.trace = trace.filter(|text| is_traceparent(text));
+    record.trace = value("traceparent").filter(|text| is_traceparent(text));
     record
-}
-
-/// Whether the body is anything but itself. Signatures hold for the bytes as sent, and a small
-/// body may unpack to any size.
-fn is_encoded(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(header::CONTENT_ENCODING)
-        .iter()
-        .any(|value| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 
 fn announced(headers: &HeaderMap) -> Option<u64> {

@@ -1,11 +1,17 @@
 //! The sections `[ingest]` and `[sources.<id>]`.
 
-use std::{net::SocketAddr, time::Duration};
+mod source;
+
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use eventlog::SpoolConfig;
-use runtime::{ConfigError, http_server::Limits};
-use secrecy::SecretString;
+use ipnet::IpNet;
+use runtime::{ConfigError, http_server};
 use serde::Deserialize;
+
+use crate::budget::Shares;
+
+pub use source::{BasicConfig, BearerConfig, Require, SourceConfig};
 
 /// The largest body that can be configured: the managed server takes messages of 8 MiB, and a
 /// frame needs room around its record.
@@ -22,6 +28,15 @@ pub const MAX_BODY_BYTES: usize = (8 << 20) - (64 << 10);
 /// max_connections = 16384        # further ones wait in the kernel's queue
 /// max_inflight_bytes = 16777216  # bodies held at once; beyond it 503 with Retry-After
 /// spool = { dir = "/var/lib/bellwether/spool", max_bytes = 536870912 }  # while the log is away
+/// peer_inflight_bytes = 4194304  # of these, by one address that has not proved anything yet
+/// source_inflight_bytes = 8388608  # of these, to one source, not proved yet
+/// allowed_ips = ["10.0.0.0/8"]   # or ALLOWED_IPS; for sources without a list of their own
+/// trusted_proxies = ["10.0.0.5/32"]  # whose X-Forwarded-For is believed
+/// test_keys = [{ id = "ci", sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08" }]
+///
+/// [ingest.projects.payments]     # all sources of a project together
+/// rate = { per_second = 100, burst = 500 }
+/// max_concurrent = 64
 /// ```
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -42,6 +57,83 @@ pub struct Config {
     pub max_inflight_bytes: usize,
     /// Where deliveries are kept while the log does not take them; absent: they are answered 503.
     pub spool: Option<SpoolConfig>,
+    /// Of these, by requests of one address (IPv6: one /64) that are not known to be authentic.
+    pub peer_inflight_bytes: usize,
+    /// Of these, by requests to one source that are not known to be authentic.
+    pub source_inflight_bytes: usize,
+    /// Networks that may send to sources without a list of their own; empty is everybody. From
+    /// `ALLOWED_IPS`, a text with commas. Health and metrics are not concerned.
+    #[serde(deserialize_with = "source::networks")]
+    pub allowed_ips: Vec<IpNet>,
+    /// The proxies whose `X-Forwarded-For` is believed.
+    #[serde(deserialize_with = "source::networks")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Keys that `POST /test` takes as `Authorization: Bearer`; in production there is no test
+    /// without one.
+    pub test_keys: Vec<BearerConfig>,
+    /// What all sources of a project together may send, by project.
+    pub projects: BTreeMap<String, LimitsConfig>,
+}
+
+/// How much may be sent; what is absent is not limited.
+///
+/// Requests that prove nothing are not counted, and take nothing from those that do.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// Requests per second. More are answered 429 with Retry-After, or 503 to senders that never
+    /// come back after a 4xx.
+    pub rate: Option<RateConfig>,
+    /// Requests that may wait for the log at once; more are answered like those over the rate.
+    pub max_concurrent: Option<usize>,
+    /// Largest request body in bytes, where it is less than `ingest.max_body_bytes`.
+    pub max_body_bytes: Option<usize>,
+}
+
+/// A rate of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateConfig {
+    /// In the long run.
+    pub per_second: f64,
+    /// At once, after a time of nothing; twice what comes in a second when absent.
+    pub burst: Option<u32>,
+}
+
+impl RateConfig {
+    /// Requests that may come at once.
+    pub fn burst(&self) -> u32 {
+        // Checked to be a number of requests, so it is in range.
+        self.burst.unwrap_or((self.per_second * 2.0).ceil().max(1.0) as u32)
+    }
+}
+
+impl LimitsConfig {
+    /// Checks what types cannot say.
+    ///
+    /// # Errors
+    /// A bound that would refuse everything.
+    pub fn validate(&self, section: &str) -> Result<(), ConfigError> {
+        let fail = |key: &str, problem: &str, remedy: &str| {
+            Err(ConfigError::new(format!("{section}.{key}"), problem, remedy))
+        };
+        if let Some(rate) = &self.rate {
+            if !(rate.per_second > 0.0 && rate.per_second <= 1e6) {
+                let remedy = "use a number above 0 and up to 1000000, or leave the rate out";
+                return fail("rate.per_second", "is no rate", remedy);
+            }
+            if rate.burst == Some(0) {
+                return fail("rate.burst", "is 0", "use at least 1");
+            }
+        }
+        if self.max_concurrent == Some(0) {
+            return fail("max_concurrent", "is 0", "use at least 1");
+        }
+        if self.max_body_bytes == Some(0) {
+            return fail("max_body_bytes", "is 0", "use at least 1");
+        }
+        Ok(())
+    }
 }
 
 impl Default for Config {
@@ -54,6 +146,12 @@ impl Default for Config {
             max_connections: 16_384,
             max_inflight_bytes: 16 << 20,
             spool: None,
+            peer_inflight_bytes: 4 << 20,
+            source_inflight_bytes: 8 << 20,
+            allowed_ips: Vec::new(),
+            trusted_proxies: Vec::new(),
+            test_keys: Vec::new(),
+            projects: BTreeMap::new(),
         }
     }
 }
@@ -78,6 +176,21 @@ impl Config {
             );
             return fail("max_inflight_bytes", problem, "raise it".to_owned());
         }
+        for (key, share) in [
+            ("peer_inflight_bytes", self.peer_inflight_bytes),
+            ("source_inflight_bytes", self.source_inflight_bytes),
+        ] {
+            if share < self.max_body_bytes {
+                let problem = format!(
+                    "{share} is less than one body of max_body_bytes ({})",
+                    self.max_body_bytes
+                );
+                return fail(key, problem, "raise it".to_owned());
+            }
+        }
+        for (project, limits) in &self.projects {
+            limits.validate(&format!("ingest.projects.{project}"))?;
+        }
         // Everything that may be held at once must fit, or a spool that is empty would refuse it.
         if let Some(spool) = &self.spool
             && spool.max_bytes < self.max_inflight_bytes as u64
@@ -99,95 +212,20 @@ impl Config {
     }
 
     /// The bounds of the listener.
-    pub fn limits(&self) -> Limits {
-        Limits {
+    pub fn limits(&self) -> http_server::Limits {
+        http_server::Limits {
             header_timeout: self.header_timeout,
             max_connections: self.max_connections,
-            ..Limits::default()
+            ..http_server::Limits::default()
         }
     }
-}
 
-/// Section `[sources.<id>]`: one endpoint, reached at `/webhook/<provider>/<id>`, and at
-/// `/webhook/<provider>` when the id is the provider's name or it is the provider's only source.
-///
-/// ```toml
-/// [sources.sentry]
-/// secret = "..."                                       # or SENTRY_WEBHOOK_SECRET
-///
-/// [sources.prometheus]
-/// provider = "alertmanager"
-/// project = "payments"
-/// basic = { user = "alertmanager", password = "..." }
-/// bearer = [{ id = "2024-a", sha256 = "..." }]         # or key = "..."
-///
-/// [sources.scripts]
-/// provider = "custom"
-/// bearer = [{ key = "..." }]
-/// senders = ["backup-bot", "deploy-bot"]               # or ["*"]: any body, from anybody
-/// ```
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SourceConfig {
-    /// Registry name of the provider; the source's id when absent.
-    pub provider: Option<String>,
-    /// The tenant everything from this source belongs to.
-    pub project: String,
-    /// `false` takes the source away: it is then unknown, as if it were not configured.
-    pub enabled: bool,
-    /// Secret of a signing provider. Empty counts as absent.
-    pub secret: Option<SecretString>,
-    /// The secret before, still accepted while the sender changes over.
-    pub previous_secret: Option<SecretString>,
-    /// A text the sender shows in the path, or where its provider looks for it.
-    pub token: Option<SecretString>,
-    /// The token before, still accepted while the sender changes over.
-    pub previous_token: Option<SecretString>,
-    /// User and password of a provider without signatures.
-    pub basic: Option<BasicConfig>,
-    /// Keys sent as `Authorization: Bearer`; list two while the sender changes over.
-    pub bearer: Vec<BearerConfig>,
-    /// Who may send to a source whose bodies name their sender: nobody in production while it is
-    /// empty, anybody elsewhere. `"*"` alone is anybody, also without a name.
-    pub senders: Vec<String>,
-}
-
-impl Default for SourceConfig {
-    fn default() -> Self {
-        Self {
-            provider: None,
-            project: "default".to_owned(),
-            enabled: true,
-            secret: None,
-            previous_secret: None,
-            token: None,
-            previous_token: None,
-            basic: None,
-            bearer: Vec::new(),
-            senders: Vec::new(),
+    /// Who may hold how many bytes of bodies.
+    pub(crate) fn shares(&self) -> Shares {
+        Shares {
+            total: self.max_inflight_bytes,
+            peer: self.peer_inflight_bytes,
+            source: self.source_inflight_bytes,
         }
     }
-}
-
-/// HTTP Basic credentials of a source.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BasicConfig {
-    pub user: String,
-    /// Empty counts as absent.
-    pub password: SecretString,
-    /// The password before, still accepted while the sender changes over.
-    pub previous_password: Option<SecretString>,
-}
-
-/// One bearer key of a source: the key itself, or its SHA-256 so that the file holds no secret.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct BearerConfig {
-    /// Recorded with every delivery it lets in; its number in the list when absent.
-    pub id: Option<String>,
-    /// The key as the sender sends it. Empty counts as absent.
-    pub key: Option<SecretString>,
-    /// SHA-256 of the key as 64 hex digits, instead of `key`.
-    pub sha256: Option<String>,
 }

@@ -9,22 +9,36 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod config;
+pub mod gate;
+pub mod outcome;
 pub mod reply;
+pub mod source;
 pub mod sources;
 
 mod accept;
 mod body;
+mod budget;
+mod credentials;
+mod decode;
+mod limits;
+mod peer;
 
 use std::sync::Arc;
 
 use axum::{Router, routing::post};
 use eventlog::{AppendError, Durable, SpoolingAppender};
-use runtime::{Clock, Health, MetricsHandle, Shutdown, http_server};
+use futures_util::future::BoxFuture;
+use runtime::{Clock, Health, MetricsHandle, Shutdown, fetch::Fetcher, http_server};
 use schemas::{InputPosition, LaneKey, Record, subject::Class};
 use tokio::net::TcpListener;
 
 pub use config::{BasicConfig, BearerConfig, Config, SourceConfig};
-pub use sources::Sources;
+pub use credentials::Valid;
+pub use source::{Issued, Source};
+pub use sources::{ChannelName, Sources};
+
+/// Gets the document at an https address that a provider named; `None` where it cannot be had.
+pub type Fetch = Arc<dyn Fn(String) -> BoxFuture<'static, Option<Arc<[u8]>>> + Send + Sync>;
 
 /// Where accepted records go.
 ///
@@ -83,12 +97,43 @@ pub async fn run(config: Config, deps: Deps, shutdown: Shutdown) {
 ///
 /// Each call has its own budget of bytes in flight; clone the router to share one.
 pub fn router<S: Sink>(config: &Config, sources: Arc<Sources>, sink: S, clock: Clock) -> Router {
-    let edge = Arc::new(accept::Edge::new(config, sources, sink, clock));
-    let route = || post(accept::receive::<S>).fallback(reply::method_not_allowed);
-    Router::new()
-        .route("/webhook/{provider}", route())
-        .route("/webhook/{provider}/{source}", route())
-        .with_state(edge)
+    routes(config, sources, sink, clock, fetch_outside())
+}
+
+/// Fetches from outside, by the rules of [`Fetcher`].
+fn fetch_outside() -> Fetch {
+    let fetcher = Fetcher::new().inspect_err(|error| {
+        tracing::error!(%error, "nothing can be fetched: senders who need it are refused");
+    });
+    let fetcher = fetcher.ok();
+    Arc::new(move |url| {
+        let fetcher = fetcher.clone();
+        Box::pin(async move {
+            let fetched = fetcher?.fetch(&url).await;
+            fetched.inspect_err(|error| tracing::warn!(%error, "{error}")).ok()
+        })
+    })
+}
+
+fn routes<S: Sink>(
+    config: &Config,
+    sources: Arc<Sources>,
+    sink: S,
+    clock: Clock,
+    fetch: Fetch,
+) -> Router {
+    let edge = Arc::new(accept::Edge::new(config, sources, sink, clock, fetch));
+    let route = || {
+        let receive = post(accept::receive::<S>).put(accept::receive::<S>);
+        receive.options(accept::asked::<S>).fallback(reply::method_not_allowed)
+    };
+    let webhooks = [
+        "/webhook/{provider}",
+        "/webhook/{provider}/{source}",
+        "/webhook/{provider}/{source}/{token}",
+    ];
+    let paths = webhooks.into_iter().chain(sources::fixed_paths());
+    paths.fold(Router::new(), |router, path| router.route(path, route())).with_state(edge)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What is answered: 202, or a refusal as problem+json (RFC 9457) with a stable `code`.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use axum::{
     body::Body,
@@ -11,7 +11,7 @@ use eventlog::AppendError;
 use schemas::RecordId;
 use serde::Serialize;
 
-use crate::body::BodyError;
+use crate::{body::BodyError, decode::DecodeError, outcome::Outcome};
 
 /// Seconds until a try makes sense again: overload passes quickly, ...
 const RETRY_OVERLOAD: u32 = 1;
@@ -19,78 +19,6 @@ const RETRY_OVERLOAD: u32 = 1;
 const RETRY_NOT_DURABLE: u32 = 2;
 /// ... and a missing secret takes a person.
 const RETRY_CREDENTIALS: u32 = 60;
-
-/// How a request ended. The names are metric labels and, for refusals, problem codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    Accepted,
-    UnknownSource,
-    CredentialsMissing,
-    ContentEncoding,
-    BodyTooLarge,
-    BodyTimeout,
-    BodyAborted,
-    Overloaded,
-    Unauthenticated,
-    /// A person or a script sent what is not JSON, ...
-    Malformed,
-    /// ... or lacks a field, ...
-    InvalidField,
-    /// ... or says it is from somebody who may not send here.
-    ForbiddenSender,
-    /// The appender's queue is full.
-    AppendFull,
-    /// The log refused the record.
-    AppendNotStored,
-    /// The log did not answer in time: it may be stored.
-    AppendUnknown,
-    /// The process is stopping.
-    AppendClosed,
-}
-
-impl Outcome {
-    /// Every outcome, in the order of the discriminants.
-    pub const ALL: [Self; 16] = [
-        Self::Accepted,
-        Self::UnknownSource,
-        Self::CredentialsMissing,
-        Self::ContentEncoding,
-        Self::BodyTooLarge,
-        Self::BodyTimeout,
-        Self::BodyAborted,
-        Self::Overloaded,
-        Self::Unauthenticated,
-        Self::Malformed,
-        Self::InvalidField,
-        Self::ForbiddenSender,
-        Self::AppendFull,
-        Self::AppendNotStored,
-        Self::AppendUnknown,
-        Self::AppendClosed,
-    ];
-
-    /// The label value.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::UnknownSource => "unknown_source",
-            Self::CredentialsMissing => "credentials_missing",
-            Self::ContentEncoding => "content_encoding",
-            Self::BodyTooLarge => "body_too_large",
-            Self::BodyTimeout => "body_timeout",
-            Self::BodyAborted => "body_aborted",
-            Self::Overloaded => "overloaded",
-            Self::Unauthenticated => "unauthenticated",
-            Self::Malformed => "malformed",
-            Self::InvalidField => "invalid_field",
-            Self::ForbiddenSender => "forbidden_sender",
-            Self::AppendFull => "append_full",
-            Self::AppendNotStored => "append_not_stored",
-            Self::AppendUnknown => "append_unknown",
-            Self::AppendClosed => "append_closed",
-        }
-    }
-}
 
 /// A request that was not accepted. Nothing was appended, except that an unknown append may have
 /// been.
@@ -131,23 +59,53 @@ impl Refusal {
             .retry_after(RETRY_CREDENTIALS)
     }
 
-    /// A compressed body: signatures hold for the bytes as sent, and a small one may unpack to
-    /// anything.
-    pub fn content_encoding() -> Self {
-        let detail = "content-encoding is not accepted: send the body as it is";
-        Self::new(Outcome::ContentEncoding, StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+    /// An address that is on no list. The body is what the sources answered, and no problem+json.
+    pub fn forbidden_ip() -> Self {
+        Self::new(Outcome::ForbiddenIp, StatusCode::FORBIDDEN, "IP not allowed")
+    }
+
+    /// A body in an encoding that is not read.
+    pub fn encoding() -> Self {
+        let detail = "content-encoding is not accepted: send gzip, zstd, or the body as it is";
+        Self::new(Outcome::Encoding, StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+    }
+
+    /// A body that is not what its encoding says, or too much of it.
+    pub fn decoding(error: DecodeError, cap: usize) -> Self {
+        match error {
+            DecodeError::TooLarge => Self::body(BodyError::TooLarge, cap),
+            DecodeError::Broken => {
+                let detail = "the body is not encoded as content-encoding says";
+                Self::new(Outcome::Encoding, StatusCode::BAD_REQUEST, detail)
+            }
+        }
+    }
+
+    /// More than may be sent; `waits` senders come back after a 429.
+    pub fn rate_limited(wait: Duration, waits: bool) -> Self {
+        let status =
+            if waits { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::SERVICE_UNAVAILABLE };
+        let seconds = wait.as_secs_f64().ceil().clamp(1.0, 3600.0);
+        Self::new(Outcome::RateLimited, status, "more than this source may send")
+            .retry_after(seconds as u32)
+    }
+
+    /// A channel that is not configured.
+    pub fn unknown_channel() -> Self {
+        let detail = "the channel is none of those configured here";
+        Self::new(Outcome::InvalidField, StatusCode::UNPROCESSABLE_ENTITY, detail)
     }
 
     /// A body that broke a bound.
     pub fn body(error: BodyError, cap: usize) -> Self {
         match error {
             BodyError::TooLarge => Self::new(
-                Outcome::BodyTooLarge,
+                Outcome::TooLarge,
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("the body is larger than {cap} bytes"),
             ),
             BodyError::TooSlow => Self::new(
-                Outcome::BodyTimeout,
+                Outcome::TooSlow,
                 StatusCode::REQUEST_TIMEOUT,
                 "the body did not arrive in time",
             ),
@@ -158,15 +116,14 @@ impl Refusal {
             )
             .retry_after(RETRY_OVERLOAD),
             BodyError::Aborted => {
-                Self::new(Outcome::BodyAborted, StatusCode::BAD_REQUEST, "the body broke off")
+                Self::new(Outcome::Aborted, StatusCode::BAD_REQUEST, "the body broke off")
             }
         }
     }
 
     /// A request that did not prove where it comes from; the code never says which byte.
     pub fn unauthenticated(refused: &Refused, challenge: Option<HeaderValue>) -> Self {
-        let mut refusal =
-            Self::new(Outcome::Unauthenticated, StatusCode::UNAUTHORIZED, refused.detail);
+        let mut refusal = Self::new(Outcome::Unauthentic, StatusCode::UNAUTHORIZED, refused.detail);
         refusal.code = refused.code;
         refusal.challenge = challenge;
         refusal
@@ -191,10 +148,10 @@ impl Refusal {
     /// A record that is not known to be durable.
     pub fn not_durable(error: &AppendError) -> Self {
         let (outcome, seconds) = match error {
-            AppendError::Full => (Outcome::AppendFull, RETRY_OVERLOAD),
-            AppendError::NotStored { .. } => (Outcome::AppendNotStored, RETRY_NOT_DURABLE),
-            AppendError::Unknown { .. } => (Outcome::AppendUnknown, RETRY_NOT_DURABLE),
-            AppendError::Closed => (Outcome::AppendClosed, RETRY_NOT_DURABLE),
+            AppendError::Full => (Outcome::Overloaded, RETRY_OVERLOAD),
+            AppendError::NotStored { .. } | AppendError::Unknown { .. } | AppendError::Closed => {
+                (Outcome::NotDurable, RETRY_NOT_DURABLE)
+            }
         };
         let detail = "the delivery could not be made durable: send it again";
         Self::new(outcome, StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(seconds)
@@ -202,7 +159,14 @@ impl Refusal {
 
     /// The response.
     pub fn into_response(self) -> Response<Body> {
-        let mut response = problem(self.status, self.code, &self.detail);
+        let mut response = match self.outcome {
+            Outcome::ForbiddenIp => {
+                // R12, to the letter.
+                let body = r#"{"error":"IP not allowed"}"#.to_owned();
+                with_type(self.status, "application/json", body)
+            }
+            _ => problem(self.status, self.code, &self.detail),
+        };
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
@@ -211,30 +175,48 @@ impl Refusal {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         // What follows on the connection may be the rest of a body that nobody wants.
-        if matches!(
-            self.outcome,
-            Outcome::BodyTooLarge | Outcome::BodyTimeout | Outcome::BodyAborted
-        ) {
+        if matches!(self.outcome, Outcome::TooLarge | Outcome::TooSlow | Outcome::Aborted) {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
 }
 
-/// 202: the record is durable, and this is where its outcome will stand.
-pub fn accepted(id: RecordId) -> Response<Body> {
+/// The record is durable, and this is where its outcome will stand.
+pub fn stored(status: StatusCode, id: RecordId) -> Response<Body> {
     let body = format!(r#"{{"event_id":"{id}","status_url":"/api/v1/deliveries/{id}"}}"#);
-    with_type(StatusCode::ACCEPTED, "application/json", body)
+    with_type(status, "application/json", body)
 }
 
-/// 405 for anything but POST.
+/// What a provider's senders expect to be told.
+pub fn said(status: u16, body: String) -> Response<Body> {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    with_type(status, "application/json", body)
+}
+
+/// A sender that asks first (CloudEvents, HTTP 1.1 Web Hooks for Event Delivery, section 4) may
+/// send: whoever may not is told when it does.
+pub fn may_send(origin: &HeaderValue, per_minute: Option<f64>) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    headers.insert(header::ALLOW, ALLOWED);
+    headers.insert("webhook-allowed-origin", origin.clone());
+    let rate = per_minute.map(|rate| HeaderValue::from((rate.floor() as u64).max(1)));
+    headers.insert("webhook-allowed-rate", rate.unwrap_or(HeaderValue::from_static("*")));
+    response
+}
+
+/// How webhooks are received.
+const ALLOWED: HeaderValue = HeaderValue::from_static("POST, PUT");
+
+/// 405 for other methods.
 pub async fn method_not_allowed() -> Response<Body> {
     let mut response = problem(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
         "webhooks are received by POST",
     );
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    response.headers_mut().insert(header::ALLOW, ALLOWED);
     response
 }
 

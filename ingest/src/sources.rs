@@ -5,22 +5,34 @@ use std::{
     num::NonZeroU16,
 };
 
-use axum::http::HeaderValue;
-use domain::providers::{self, Credential, Provider, Senders};
-use metrics::{Counter, Histogram, counter, histogram};
+use domain::providers::{self, SHARED_PATH, TEST_PATH};
 use runtime::{ConfigError, Environment, Health, config::SOURCE_NAMES};
-use schemas::{Lane, LaneKey, ProjectId, SourceId, record::Auth};
-use secrecy::{ExposeSecret, SecretString};
+use schemas::Time;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    config::{BasicConfig, BearerConfig, SourceConfig},
-    reply::Outcome,
+    Config,
+    config::SourceConfig,
+    gate::Gate,
+    source::{Common, Meters, NOBODY, OFF, OPEN, Source},
 };
+
+/// A configured channel, as senders may name it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ChannelName {
+    pub id: String,
+    /// SHA-256 of its address, where it has one: the address is a credential.
+    pub address: Option<[u8; 32]>,
+}
 
 /// Every source that answers, by path.
 pub struct Sources {
     by_provider: HashMap<&'static str, Routes>,
+    /// What answers at `POST /test`.
+    test: Source,
+    /// Whose senders have which path built in.
+    paths: HashMap<&'static str, &'static str>,
+    channels: Vec<ChannelName>,
     /// Requests to no source at all.
     pub(crate) unknown: Meters,
 }
@@ -32,94 +44,53 @@ struct Routes {
     default: Option<String>,
 }
 
-/// One source, ready to decide about a request.
-pub struct Source {
-    pub id: SourceId,
-    pub project: ProjectId,
-    pub lane: LaneKey,
-    pub provider: &'static dyn Provider,
-    pub(crate) gate: Gate,
-    /// Who may send, where bodies name their sender.
-    pub(crate) senders: Senders,
-    /// `WWW-Authenticate` of a 401.
-    pub(crate) challenge: Option<HeaderValue>,
-    pub(crate) meters: Meters,
+/// Who answers at a path.
+#[derive(Clone, Copy)]
+pub(crate) enum Place<'s, 'p> {
+    /// A source; the token that stood in the path.
+    Of(&'s Source, Option<&'p str>),
+    /// Whoever's the body is: [`Sources::of_body`].
+    Shared,
+    /// Nobody.
+    Nowhere,
 }
 
-/// What happens to a request before it is believed.
-pub enum Gate {
-    /// It has to show one of these.
-    Verify(Vec<Credential>),
-    /// There is nothing to verify with, and this is production: the detail of the 503.
-    Closed(&'static str),
-    /// There is nothing to verify with, and this is not production.
-    Open,
-}
-
-/// What is said of an open gate.
-const OPEN: &str = "accepts unauthenticated requests";
-
-/// What is said of a list of senders with nobody on it.
-const NOBODY: &str = "answers 403 to everything: its list of senders is empty";
-
-/// Who alone is on the list when anybody may send.
-const ANYBODY: &str = "*";
-
-/// The metrics of one source, registered once.
-pub struct Meters {
-    requests: [Counter; Outcome::ALL.len()],
-    pub(crate) seconds: Histogram,
-}
-
-impl Meters {
-    fn new(provider: &str, source: &str) -> Self {
-        let requests = Outcome::ALL.map(|outcome| {
-            counter!(
-                "bellwether_ingest_requests_total",
-                "provider" => provider.to_owned(),
-                "source" => source.to_owned(),
-                "outcome" => outcome.name()
-            )
-        });
-        let seconds =
-            histogram!("bellwether_ingest_accept_seconds", "provider" => provider.to_owned());
-        Self { requests, seconds }
-    }
-
-    /// Counts one request.
-    pub(crate) fn count(&self, outcome: Outcome) {
-        self.requests[outcome as usize].increment(1);
-    }
+/// Every path beside `/webhook/...`, for the router.
+pub(crate) fn fixed_paths() -> impl Iterator<Item = &'static str> {
+    let own = providers::all().iter().flat_map(|provider| provider.paths());
+    own.copied().chain([SHARED_PATH, TEST_PATH])
 }
 
 impl Sources {
     /// Checks the configuration and builds the table.
     ///
-    /// Without any configured source, those that an environment name speaks of exist (without a
-    /// secret they fail closed); with some, only they do.
+    /// Without any configured source, in production those exist that an environment name speaks of
+    /// (without a secret they fail closed), elsewhere one of each provider; with some, only they
+    /// do.
     ///
     /// # Errors
     /// The first key that cannot be used.
     pub fn build(
+        config: &Config,
         configured: &BTreeMap<String, SourceConfig>,
         environment: &Environment,
         lanes: NonZeroU16,
     ) -> Result<Self, ConfigError> {
         let implied: BTreeMap<_, _>;
         let configured = if configured.is_empty() {
-            implied = SOURCE_NAMES
-                .iter()
-                .filter_map(|(_, key)| key.strip_prefix("sources.")?.split('.').next())
+            implied = implied_ids(environment)
                 .map(|id| (id.to_owned(), SourceConfig::default()))
                 .collect();
             &implied
         } else {
             configured
         };
+        let mut common = Common { config, environment, lanes, projects: HashMap::new(), count: 0 };
+        let test = Source::of_tests(&mut common)?;
         let mut by_provider: HashMap<&'static str, Routes> = HashMap::new();
-        for (id, config) in configured {
-            let source = Source::build(id, config, environment, lanes)?;
-            if config.enabled {
+        for (id, section) in configured {
+            let source = Source::build(id, section, &mut common)?;
+            if section.enabled {
                 let routes = by_provider.entry(source.provider.name()).or_default();
                 routes.by_id.insert(id.clone(), source);
             }
@@ -131,32 +102,84 @@ impl Sources {
                 _ => None,
             };
         }
-        Ok(Self { by_provider, unknown: Meters::new("unknown", "unknown") })
+        let of = |provider: &&'static dyn providers::Provider| {
+            let name = provider.name();
+            provider.paths().iter().map(move |path| (*path, name))
+        };
+        let paths = providers::all().iter().flat_map(of).collect();
+        let (channels, unknown) = (Vec::new(), Meters::new("unknown", "unknown"));
+        Ok(Self { by_provider, test, paths, channels, unknown })
     }
 
-    /// The source that answers at `/webhook/<provider>` or `/webhook/<provider>/<source>`.
-    pub(crate) fn at(&self, path: &str) -> Option<&Source> {
-        let rest = path.strip_prefix("/webhook/")?;
-        let (provider, id) = rest.split_once('/').map_or((rest, None), |(p, s)| (p, Some(s)));
+    /// The same, knowing these channels.
+    #[must_use]
+    pub fn with_channels(self, channels: Vec<ChannelName>) -> Self {
+        Self { channels, ..self }
+    }
+
+    /// The channel a sender named, by its id or its whole address.
+    pub(crate) fn channel(&self, named: &str) -> Option<&str> {
+        let address: [u8; 32] = Sha256::digest(named.as_bytes()).into();
+        let mut channels = self.channels.iter();
+        let found = channels.find(|c| c.id == named || c.address.is_some_and(|a| a == address));
+        found.map(|channel| channel.id.as_str())
+    }
+
+    /// Who answers at this path.
+    pub(crate) fn at<'p>(&self, path: &'p str) -> Place<'_, 'p> {
+        let (source, token) = match path.strip_prefix("/webhook/") {
+            Some(rest) => {
+                let mut segments = rest.splitn(3, '/');
+                let (provider, id) = (segments.next().unwrap_or_default(), segments.next());
+                (self.source(provider, id), segments.next())
+            }
+            None if path == SHARED_PATH => return Place::Shared,
+            None if path == TEST_PATH => (Some(&self.test), None),
+            None => (self.paths.get(path).and_then(|provider| self.source(provider, None)), None),
+        };
+        source.map_or(Place::Nowhere, |source| Place::Of(source, token))
+    }
+
+    fn source(&self, provider: &str, id: Option<&str>) -> Option<&Source> {
         let routes = self.by_provider.get(provider)?;
-        routes.by_id.get(id.or(routes.default.as_deref())?)
+        let source = routes.by_id.get(id.or(routes.default.as_deref())?)?;
+        (!source.is_off()).then_some(source)
     }
 
-    /// Every source, in no order.
+    /// Whose this body is, of those who answer for their provider.
+    pub(crate) fn of_body(&self, body: &[u8]) -> Option<&Source> {
+        let answers = |provider: &dyn providers::Provider| self.source(provider.name(), None);
+        let provider = providers::detect(body, |provider| answers(provider).is_some())?;
+        answers(provider)
+    }
+
+    /// The source of `POST /test`.
+    pub fn test(&self) -> &Source {
+        &self.test
+    }
+
+    /// Every configured source, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Source> {
         self.by_provider.values().flat_map(|routes| routes.by_id.values())
     }
 
-    /// Says once, at start, which sources have no credentials and what that means.
+    /// Says which sources have no credentials and what that means: at start, and again when keys
+    /// or switches changed.
     pub fn announce(&self, health: &Health) {
         for source in self.iter() {
             let part = format!("source {}", source.id);
             let provider = source.provider.name();
-            match &source.gate {
-                Gate::Verify(_) if source.admits_nobody() => health.degraded(&part, NOBODY),
-                Gate::Verify(_) => health.ready(&part),
+            if source.is_off() {
+                health.degraded(&part, OFF);
+                continue;
+            }
+            match source.gate(Time::default()) {
+                Gate::Verify(_) | Gate::Address if source.admits_nobody() => {
+                    health.degraded(&part, NOBODY);
+                }
+                Gate::Verify(_) | Gate::Address => health.ready(&part),
                 Gate::Closed(detail) => {
-                    health.not_ready(&part, *detail);
+                    health.not_ready(&part, detail);
                     tracing::error!(
                         event = format!("{provider}_webhook_secret_missing_in_production"),
                         severity = "critical",
@@ -172,231 +195,16 @@ impl Sources {
     }
 }
 
-impl Source {
-    fn build(
-        id: &str,
-        config: &SourceConfig,
-        environment: &Environment,
-        lanes: NonZeroU16,
-    ) -> Result<Self, ConfigError> {
-        let at = |field: &str| format!("sources.{id}{field}");
-        let source = SourceId::new(id)
-            .map_err(|e| ConfigError::new(at(""), e.to_string(), "rename the source"))?;
-        let project = ProjectId::new(config.project.as_str()).map_err(|e| {
-            ConfigError::new(at(".project"), e.to_string(), "correct the project's id")
-        })?;
-        let name = config.provider.as_deref().unwrap_or(id);
-        let provider = providers::by_name(name).ok_or_else(|| {
-            let known: Vec<_> = providers::all().iter().map(|p| p.name()).collect();
-            ConfigError::new(
-                at(".provider"),
-                format!("there is no provider {name:?}"),
-                format!("set it to one of: {}", known.join(", ")),
-            )
-        })?;
-        if providers::is_reserved(&source) {
-            let problem = "is the id of deliveries that are never incidents";
-            return Err(ConfigError::new(at(""), problem, "rename the source"));
-        }
-        let credentials = credentials(id, provider, config)?;
-        let senders = senders(id, provider, config, environment)?;
-        let challenge = challenge(&credentials);
-        let gate = match (credentials.is_empty(), environment) {
-            (false, _) => Gate::Verify(credentials),
-            (true, Environment::Development(_)) => Gate::Open,
-            (true, Environment::Production) => Gate::Closed(provider.missing_secret_detail()),
-        };
-        // Which lane an interaction concerns is known only to who reads it.
-        let lane = match provider.channel_type() {
-            "chat" => LaneKey::All,
-            _ => LaneKey::Lane(Lane::of(&project, lanes)),
-        };
-        let meters = Meters::new(provider.name(), id);
-        Ok(Self { id: source, project, lane, provider, gate, senders, challenge, meters })
-    }
-
-    fn admits_nobody(&self) -> bool {
-        self.provider.names_senders() && self.senders == Senders::Listed(Vec::new())
-    }
-
-    /// What to know of a source without credentials: it refuses everything, or nothing.
-    pub fn warning(&self) -> Option<String> {
-        match &self.gate {
-            Gate::Verify(_) => self.admits_nobody().then(|| NOBODY.to_owned()),
-            Gate::Closed(detail) => Some(format!("answers 503 to everything: {detail}")),
-            Gate::Open => Some(OPEN.to_owned()),
-        }
-    }
-
-    /// What is recorded for a request let in without credentials.
-    pub(crate) fn skipped(&self) -> Auth {
-        let provider = self.provider.name();
-        tracing::warn!(
-            event = format!("{provider}_signature_skipped_dev_only"),
-            reason = "no credentials configured",
-            source.id = %self.id,
-            "{provider}_signature_skipped_dev_only: source {} has no credentials and this is not \
-             production",
-            self.id
-        );
-        Auth { method: "skipped_dev".to_owned(), credential: None }
-    }
-}
-
-/// Everything that lets a request in; blank texts count as absent.
-fn credentials(
-    id: &str,
-    provider: &dyn Provider,
-    config: &SourceConfig,
-) -> Result<Vec<Credential>, ConfigError> {
-    let mut all: Vec<(&str, Credential)> = Vec::new();
-    if let Some(secret) = given(config.secret.as_ref()) {
-        all.push(("secret", hmac("current", secret)));
-        if let Some(previous) = given(config.previous_secret.as_ref()) {
-            all.push(("previous_secret", hmac("previous", previous)));
-        }
-    }
-    if let Some(text) = given(config.token.as_ref()) {
-        all.push(("token", token("current", text)));
-        if let Some(previous) = given(config.previous_token.as_ref()) {
-            all.push(("previous_token", token("previous", previous)));
-        }
-    }
-    if let Some(basic) = &config.basic {
-        all.extend(basic_credentials(id, basic)?.into_iter().map(|c| ("basic", c)));
-    }
-    for (number, bearer) in config.bearer.iter().enumerate() {
-        all.extend(bearer_credential(id, number, bearer)?.map(|c| ("bearer", c)));
-    }
-    for (field, credential) in &all {
-        if !provider.accepts(credential) {
-            return Err(ConfigError::new(
-                format!("sources.{id}.{field}"),
-                format!("provider {} cannot use it", provider.name()),
-                format!("remove it and set {}", usable(provider)),
-            ));
-        }
-    }
-    Ok(all.into_iter().map(|(_, credential)| credential).collect())
-}
-
-/// Who may send, of those who can show a credential.
-fn senders(
-    id: &str,
-    provider: &dyn Provider,
-    config: &SourceConfig,
-    environment: &Environment,
-) -> Result<Senders, ConfigError> {
-    let fail = |problem: String, remedy: &str| {
-        Err(ConfigError::new(format!("sources.{id}.senders"), problem, remedy))
-    };
-    let listed = &config.senders;
-    if !listed.is_empty() && !provider.names_senders() {
-        return fail(format!("provider {} cannot use it", provider.name()), "remove it");
-    }
-    if listed.iter().any(|sender| sender.trim().is_empty()) {
-        return fail("names nobody".to_owned(), "remove the empty text");
-    }
-    match (listed.as_slice(), environment) {
-        ([one], _) if one == ANYBODY => Ok(Senders::Anybody),
-        (some, _) if some.iter().any(|sender| sender == ANYBODY) => {
-            fail("lists senders beside \"*\"".to_owned(), "name them, or \"*\" alone")
-        }
-        ([], Environment::Development(_)) => Ok(Senders::Named),
-        (listed, _) => Ok(Senders::Listed(listed.to_vec())),
-    }
-}
-
-fn given(secret: Option<&SecretString>) -> Option<&str> {
-    secret.map(ExposeSecret::expose_secret).filter(|text| !text.trim().is_empty())
-}
-
-fn hmac(id: &str, secret: &str) -> Credential {
-    Credential::Hmac { id: id.to_owned(), secret: secret.as_bytes().to_vec() }
-}
-
-fn token(id: &str, text: &str) -> Credential {
-    Credential::Token { id: id.to_owned(), token: text.as_bytes().to_vec() }
-}
-
-fn basic_credentials(id: &str, config: &BasicConfig) -> Result<Vec<Credential>, ConfigError> {
-    // RFC 7617: the first colon ends the user.
-    if config.user.is_empty() || config.user.contains(':') {
-        return Err(ConfigError::new(
-            format!("sources.{id}.basic.user"),
-            "is empty or holds a colon",
-            "use the user name the sender sends",
-        ));
-    }
-    let basic = |name: &str, password: &str| Credential::Basic {
-        id: name.to_owned(),
-        user: config.user.clone(),
-        password: password.to_owned(),
-    };
-    let Some(password) = given(Some(&config.password)) else { return Ok(Vec::new()) };
-    let mut all = vec![basic("current", password)];
-    all.extend(given(config.previous_password.as_ref()).map(|p| basic("previous", p)));
-    Ok(all)
-}
-
-fn bearer_credential(
-    id: &str,
-    number: usize,
-    config: &BearerConfig,
-) -> Result<Option<Credential>, ConfigError> {
-    let fail = |problem: &str| {
-        Err(ConfigError::new(
-            format!("sources.{id}.bearer[{number}]"),
-            problem,
-            "set either key, or sha256 to the 64 hex digits of the key's SHA-256",
-        ))
-    };
-    let name = config.id.clone().unwrap_or_else(|| number.to_string());
-    let sha256 = match (given(config.key.as_ref()), config.sha256.as_deref()) {
-        (Some(_), Some(_)) => return fail("has both key and sha256"),
-        (Some(key), None) => Sha256::digest(key.as_bytes()).into(),
-        (None, Some(hex)) => match const_hex::decode_to_array::<_, 32>(hex) {
-            Ok(sha256) if sha256 == <[u8; 32]>::from(Sha256::digest("")) => {
-                return fail("sha256 is that of an empty key");
-            }
-            Ok(sha256) => sha256,
-            Err(_) => return fail("sha256 is not 64 hex digits"),
-        },
-        (None, None) => return Ok(None),
-    };
-    Ok(Some(Credential::Bearer { id: name, sha256 }))
-}
-
-/// The keys a provider can use, for remedies.
-fn usable(provider: &dyn Provider) -> String {
-    let text = String::new;
-    let kinds = [
-        ("secret", Credential::Hmac { id: text(), secret: Vec::new() }),
-        ("basic", Credential::Basic { id: text(), user: text(), password: text() }),
-        ("bearer", Credential::Bearer { id: text(), sha256: [0; 32] }),
-        ("token", Credential::Token { id: text(), token: Vec::new() }),
-    ];
-    let usable: Vec<_> =
-        kinds.iter().filter(|(_, c)| provider.accepts(c)).map(|(name, _)| *name).collect();
-    usable.join(" or ")
-}
-
-fn challenge(credentials: &[Credential]) -> Option<HeaderValue> {
-    let (mut basic, mut bearer) = (false, false);
-    for credential in credentials {
-        match credential {
-            Credential::Basic { .. } => basic = true,
-            Credential::Bearer { .. } => bearer = true,
-            Credential::Hmac { .. } | Credential::Token { .. } => {}
-        }
-    }
-    match (basic, bearer) {
-        (true, true) => Some(r#"Basic realm="bellwether", Bearer"#),
-        (true, false) => Some(r#"Basic realm="bellwether""#),
-        (false, true) => Some("Bearer"),
-        (false, false) => None,
-    }
-    .map(HeaderValue::from_static)
+/// The ids of sources that exist where none is configured.
+fn implied_ids(environment: &Environment) -> impl Iterator<Item = &'static str> {
+    let named = SOURCE_NAMES.iter().filter_map(|(_, key)| {
+        let id = key.strip_prefix("sources.")?.split('.').next()?;
+        // A list of who may send is no reason to listen to them.
+        key.ends_with(".secret").then_some(id)
+    });
+    let all = providers::all().iter().map(|provider| provider.name());
+    let production = matches!(environment, Environment::Production);
+    named.filter(move |_| production).chain(all.filter(move |_| !production))
 }
 
 #[cfg(test)]

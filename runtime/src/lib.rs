@@ -17,7 +17,9 @@ pub mod clock;
 pub mod health;
 pub mod lifecycle;
 
+pub mod address;
 pub mod admin;
+pub mod fetch;
 pub mod http_client;
 pub mod http_server;
 

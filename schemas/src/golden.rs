@@ -12,8 +12,8 @@ use minicbor::{Decode, Encode};
 use uuid::Uuid;
 
 use crate::{
-    Alert, Event, EventId, Facts, Fingerprint, IncidentId, InputPosition, JobId, Level,
-    Outcome, Position, ProjectId, Record, RecordId, SourceId, StackFrame, Status, Time,
+    Alert, Event, EventId, Facts, Fingerprint, IncidentId, InputPosition, JobId, Level, Outcome,
+    Position, ProjectId, Record, RecordId, SourceId, StackFrame, Status, Time,
     alert::{Content, LogCorrelation, Risk, SourceRefs, Stage, Window},
     codec,
     event::{
@@ -118,20 +118,23 @@ fn outcome(result: SendResult) -> SendOutcome {
 }
 
 fn records() -> Vec<(&'static str, Record)> {
+    let delivery = Delivery {
+        provider: "sentry".into(),
+        source: SourceId::new("sentry").unwrap(),
+        route: "/webhook/sentry".into(),
+        headers: vec![pair("sentry-hook-resource", "error")],
+        remote: text("192.0.2.7"),
+        auth: Auth { method: "hmac_sha256".into(), credential: text("current") },
+        raw: b"{\"a\":1}".to_vec(),
+        sha256: [9; 32],
+        content_type: text("application/json"),
+        channel: None,
+    };
     let bodies = vec![
+        ("delivery", Body::Delivery(Box::new(delivery.clone()))),
         (
-            "delivery",
-            Body::Delivery(Box::new(Delivery {
-                provider: "sentry".into(),
-                source: SourceId::new("sentry").unwrap(),
-                route: "/webhook/sentry".into(),
-                headers: vec![pair("sentry-hook-resource", "error")],
-                remote: text("192.0.2.7"),
-                auth: Auth { method: "hmac_sha256".into(), credential: text("current") },
-                raw: b"{\"a\":1}".to_vec(),
-                sha256: [9; 32],
-                content_type: text("application/json"),
-            })),
+            "delivery-channel",
+            Body::Delivery(Box::new(Delivery { channel: text("ops"), ..delivery })),
         ),
         (
             "command",

@@ -90,6 +90,10 @@ pub struct Delivery {
     /// Content type as the sender stated it.
     #[n(8)]
     pub content_type: Option<String>,
+    /// The configured channel its sender asked for (R5), by id. What it was asked by may be a
+    /// credential, and is not kept.
+    #[n(9)]
+    pub channel: Option<String>,
 }
 
 impl Delivery {

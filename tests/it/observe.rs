@@ -58,6 +58,7 @@ fn delivery(
         raw: raw.into_bytes(),
         sha256: [3; 32],
         content_type: None,
+        channel: None,
     }));
     record(n, Some(project), body)
 }

@@ -60,6 +60,7 @@ fn delivery(provider: &str, raw: &str) -> Body {
         raw: raw.into(),
         sha256: [4; 32],
         content_type: None,
+        channel: None,
     }))
 }
 

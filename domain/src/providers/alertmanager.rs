@@ -42,6 +42,10 @@ impl Provider for Alertmanager {
         if body.get("alerts").is_some() { Likeness::Shape } else { Likeness::None }
     }
 
+    fn retries_too_many(&self) -> bool {
+        false
+    }
+
     fn missing_secret_detail(&self) -> &'static str {
         "Alertmanager basic or bearer credentials missing in production environment"
     }

@@ -62,6 +62,10 @@ impl Provider for Grafana {
         }
     }
 
+    fn retries_too_many(&self) -> bool {
+        false
+    }
+
     fn missing_secret_detail(&self) -> &'static str {
         "Grafana HMAC secret, basic or bearer credentials missing in production environment"
     }

@@ -65,6 +65,18 @@ pub fn by_name(name: &str) -> Option<&'static dyn Provider> {
 /// The source of test deliveries: whatever they say is recorded, and never an incident.
 pub const TEST_SOURCE: &str = "test";
 
+/// Where test deliveries are received.
+pub const TEST_PATH: &str = "/test";
+
+/// What a test delivery says whose sender says nothing.
+pub const TEST_BODY: &str =
+    r#"{"message":"[告警] bellwether test\n服务: bellwether","sender_id":"bellwether"}"#;
+
+/// The provider whose bodies test deliveries are.
+pub fn of_tests() -> &'static dyn Provider {
+    &custom::Custom
+}
+
 /// The source of the heartbeats that this system writes itself (R54).
 pub const HEARTBEAT_SOURCE: &str = "heartbeat";
 
@@ -205,6 +217,12 @@ pub trait Provider: Sync {
     /// unless the provider says otherwise.
     fn accepts(&self, credential: &Credential) -> bool {
         !matches!(credential, Credential::Hmac { .. })
+    }
+
+    /// Whether its senders come back after a 429. To others too many requests are a 503, because
+    /// they would give up what they wanted to say.
+    fn retries_too_many(&self) -> bool {
+        true
     }
 
     /// Where it can be reached besides `/webhook/<name>`: paths its senders have built in.

@@ -54,6 +54,10 @@ impl Provider for Signoz {
         }
     }
 
+    fn retries_too_many(&self) -> bool {
+        false
+    }
+
     fn missing_secret_detail(&self) -> &'static str {
         "SigNoz basic or bearer credentials missing in production environment"
     }

@@ -27,6 +27,7 @@ pub(super) fn delivery(provider: &str, headers: &Value, raw: &[u8]) -> Delivery 
         raw: raw.to_vec(),
         sha256: Sha256::digest(raw).into(),
         content_type: None,
+        channel: None,
     }
 }
 

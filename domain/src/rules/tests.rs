@@ -264,6 +264,7 @@ fn alert_record(instance: &str) -> Body {
         raw: format!(r#"{{"version":"4","status":"firing","alerts":[{alert}]}}"#).into(),
         sha256: [0; 32],
         content_type: None,
+        channel: None,
     }))
 }
 

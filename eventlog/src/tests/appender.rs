@@ -288,6 +288,7 @@ async fn frames_close_at_their_size() {
             raw: vec![b'x'; size],
             sha256: [0; 32],
             content_type: None,
+            channel: None,
         };
         Record { body: Body::Delivery(Box::new(body)), ..record(n) }
     };

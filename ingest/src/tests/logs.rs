@@ -52,7 +52,8 @@ impl Lines {
 async fn r3_r46_a_missing_secret_is_critical_once_at_start() {
     let lines = Lines::default();
     let _listening = lines.listen();
-    let sources = Sources::build(&BTreeMap::new(), &Environment::Production, lanes()).unwrap();
+    let (config, none) = (Config::default(), BTreeMap::new());
+    let sources = Sources::build(&config, &none, &Environment::Production, lanes()).unwrap();
     sources.announce(&Health::default());
     let events: Vec<_> = lines
         .json()

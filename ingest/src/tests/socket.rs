@@ -72,7 +72,7 @@ async fn a_slow_body_is_408_at_the_deadline() {
     let text = rest(&mut stream).await;
     let spent = start.elapsed();
     assert!(text.starts_with("HTTP/1.1 408"), "{text}");
-    let expect = r#"{"code":"body_timeout","detail":"the body did not arrive in time"}"#;
+    let expect = r#"{"code":"too_slow","detail":"the body did not arrive in time"}"#;
     assert!(text.ends_with(expect), "{text}");
     assert!(spent >= SHORT && spent < Duration::from_secs(5), "{spent:?}");
     assert!(server.world.records().await.is_empty());

@@ -9,8 +9,15 @@ use super::ConfigError;
 const PREFIX: &str = "BELLWETHER__";
 
 /// The environment names of the sources, and the keys they set.
-pub const SOURCE_NAMES: [(&str, &str); 2] =
-    [("ENVIRONMENT", "environment"), ("SENTRY_WEBHOOK_SECRET", "sources.sentry.secret")];
+pub const SOURCE_NAMES: [(&str, &str); 4] = [
+    ("ENVIRONMENT", "environment"),
+    ("SENTRY_WEBHOOK_SECRET", "sources.sentry.secret"),
+    ("ALERT_BOT_IDS", "sources.custom.senders"),
+    ("ALLOWED_IPS", "ingest.allowed_ips"),
+];
+
+/// The names of lists: an empty one says nothing, rather than that there is such a section.
+const LISTS: [&str; 2] = ["ALERT_BOT_IDS", "ALLOWED_IPS"];
 
 /// Where a value came from.
 #[derive(Debug)]
@@ -32,9 +39,12 @@ pub(super) fn apply(
         Some((name, path.split("__").map(str::to_owned).collect::<Vec<_>>(), value))
     });
     let named = SOURCE_NAMES.iter().flat_map(|(known, key)| {
-        env.iter().filter(move |(name, _)| name == known).map(move |(name, value)| {
-            (name, key.split('.').map(str::to_owned).collect::<Vec<_>>(), value)
-        })
+        let says = |name: &str, value: &str| !(value.trim().is_empty() && LISTS.contains(&name));
+        env.iter().filter(move |(name, value)| name == known && says(name, value)).map(
+            move |(name, value)| {
+                (name, key.split('.').map(str::to_owned).collect::<Vec<_>>(), value)
+            },
+        )
     });
     for (name, path, value) in prefixed.chain(named) {
         let key = set(table, &path, value).map_err(|key| ConfigError {

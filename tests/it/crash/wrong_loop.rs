@@ -193,6 +193,7 @@ async fn append(log: Arc<dyn Log>, lanes: NonZeroU16, project: &ProjectId) {
             raw: body.to_string().into_bytes(),
             sha256: [0; 32],
             content_type: None,
+            channel: None,
         };
         let body = Body::Delivery(Box::new(delivery));
         let id = runtime::record_id(&clock);

@@ -23,10 +23,10 @@ const MISSING: &str =
 const INVALID: &str = r#"{"code":"signature_invalid","detail":"Invalid sentry-hook-signature"}"#;
 const NO_SECRET: &str = r#"{"code":"credentials_missing","detail":"SENTRY_WEBHOOK_SECRET missing in production environment"}"#;
 const UNKNOWN: &str = r#"{"code":"unknown_source","detail":"unknown source"}"#;
-const ENCODED: &str = r#"{"code":"content_encoding","detail":"content-encoding is not accepted: send the body as it is"}"#;
-const SLOW: &str = r#"{"code":"body_timeout","detail":"the body did not arrive in time"}"#;
-const TOO_LARGE: &str =
-    r#"{"code":"body_too_large","detail":"the body is larger than 917504 bytes"}"#;
+const ENCODED: &str =
+    r#"{"code":"encoding","detail":"content-encoding is not accepted: send the body as it is"}"#;
+const SLOW: &str = r#"{"code":"too_slow","detail":"the body did not arrive in time"}"#;
+const TOO_LARGE: &str = r#"{"code":"too_large","detail":"the body is larger than 917504 bytes"}"#;
 
 /// A production process of ingest and console alone: nobody writes ticks, so its log stays empty
 /// for as long as nothing is accepted.
@@ -134,7 +134,7 @@ async fn r2_r11_what_does_not_prove_its_origin_is_401() {
     let mut refusing = Refusing::open().await;
     let (own, other) = (sign(SENTRY_SECRET, b"{}"), sign("another-secret", b"{}"));
     let altered = sign(SENTRY_SECRET, b"{ }");
-    let counted = ("sentry", "unauthenticated");
+    let counted = ("sentry", "unauthentic");
     for missing in [&[][..], &[("sentry-hook-signature", "")]] {
         refusing.check("/webhook/sentry", missing, (401, MISSING), counted).await;
     }
@@ -144,7 +144,7 @@ async fn r2_r11_what_does_not_prove_its_origin_is_401() {
     }
     // A secret opens its own source only.
     let pairs = [("sentry-hook-signature", own.as_str())];
-    let counted = ("second", "unauthenticated");
+    let counted = ("second", "unauthentic");
     refusing.check("/webhook/sentry/second", &pairs, (401, INVALID), counted).await;
 
     let wrong = [
@@ -172,7 +172,7 @@ async fn r2_r11_what_does_not_prove_its_origin_is_401() {
         assert!(code.starts_with("credentials_"), "{said}");
         let challenge = if source == "rotated" { "Bearer" } else { r#"Basic realm="bellwether""# };
         assert_eq!(answer.headers["www-authenticate"], challenge);
-        refusing.count(source, "unauthenticated");
+        refusing.count(source, "unauthentic");
     }
     refusing.finish().await;
 }
@@ -221,37 +221,37 @@ async fn r1_what_is_out_of_bounds_is_refused() {
             refusing.count("unknown", "unknown_source");
         }
     }
-    for method in ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+    for method in ["GET", "PATCH", "DELETE", "OPTIONS"] {
         let url = format!("http://{}/webhook/sentry", refusing.doors.ingest);
         let method = method.parse().unwrap();
         let answer = refusing.doors.fleet.client.request(method, url).send().await.unwrap();
         assert_eq!(
             (answer.status().as_u16(), &answer.headers()["allow"]),
-            (405, &"POST".parse().unwrap())
+            (405, &"POST, PUT".parse().unwrap())
         );
     }
     let signature = sign(SENTRY_SECRET, b"{}");
-    for encoding in ["gzip", "deflate", "br", "identity, gzip", "zstd"] {
+    for encoding in ["deflate", "br", "gzip, zstd", "compress"] {
         let pairs = [("content-encoding", encoding), ("sentry-hook-signature", &signature)];
-        let counted = ("sentry", "content_encoding");
+        let counted = ("sentry", "encoding");
         refusing.check("/webhook/sentry", &pairs, (415, ENCODED), counted).await;
     }
     // Too large: announced with nothing behind it, sent whole, and in pieces of no announced size.
     let announced = head(&format!("content-length: {}", CAP + 1));
-    refusing.check_raw(announced.as_bytes(), (413, TOO_LARGE), "body_too_large").await;
+    refusing.check_raw(announced.as_bytes(), (413, TOO_LARGE), "too_large").await;
     let announced = head("content-length: 4611686018427387904");
-    refusing.check_raw(announced.as_bytes(), (413, TOO_LARGE), "body_too_large").await;
+    refusing.check_raw(announced.as_bytes(), (413, TOO_LARGE), "too_large").await;
     let pairs = headers(&[("sentry-hook-signature", signature.as_str())]);
     let whole = refusing.doors.post("/webhook/sentry", &pairs, vec![b' '; CAP + 1]).await;
     assert_eq!((whole.status, whole.text.as_str()), (413, TOO_LARGE));
-    refusing.count("sentry", "body_too_large");
+    refusing.count("sentry", "too_large");
     let mut pieces = head("transfer-encoding: chunked").into_bytes();
     for _ in 0..=CAP / 0x10000 {
         pieces.extend_from_slice(b"10000\r\n");
         pieces.extend_from_slice(&[b' '; 0x10000]);
         pieces.extend_from_slice(b"\r\n");
     }
-    refusing.check_raw(&pieces, (413, TOO_LARGE), "body_too_large").await;
+    refusing.check_raw(&pieces, (413, TOO_LARGE), "too_large").await;
     refusing.finish().await;
 }
 
@@ -277,7 +277,7 @@ async fn r1_what_is_slow_is_ended() {
         let spent = started.elapsed();
         assert!(answer.starts_with("HTTP/1.1 408 ") && answer.ends_with(SLOW), "{answer}");
         assert!(spent >= SHORT && spent < SOON, "{spent:?}");
-        refusing.count("sentry", "body_timeout");
+        refusing.count("sentry", "too_slow");
     }
     // A header that never ends, and a connection that says nothing, are closed.
     for bytes in [&b"POST /webhook/sentry HTTP/1.1\r\nhost:"[..], b""] {
@@ -290,10 +290,10 @@ async fn r1_what_is_slow_is_ended() {
     }
     // Gone in the middle of the body: there is nobody to answer, but it is counted.
     drop(send(refusing.doors.ingest, head("content-length: 2").as_bytes()).await);
-    refusing.count("sentry", "body_aborted");
+    refusing.count("sentry", "aborted");
     let started = Instant::now();
     while !refusing.doors.get("/metrics").await.text.lines().any(|line| {
-        line.contains("source=\"sentry\"") && line.contains("body_aborted") && line.ends_with(" 1")
+        line.contains("source=\"sentry\"") && line.contains("aborted") && line.ends_with(" 1")
     }) {
         assert!(started.elapsed() < SOON, "the broken body is counted");
     }

@@ -92,6 +92,7 @@ pub fn delivery(number: u64, text: &str) -> Record {
         raw: text.as_bytes().to_vec(),
         sha256: [0; 32],
         content_type: None,
+        channel: None,
     };
     let id = RecordId(id::hash(&[b"delivery", &number.to_be_bytes()]));
     Record::new(id, Time::default(), None, Body::Delivery(Box::new(body)))

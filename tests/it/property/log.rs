@@ -325,6 +325,7 @@ impl RandomLog {
             sha256: Sha256::digest(&told.raw).into(),
             raw: told.raw,
             content_type: None,
+            channel: None,
         };
         let record = self.make(Some(project.clone()), Body::Delivery(Box::new(delivery)));
         if told.given_up {

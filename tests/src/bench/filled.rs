@@ -201,6 +201,7 @@ pub fn record(Alert { project, body }: Alert, clock: &Clock) -> Record {
         sha256: Sha256::digest(&body).into(),
         raw: body,
         content_type: Some("application/json".into()),
+        channel: None,
     };
     let body = Body::Delivery(Box::new(delivery));
     Record::new(runtime::record_id(clock), clock.now(), Some(project), body)

@@ -220,6 +220,7 @@ fn original_of(problem: u8) -> Vec<u8> {
         raw: raw.into(),
         sha256: [4; 32],
         content_type: None,
+        channel: None,
     };
     let id = RecordId(uuid::Uuid::from_u128(9));
     let body = Body::Delivery(Box::new(delivery));

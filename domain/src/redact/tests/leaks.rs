@@ -74,6 +74,7 @@ fn delivery(provider: &str, headers: &Value, raw: Vec<u8>) -> Body {
         raw,
         sha256: [0; 32],
         content_type: None,
+        channel: None,
     }))
 }
 
