@@ -27,6 +27,7 @@ mod heartbeat;
 mod json;
 mod request;
 pub mod severity;
+mod single;
 mod sign;
 pub mod times;
 
@@ -43,8 +44,15 @@ macro_rules! providers {
 
 providers! {
     alertmanager => Alertmanager,
+    azure_monitor => AzureMonitor,
     custom => Custom,
+    datadog => Datadog,
+    gcp_monitoring => GcpMonitoring,
+    github => Github,
+    gitlab => Gitlab,
     grafana => Grafana,
+    pagerduty_events => PagerdutyEvents,
+    pagerduty_webhook => PagerdutyWebhook,
     sentry => Sentry,
     signoz => Signoz,
 }

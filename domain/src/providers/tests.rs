@@ -72,7 +72,7 @@ pub(super) fn flat(alert: &Alert) -> Value {
 
 /// Times are compared as times, everything else as it is.
 fn same(expected: &Value, found: &Value) -> bool {
-    let time = |v: &Value| v.as_str()?.parse::<schemas::Time>().ok();
+    let time = |v: &Value| times::time(v).filter(|_| v.is_string());
     expected == found || time(expected).is_some_and(|t| Some(t) == time(found))
 }
 

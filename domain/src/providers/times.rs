@@ -31,6 +31,12 @@ fn parse(text: &str) -> Option<Time> {
     if let Ok(number) = text.parse::<f64>() {
         return unix(number);
     }
+    // GitLab puts a blank before the offset.
+    let joined = match text.rsplit_once(' ') {
+        Some((time, offset)) if offset.starts_with(['+', '-']) => Some(format!("{time}{offset}")),
+        _ => None,
+    };
+    let text = joined.as_deref().unwrap_or(text);
     let bare = text.strip_suffix("UTC").map(str::trim_end);
     if bare.is_none()
         && let Ok(timestamp) = text.parse::<Timestamp>()
@@ -62,6 +68,8 @@ mod tests {
         check(json!("2025-11-10T20:56:00.679000+00:00"), Some("2025-11-10T20:56:00.679Z"));
         check(json!("2025-11-10T20:56:00+0000"), Some("2025-11-10T20:56:00Z"));
         check(json!("2025-11-10T20:56:00+05:30"), Some("2025-11-10T15:26:00Z"));
+        check(json!("2025-11-10 20:56:00 +0000"), Some("2025-11-10T20:56:00Z"));
+        check(json!("2025-11-10 20:56:00 -0300"), Some("2025-11-10T23:56:00Z"));
         check(json!("2025-11-10 20:56:00 UTC"), Some("2025-11-10T20:56:00Z"));
         check(json!("2025-11-10 20:56:00"), Some("2025-11-10T20:56:00Z"));
         check(json!("2025-11-10T20:56:00"), Some("2025-11-10T20:56:00Z"));
@@ -82,6 +90,7 @@ mod tests {
             json!("inf"),
             json!(""),
             json!("yesterday"),
+            json!("yesterday +0000"),
             json!(null),
             json!([1]),
         ] {

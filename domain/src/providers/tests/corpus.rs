@@ -159,6 +159,10 @@ fn compare(file: &str, alert: &Alert, expect: &Value) {
         if expected.is_null() && theirs.ends_with("fingerprint") {
             continue;
         }
+        // Every alert has a title; what ends one may say no more than which.
+        if expected.is_null() && theirs == "title" {
+            continue;
+        }
         // The index keeps the text of a time that means none.
         let none = expected.as_str().is_some_and(|text| text.starts_with("0001-"));
         let expected = if none { &Value::Null } else { expected };
