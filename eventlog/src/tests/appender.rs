@@ -41,35 +41,45 @@ pub(super) fn start(log: Arc<dyn Log>, config: AppenderConfig) -> (Appender, Joi
 
 /// What the log does with one publish.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Fate {
+pub(super) enum Fate {
     /// Stores it, but the answer is lost.
     AnswerLost,
     /// Neither stores nor answers it.
     Lost,
+    /// Stores it, and says nothing for three seconds.
+    Silent,
     Refused,
 }
 
 /// A log whose next publishes meet the fates of a script, then succeed. Each takes a millisecond.
-struct Scripted {
+pub(super) struct Scripted {
     inner: MemoryLog,
     script: Mutex<VecDeque<Fate>>,
     sent: Mutex<Vec<Publish>>,
+    forgets_ids: bool,
 }
 
 impl Scripted {
-    fn new(script: impl IntoIterator<Item = Fate>) -> Arc<Self> {
+    pub(super) fn new(script: impl IntoIterator<Item = Fate>) -> Arc<Self> {
         Arc::new(Self {
             inner: MemoryLog::new(ns(), LANES),
             script: Mutex::new(script.into_iter().collect()),
             sent: Mutex::default(),
+            forgets_ids: false,
         })
     }
 
-    fn heal(&self) {
+    /// The same, of a server whose memory of message ids is over.
+    pub(super) fn forgetful(script: impl IntoIterator<Item = Fate>) -> Arc<Self> {
+        let log = Arc::into_inner(Self::new(script)).unwrap();
+        Arc::new(Self { forgets_ids: true, ..log })
+    }
+
+    pub(super) fn heal(&self) {
         self.script.lock().unwrap().clear();
     }
 
-    fn sent(&self) -> Vec<Publish> {
+    pub(super) fn sent(&self) -> Vec<Publish> {
         self.sent.lock().unwrap().clone()
     }
 }
@@ -79,9 +89,10 @@ impl Log for Scripted {
         self.inner.namespace()
     }
 
-    fn publish(&self, message: Publish) -> BoxFuture<'_, Result<Ack, PublishError>> {
+    fn publish(&self, mut message: Publish) -> BoxFuture<'_, Result<Ack, PublishError>> {
         Box::pin(async move {
             self.sent.lock().unwrap().push(message.clone());
+            message.message_id.take_if(|_| self.forgets_ids);
             let fate = self.script.lock().unwrap().pop_front();
             sleep(Duration::from_millis(1)).await;
             let subject = message.subject.clone();
@@ -91,8 +102,11 @@ impl Log for Scripted {
                     Err(PublishError::NotStored { subject, reason: "full".into() })
                 }
                 Some(fate) => {
-                    if fate == Fate::AnswerLost {
+                    if fate != Fate::Lost {
                         self.inner.publish(message).await.unwrap();
+                    }
+                    if fate == Fate::Silent {
+                        sleep(Duration::from_secs(3)).await;
                     }
                     Err(PublishError::Unknown { subject, waited_ms: 1 })
                 }
@@ -177,7 +191,7 @@ pub(super) async fn frames(log: &dyn Log) -> Vec<Stored> {
 }
 
 /// Per lane key the numbers run from 1 without gaps, the totals count, and nothing is oversized.
-fn check_numbering(frames: &[Stored]) {
+pub(super) fn check_numbering(frames: &[Stored]) {
     let mut last: BTreeMap<(ProducerId, LaneKey), (u64, u64)> = BTreeMap::new();
     for frame in frames {
         let (number, total) = last.entry((frame.producer, frame.key)).or_default();
@@ -305,7 +319,7 @@ async fn frames_close_at_their_size() {
 }
 
 /// Every try carried the same bytes under the same id.
-fn check_tries_alike(sent: &[Publish]) {
+pub(super) fn check_tries_alike(sent: &[Publish]) {
     for message in sent {
         assert_eq!(message.payload, sent[0].payload);
         assert_eq!(message.message_id, sent[0].message_id);

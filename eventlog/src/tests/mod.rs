@@ -4,6 +4,8 @@ mod appender;
 mod kill;
 mod semantics;
 mod server;
+mod spool;
+mod spool_outage;
 
 use std::num::NonZeroU16;
 
