@@ -212,7 +212,7 @@ fn delivery_key(delivery: &Delivery, body: &Value) -> Option<DeliveryKey> {
 
 /// A text, reduced to what stays when the same thing is said again: in lower case, without the
 /// numbers that are measured or counted or tell the time.
-fn text_identity(text: &str) -> String {
+pub(super) fn text_identity(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for word in text.split_whitespace() {
         plain.push(' ');

@@ -44,17 +44,24 @@ macro_rules! providers {
 
 providers! {
     alertmanager => Alertmanager,
+    aws_sns => AwsSns,
     azure_monitor => AzureMonitor,
+    cloudevents => CloudEvents,
     custom => Custom,
     datadog => Datadog,
     gcp_monitoring => GcpMonitoring,
     github => Github,
     gitlab => Gitlab,
     grafana => Grafana,
+    opsgenie => Opsgenie,
+    otlp => Otlp,
     pagerduty_events => PagerdutyEvents,
     pagerduty_webhook => PagerdutyWebhook,
     sentry => Sentry,
     signoz => Signoz,
+    standard_webhooks => StandardWebhooks,
+    uptime_kuma => UptimeKuma,
+    zabbix => Zabbix,
 }
 
 #[cfg(test)]

@@ -17,16 +17,18 @@ mod signing;
 pub(super) fn delivery(provider: &str, headers: &Value, raw: &[u8]) -> Delivery {
     let headers = headers.as_object().into_iter().flatten();
     let headers = headers.map(|(n, v)| (n.to_lowercase(), v.as_str().unwrap().to_owned()));
+    let headers: Vec<_> = headers.collect();
+    let content_type = headers.iter().find(|(name, _)| name == "content-type");
     Delivery {
         provider: provider.to_owned(),
         source: SourceId::new("samples").unwrap(),
         route: "/webhook".to_owned(),
-        headers: headers.collect(),
+        content_type: content_type.map(|(_, value)| value.clone()),
+        headers,
         remote: None,
         auth: Auth { method: "test".to_owned(), credential: None },
         raw: raw.to_vec(),
         sha256: Sha256::digest(raw).into(),
-        content_type: None,
         channel: None,
     }
 }
