@@ -48,6 +48,11 @@ impl Provider for Datadog {
         &["user-agent"]
     }
 
+    /// One more try after a 5xx, none after a 4xx.
+    fn retries_too_many(&self) -> bool {
+        false
+    }
+
     fn missing_secret_detail(&self) -> &'static str {
         "Datadog basic, bearer or token credentials missing in production environment"
     }

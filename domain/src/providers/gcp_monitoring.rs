@@ -46,6 +46,11 @@ impl Provider for GcpMonitoring {
         &["user-agent"]
     }
 
+    /// It is not documented to.
+    fn retries_too_many(&self) -> bool {
+        false
+    }
+
     fn missing_secret_detail(&self) -> &'static str {
         "Google Cloud Monitoring token, basic or bearer credentials missing in production \
          environment"

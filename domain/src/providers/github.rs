@@ -95,8 +95,11 @@ impl Provider for Github {
         let aside = facts.label("branch").is_some_and(|branch| {
             facts.environment.is_none() && facts.label("default_branch") != Some(branch)
         });
-        let everywhere = facts.sender_project.is_none();
-        if aside || everywhere { Silence::Over } else { Silence::Nothing }
+        let once = |part: &String| part.starts_with("commit:") || part.starts_with("advisory:");
+        match aside || alert.identity.iter().any(once) {
+            true => Silence::Over,
+            false => Silence::Nothing,
+        }
     }
 
     fn normalise(&self, delivery: &Delivery, reading: &Reading<'_>) -> Normalised {
@@ -107,17 +110,16 @@ impl Provider for Github {
             Err(outcome) => return outcome,
         };
         let stated = delivery.header("x-github-event").map(str::trim).unwrap_or_default();
-        let Some(kind) = Kind::of(&single.body) else {
-            // What has none of the shapes that are looked at.
-            return match (Kind::named(stated), stated) {
-                (Some(_), _) => rejected("event_mismatch: the body is not what its header says"),
-                (None, "") => rejected("unknown_event"),
-                (None, other) => single.recorded("event", other),
-            };
+        let kind = match (stated, Kind::named(stated), Kind::of(&single.body)) {
+            ("", _, None) => return rejected("unknown_event"),
+            ("", _, Some(kind)) => kind,
+            // Some of the others carry the run they belong to.
+            (other, None, _) => return single.recorded("event", other),
+            (_, Some(named), Some(kind)) if named == kind => kind,
+            (_, Some(_), _) => {
+                return rejected("event_mismatch: the body is not what its header says");
+            }
         };
-        if !stated.is_empty() && Kind::named(stated) != Some(kind) {
-            return rejected("event_mismatch: the body is not what its header says");
-        }
         let identity = kind.identity(&single.body);
         let key = single::key_header(delivery, "x-github-delivery");
         single.redact();
@@ -188,9 +190,10 @@ impl Kind {
     fn of(body: &Value) -> Option<Self> {
         let has = |path: &[&str]| at(body, path).is_some_and(Value::is_object);
         let shapes = [
-            (Self::WorkflowRun, &["workflow_run"][..]),
+            // A deployment's status names the run and the check that made it.
+            (Self::DeploymentStatus, &["deployment_status"][..]),
             (Self::CheckRun, &["check_run"]),
-            (Self::DeploymentStatus, &["deployment_status"]),
+            (Self::WorkflowRun, &["workflow_run"]),
             (Self::CodeScanning, &["alert", "rule"]),
             (Self::Dependabot, &["alert", "security_advisory"]),
             (Self::Advisory, &["security_advisory"]),
@@ -211,11 +214,9 @@ impl Kind {
         let of = |path: &[&str], name: &str| stated(path).map(|value| part(name, &value));
         let own = match self {
             Self::WorkflowRun => {
-                let run = ["workflow_run"];
-                let within = |name: &'static str| [run[0], name];
-                let workflow = of(&within("workflow_id"), "workflow")
-                    .or_else(|| of(&within("name"), "workflow"))?;
-                let branch = of(&within("head_branch"), "branch");
+                let workflow = of(&["workflow_run", "workflow_id"], "workflow")
+                    .or_else(|| of(&["workflow_run", "name"], "workflow"))?;
+                let branch = of(&["workflow_run", "head_branch"], "branch");
                 let fork = of(&["workflow_run", "head_repository", "id"], "head");
                 [Some(workflow), branch, fork].into_iter().flatten().collect()
             }

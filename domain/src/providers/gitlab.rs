@@ -50,6 +50,11 @@ impl Provider for Gitlab {
         ]
     }
 
+    /// Older ones switch a hook off for good after a few 4xx.
+    fn retries_too_many(&self) -> bool {
+        false
+    }
+
     fn accepts(&self, credential: &Credential) -> bool {
         match credential {
             Credential::Hmac { .. }

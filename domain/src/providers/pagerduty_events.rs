@@ -9,6 +9,7 @@ use schemas::{
     Alert, Status,
     record::{Auth, Delivery},
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -67,9 +68,8 @@ impl Provider for PagerdutyEvents {
         request: &Request<'_>,
         credentials: &[Credential],
     ) -> Result<Auth, Refused> {
-        let body = json::body(request.body).map_or(Value::Null, |(body, _)| body);
-        let routing_key = text(&body, &["routing_key"]).map(str::trim);
-        match auth::token(routing_key, credentials) {
+        let routing_key = routing_key(request.body);
+        match auth::token(routing_key.as_deref().map(str::trim), credentials) {
             Ok(auth) => Ok(auth),
             Err(_) if request.shows_credential() => auth::authorization(request, credentials),
             Err(_) => Err(if routing_key.is_some() { INVALID } else { MISSING }),
@@ -124,6 +124,18 @@ impl Provider for PagerdutyEvents {
         let alert = alert(&single, status, &build::bounded_id(key_shown.trim()), &key);
         single.told(alert, None)
     }
+}
+
+/// The credential, out of a body that nobody vouches for yet: of the rest, nothing is kept.
+fn routing_key(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Event {
+        routing_key: String,
+    }
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body).trim_ascii_start();
+    // A list of fields would be read as an object.
+    let event: Event = serde_json::from_slice(body.starts_with(b"{").then_some(body)?).ok()?;
+    Some(event.routing_key).filter(|key| !key.trim().is_empty())
 }
 
 /// What the event's problem is called: by the sender, or, for a trigger that calls it nothing, after

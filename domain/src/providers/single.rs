@@ -164,3 +164,157 @@ pub(super) fn alert(facts: Facts, identity: Vec<String>, event_id: &str) -> Aler
         facts,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::providers::tests::{normalise, only};
+
+    /// An object with far more than can be kept.
+    fn many(text: &str) -> Value {
+        (0..400)
+            .map(|n| (format!("name{n}"), json!(text)))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    }
+
+    #[test]
+    fn the_largest_alerts_fit_into_an_event() {
+        let long = "界".repeat(4_000);
+        let line = "界".repeat(400);
+        let all = many(&"界".repeat(200));
+        let ids = json!([format!("/subscriptions/{long}/resourceGroups/{long}/x")]);
+        let condition = json!({"allOf": vec![json!({"metricName": long, "metricValue": long,
+            "operator": long, "threshold": long,
+            "dimensions": vec![json!({"name": line, "value": line}); 40]}); 40]});
+        let tags: Vec<_> = (0..4000).map(|n| format!("tag{n}:{}", "界".repeat(90))).collect();
+        let markdown = format!("[Monitor Status](https://{0}) [Related Logs](https://{0})", long);
+        for (provider, body) in [
+            (
+                "azure-monitor",
+                json!({"schemaId": "azureMonitorCommonAlertSchema", "data": {
+                "essentials": {"alertId": long, "alertRule": long, "alertRuleId": long,
+                    "severity": long, "signalType": long, "monitoringService": long,
+                    "alertTargetIDs": ids, "configurationItems": [long], "originAlertId": long,
+                    "description": long, "investigationLink": format!("https://{long}")},
+                "alertContext": {"condition": condition, "labels": all, "properties": all,
+                    "conditionType": long},
+                "customProperties": all}}),
+            ),
+            (
+                "azure-monitor",
+                json!({"status": "Activated", "properties": all, "context": {
+                "id": long, "name": long, "description": long, "severity": long,
+                "condition": condition, "resourceId": long, "resourceName": long,
+                "resourceType": long, "resourceGroupName": long, "subscriptionId": long,
+                "resourceRegion": long, "conditionType": long}}),
+            ),
+            (
+                "datadog",
+                json!({"title": long, "id": long, "monitor_id": long, "scopes": long,
+                "tags": tags.join(","), "body": format!("{markdown}\n{long}"), "severity": long,
+                "alert_type": long, "alert_query": long, "org": {"name": long}, "hostname": long,
+                "event_type": long, "url": format!("https://{long}")}),
+            ),
+            (
+                "gcp-monitoring",
+                json!({"version": long, "incident": {"incident_id": long,
+                "state": "open", "policy_name": long, "condition_name": long, "summary": long,
+                "severity": long, "scoping_project_id": long, "resource_name": long,
+                "resource": {"type": long, "labels": all}, "metric": {"type": long, "labels": all},
+                "metadata": {"user_labels": all, "system_labels": all}, "observed_value": long,
+                "policy_user_labels": all, "documentation": {"content": long, "subject": long}}}),
+            ),
+            (
+                "github",
+                json!({"action": "completed", "workflow": {"name": long},
+                "repository": {"id": long, "full_name": long, "name": long, "default_branch": long},
+                "workflow_run": {"id": long, "workflow_id": long, "name": long,
+                    "display_title": long, "head_branch": long, "head_sha": long, "event": long,
+                    "conclusion": "failure", "actor": {"login": long}, "run_number": long}}),
+            ),
+            (
+                "github",
+                json!({"action": "created", "ref": long, "commit_oid": long,
+                "repository": {"id": long, "full_name": long, "name": long, "default_branch": long},
+                "alert": {"number": long, "state": "open", "tool": {"name": long},
+                    "rule": {"id": long, "severity": long, "description": long},
+                    "most_recent_instance": {"location": {"path": long}, "message": {"text": long}},
+                    "dependency": {"package": {"name": long, "ecosystem": long}}}}),
+            ),
+            (
+                "gitlab",
+                json!({"object_kind": "pipeline", "user": {"username": long},
+                "object_attributes": {"id": long, "iid": long, "name": long, "ref": long,
+                    "status": "failed", "source": long, "sha": long},
+                "project": {"id": long, "name": long, "path_with_namespace": long,
+                    "default_branch": long, "web_url": format!("https://{long}")},
+                "commit": {"message": long},
+                "builds": vec![json!({"name": line, "status": "failed"}); 400]}),
+            ),
+            (
+                "pagerduty-events",
+                json!({"event_action": "trigger", "dedup_key": long,
+                "client": long, "client_url": format!("https://{long}"),
+                "links": vec![json!({"href": format!("https://{}", &long[..3000]), "text": line}); 400],
+                "payload": {"summary": long, "source": long, "severity": long, "component": long,
+                    "group": long, "class": long, "custom_details": all}}),
+            ),
+            (
+                "pagerduty-webhook",
+                json!({"event": {"id": long, "event_type": "incident.triggered",
+                "data": {"id": long, "status": "triggered", "title": long, "urgency": long,
+                    "incident_key": long, "number": long, "service": {"summary": long},
+                    "priority": {"summary": long}, "escalation_policy": {"summary": long},
+                    "teams": vec![json!({"summary": line}); 400],
+                    "assignees": vec![json!({"summary": line}); 400]}}}),
+            ),
+        ] {
+            let alert = only(normalise(provider, &json!({}), body.to_string().as_bytes()));
+            let size = schemas::codec::encode(&alert).len();
+            // Beside it stands what the fold adds, which is small.
+            assert!(size < 250 * 1024, "{provider}: {size} bytes");
+        }
+    }
+
+    #[test]
+    fn words_of_senders_are_plain_in_reasons() {
+        assert_eq!(plain("incident.acknowledged"), "incident.acknowledged");
+        assert_eq!(plain("<b>Ünknown\u{0}\n event</b>"), "bnknowneventb");
+        assert_eq!(plain(&"x".repeat(100)).len(), 64);
+        let body = json!({"object_kind": "ghp_0123456789abcdefghijABCDEFGHIJ012345"}).to_string();
+        let told = format!("{:?}", normalise("gitlab", &json!({}), body.as_bytes()));
+        assert!(!told.contains("0123456789abcdefghij"), "{told}");
+    }
+
+    #[test]
+    fn r23_bodies_that_are_none_are_rejected_by_name() {
+        for provider in [
+            "azure-monitor",
+            "datadog",
+            "gcp-monitoring",
+            "github",
+            "gitlab",
+            "pagerduty-events",
+            "pagerduty-webhook",
+        ] {
+            for (raw, reason) in [
+                (&b""[..], "not_json"),
+                (b"{", "not_json"),
+                (b"\xff\xfe", "not_json"),
+                (b"null", "not_an_object"),
+                (b"[{}]", "not_an_object"),
+                (b"\"text\"", "not_an_object"),
+            ] {
+                match normalise(provider, &json!({}), raw) {
+                    Normalised::Rejected { reason: found } => {
+                        assert!(found.starts_with(reason), "{provider}: {found}");
+                    }
+                    other => panic!("{provider} {}: {other:?}", raw.escape_ascii()),
+                }
+            }
+        }
+    }
+}

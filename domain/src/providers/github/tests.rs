@@ -199,11 +199,21 @@ fn the_header_has_to_name_what_the_body_is() {
         ("check_run", false),
         ("dependabot_alert", false),
         ("ping", false),
-        ("brand_new", false),
+        ("deployment", false),
     ] {
-        let told = matches!(read(event, &body), Normalised::Alerts { .. });
-        assert_eq!(told, expect, "{event}");
+        let told = read(event, &body);
+        assert_eq!(matches!(told, Normalised::Alerts { .. }), expect, "{event}");
+        // Events that are not read are recorded, whatever else they carry.
+        let unknown = ["ping", "deployment"].contains(&event);
+        assert_eq!(matches!(told, Normalised::Recorded { .. }), unknown, "{event}");
     }
+    // A deployment's status carries the run and the check it came from.
+    let mut deployed = run(json!({}));
+    deployed["deployment_status"] = json!({"state": "failure", "environment": "e"});
+    deployed["check_run"] = json!({"name": "deploy"});
+    let found = only(read("deployment_status", &deployed));
+    assert_eq!(found.facts.title, "Deployment to e");
+    assert!(matches!(read("workflow_run", &deployed), Normalised::Rejected { .. }));
     // One scan's finding is not another's.
     let finding = json!({"action": "created", "repository": {"id": 7},
         "alert": {"number": 4, "state": "open", "rule": {"id": "r"}}});
@@ -249,6 +259,8 @@ fn r70_silence_ends_what_nothing_else_would() {
     let on = |branch: &str| only(read("workflow_run", &run(json!({"head_branch": branch}))));
     assert_eq!(silence(on("main")), Silence::Nothing);
     assert_eq!(silence(on("topic")), Silence::Over);
+    let check = json!({"check_run": {"name": "n", "head_sha": "5c1f", "conclusion": "failure"}});
+    assert_eq!(silence(only(read("check_run", &check))), Silence::Over, "of a commit alone");
     let finding = json!({"action": "created", "repository": {"id": 7, "full_name": "a/b"},
         "alert": {"number": 4, "state": "open", "rule": {"id": "r"}}});
     assert_eq!(silence(only(read("code_scanning_alert", &finding))), Silence::Nothing);

@@ -44,6 +44,23 @@ fn r11_the_routing_key_in_the_body_is_the_credential() {
 }
 
 #[test]
+fn r1_a_body_with_broken_text_still_shows_its_key() {
+    let credentials = [token("t", KEY)];
+    for text in [&b"cut \\ud83d"[..], b"\xf0\x9f", b"\\ude00 \\u0000"] {
+        let head = format!("\u{feff} {{\"payload\":{{\"summary\":\"").into_bytes();
+        let tail = format!("\"}},\"event_action\":\"trigger\",\"routing_key\":\"{KEY}\"}}");
+        let body = [head.as_slice(), text, tail.as_bytes()].concat();
+        let found = PagerdutyEvents.authenticate(&request(&[], &body), &credentials);
+        assert!(found.is_ok(), "{}", body.escape_ascii());
+        let told = normalise("pagerduty-events", &json!({}), &body[3..]);
+        assert!(matches!(told, Normalised::Alerts { .. }), "{told:?}");
+    }
+    let twice = format!("{{\"routing_key\":\"x\",\"routing_key\":\"{KEY}\"}}");
+    let found = PagerdutyEvents.authenticate(&request(&[], twice.as_bytes()), &credentials);
+    assert_eq!(found.map_err(|refused| refused.code), Err("token_missing"));
+}
+
+#[test]
 fn r11_a_routing_key_that_means_nothing_does_not_stand_in_the_way() {
     let basic = Credential::Basic { id: "b".into(), user: "u".into(), password: "p".into() };
     let credentials = [basic, token("t", KEY)];
@@ -124,7 +141,10 @@ fn r67_severities_and_actions() {
 
 #[test]
 fn a_key_is_one_problem_whatever_environment_a_trigger_names() {
-    use crate::{observe::identify, rules::Rules};
+    use crate::{
+        observe::{Scope, identify},
+        rules::Rules,
+    };
     let project = schemas::ProjectId::new("shop").unwrap();
     let read = |body: Value| {
         let alert = only(normalise("pagerduty-events", &json!({}), body.to_string().as_bytes()));
@@ -133,6 +153,7 @@ fn a_key_is_one_problem_whatever_environment_a_trigger_names() {
     let opened = read(json!({"event_action": "trigger", "dedup_key": "d", "payload": {
         "summary": "s", "custom_details": {"env": "staging"}}}));
     let closed = read(json!({"event_action": "resolve", "dedup_key": "d"}));
-    assert_ne!(opened.scope, closed.scope, "the end is told of all environments");
+    let Scope::One { whole } = opened.scope else { panic!("{opened:?}") };
+    assert_eq!((closed.scope, closed.fingerprint), (Scope::Whole, whole));
     assert_eq!(PagerdutyEvents.paths(), ["/v2/enqueue"]);
 }
