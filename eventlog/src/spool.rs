@@ -89,6 +89,8 @@ pub struct SpoolStatus {
     pub since: Option<SystemTime>,
     /// Why it takes nothing at the moment.
     pub problem: Option<String>,
+    /// The problem is that it is full.
+    full: bool,
     /// Something waits, whether or not it can be read.
     waits: bool,
     /// The log took the last frame it was given from here.
@@ -230,12 +232,8 @@ impl Spool {
             metrics::gauge!("bellwether_spool_usable").set(f64::from(status.problem.is_none()));
             tokio::time::sleep(Duration::from_secs(1)).await;
             if self.status().problem.is_some() {
-                let max_bytes = self.shared.config.max_bytes;
-                let tried = self.blocking(move |shared| {
-                    shared.with_folder(|folder| match folder.bytes() < max_bytes {
-                        true => folder.probe().map_err(|e| unwritable(&e)),
-                        false => Err(SpoolFailure::Full { max_bytes }),
-                    })?
+                let tried = self.blocking(|shared| {
+                    shared.with_folder(|folder| folder.probe())?.map_err(|e| shared.named(&e))
                 });
                 match tried.await {
                     Ok(()) => self.shared.healed(),
@@ -298,6 +296,7 @@ impl Shared {
         let is_news = self.status.send_if_modified(|status| {
             let is_news = status.problem.as_deref() != Some(&problem);
             status.problem = Some(problem.clone());
+            status.full = matches!(failure, SpoolFailure::Full { .. });
             is_news
         });
         if is_news {
@@ -310,15 +309,21 @@ impl Shared {
         }
     }
 
+    /// Something could be written. A spool that was full has room again when a tenth is free, so that
+    /// it does not change its mind with the size of each frame.
     fn healed(&self) {
-        if self.status.send_if_modified(|status| status.problem.take().is_some()) {
+        let enough = self.config.max_bytes / 10 * 9;
+        let is_news = self.status.send_if_modified(|status| {
+            let heals = status.problem.is_some() && (!status.full || status.bytes <= enough);
+            if heals {
+                (status.problem, status.full) = (None, false);
+            }
+            heals
+        });
+        if is_news {
             tracing::info!(spool.dir = shown(&self.config.dir), "the spool can be written again");
         }
     }
-}
-
-fn unwritable(e: &io::Error) -> SpoolFailure {
-    SpoolFailure::Unwritable { reason: e.to_string() }
 }
 
 fn shown(path: &Path) -> String {

@@ -108,6 +108,21 @@ fn the_file_keeps_its_promises() {
     assert!(text.matches("healthcheck:").count() >= 7);
 }
 
+/// What ingest spools is in a volume that outlives the container and that its user may write.
+#[test]
+fn the_spool_outlives_the_container() {
+    let read = |file: &str| std::fs::read_to_string(root().join(file)).unwrap();
+    let (compose, docker) = (read("docker-compose.yml"), read("Dockerfile"));
+    let settings = read("config/compose.toml");
+    let dir = settings.split("spool = { dir = \"").nth(1).unwrap().split('"').next().unwrap();
+    let ingest = compose.split("\n  ingest:\n").nth(1).unwrap();
+    let ingest = ingest.split("\n\n").next().unwrap();
+    assert!(ingest.contains(&format!("\"spool:{dir}\"")), "{ingest}");
+    assert!(compose.split("\nvolumes:\n").nth(1).unwrap().contains("  spool:\n"));
+    let user = docker.lines().find_map(|line| line.strip_prefix("USER ")).unwrap();
+    assert!(docker.contains(&format!("install -d -o {user} -g {user} -m 0700 {dir}\n")));
+}
+
 /// Where a Docker client with compose is there, it must understand the file.
 #[test]
 fn docker_understands_the_file() {

@@ -1,5 +1,7 @@
 //! The log away: never a false 2xx, and nothing that was accepted is lost or told twice (R1, I1).
 
+mod spool;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
@@ -60,7 +62,7 @@ impl Accepted {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn r1_while_the_log_is_away_503_and_nothing_accepted_is_lost() {
+async fn r1_without_a_spool_503_while_the_log_is_away_and_nothing_accepted_is_lost() {
     let mut doors = Doors::open(EVERYTHING, "").await;
     let mut accepted = Accepted::default();
     accepted.accept(&doors, &[1, 2, 3]).await;
