@@ -56,9 +56,6 @@ pub struct LaneLoopConfig {
     pub max_alerts: usize,
     /// Most bytes of records or events in a batch; a larger one stands alone.
     pub max_bytes: usize,
-    /// How long after its first entry a batch is held open for more, while batches are small and
-    /// follow each other closely. What arrives while the batch before is applied costs no wait.
-    pub gather: Duration,
     /// A query at least this often on each lane's connection, and a heartbeat of the worker.
     pub beat: Duration,
     /// A worker whose last heartbeat is older is dead.
@@ -97,7 +94,6 @@ impl Default for LaneLoopConfig {
         Self {
             max_alerts: 1000,
             max_bytes: 4 * 1024 * 1024,
-            gather: Duration::from_millis(8),
             beat: Duration::from_secs(3),
             dead_after: Duration::from_secs(10),
             patience: Duration::from_millis(900),

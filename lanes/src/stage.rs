@@ -1,6 +1,6 @@
 //! What a stage hands to the lane loop.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -29,8 +29,6 @@ pub struct Item {
     pub stored_at: Time,
     /// The record stands in the lane `all`, which every lane reads.
     pub of_all: bool,
-    /// The channel an event came on; none for records.
-    pub channel: Option<EventChannel>,
 }
 
 /// Why a lane may not go on in this process, however often it is tried: a newer format, a fault in
@@ -93,6 +91,10 @@ pub trait Stage: Send + Sync + 'static {
 
     /// Version of its fold: stored with the cursor; an older binary releases a lane stamped newer.
     fn fold_version(&self) -> u32;
+
+    /// How long behind its first entry a batch is held open for more, while batches are small and
+    /// follow each other closely. What arrives while the batch before is applied costs no wait.
+    fn linger(&self) -> Duration;
 
     /// What is in force in a lane. Only an item that ends its batch may change it.
     fn context(&self, state: &Self::State) -> Self::Context;

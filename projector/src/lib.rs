@@ -9,7 +9,7 @@
 
 pub mod projections;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::future::BoxFuture;
 use lanes::{Halt, Input, Item, Out, Stage};
@@ -46,6 +46,11 @@ impl Stage for ProjectStage {
 
     fn fold_version(&self) -> u32 {
         1
+    }
+
+    fn linger(&self) -> Duration {
+        // What comes is a batch already, and somebody waits for the row.
+        Duration::ZERO
     }
 
     fn context(&self, _: &State) {}

@@ -25,6 +25,9 @@ pub enum Error {
     /// The cursor moved under us: another owner has the lane.
     #[error("stage {stage} of lane {lane} has another owner: its cursor is not at batch {batch}")]
     NotOwner { stage: String, lane: u16, batch: u64 },
+    /// The batch goes beyond where the generation is frozen.
+    #[error("generation {generation} is frozen before the end of this batch")]
+    Frozen { generation: i32 },
     /// The generation is not there or not to be written any more.
     #[error("generation {generation} is {state}")]
     Generation { generation: i32, state: String },

@@ -161,7 +161,8 @@ impl LaneTransaction<'_> {
         if jobs.is_empty() {
             return Ok(());
         }
-        let state = |input: InputPosition| match self.job_state(input) {
+        let standing = self.hold().await?;
+        let state = |input: InputPosition| match standing.job_state(input) {
             JobState::Pending => "pending",
             JobState::Shadow => "shadow",
         };
@@ -198,7 +199,7 @@ impl LaneTransaction<'_> {
         .bind(delays)
         .bind(triggers)
         .bind(payloads)
-        .execute(&mut *self.transaction)
+        .execute(self.connection().await?)
         .await
         .map_err(Error::doing("insert jobs"))?;
         Ok(())
@@ -218,7 +219,7 @@ impl LaneTransaction<'_> {
         )
         .bind(self.generation.0)
         .bind(incidents)
-        .execute(&mut *self.transaction)
+        .execute(self.connection().await?)
         .await
         .map_err(Error::doing("hasten sends"))?;
         Ok(())

@@ -201,68 +201,53 @@ fn state_row<K>(
 
 impl LaneTransaction<'_> {
     /// Writes problems; each key at most once. A row whose `due` stays the same is updated in place.
-    pub async fn upsert_problems(&mut self, rows: &[ProblemRow]) -> Result<(), Error> {
+    pub fn upsert_problems(&mut self, rows: &[ProblemRow]) {
         if rows.is_empty() {
-            return Ok(());
+            return;
         }
-        sqlx::query(
+        self.write(
+            "problem",
             "insert into problem (generation, lane, project, fingerprint, state, due) \
-             select $1, $2, * from unnest($3::text[], $4::uuid[], $5::bytea[], $6::bigint[]) \
+             select $1, $2, * from unnest(?::text[], ?::uuid[], ?::bytea[], ?::bigint[]) \
              on conflict (generation, project, fingerprint) \
              do update set state = excluded.state, due = excluded.due",
         )
-        .bind(self.generation.0)
-        .bind(i32::from(self.lane.0))
         .bind(rows.iter().map(|(((project, _), _), _)| project.as_str()).collect::<Vec<&str>>())
         .bind(rows.iter().map(|(((_, id), _), _)| id.0).collect::<Vec<Uuid>>())
         .bind(rows.iter().map(|((_, state), _)| state.as_slice()).collect::<Vec<&[u8]>>())
-        .bind(rows.iter().map(|(_, due)| due.map(Time::micros)).collect::<Vec<Option<i64>>>())
-        .execute(&mut *self.transaction)
-        .await
-        .map_err(Error::doing("write problems"))?;
-        Ok(())
+        .bind(rows.iter().map(|(_, due)| due.map(Time::micros)).collect::<Vec<Option<i64>>>());
     }
 
     /// Writes the states of incidents; each key at most once.
-    pub async fn upsert_openings(&mut self, rows: &[StateRow<IncidentId>]) -> Result<(), Error> {
+    pub fn upsert_openings(&mut self, rows: &[StateRow<IncidentId>]) {
         if rows.is_empty() {
-            return Ok(());
+            return;
         }
-        sqlx::query(
+        self.write(
+            "opening",
             "insert into opening (generation, lane, project, incident, state) \
-             select $1, $2, * from unnest($3::text[], $4::uuid[], $5::bytea[]) \
+             select $1, $2, * from unnest(?::text[], ?::uuid[], ?::bytea[]) \
              on conflict (generation, project, incident) do update set state = excluded.state",
         )
-        .bind(self.generation.0)
-        .bind(i32::from(self.lane.0))
         .bind(rows.iter().map(|((project, _), _)| project.as_str()).collect::<Vec<&str>>())
         .bind(rows.iter().map(|((_, id), _)| id.0).collect::<Vec<Uuid>>())
-        .bind(rows.iter().map(|(_, state)| state.as_slice()).collect::<Vec<&[u8]>>())
-        .execute(&mut *self.transaction)
-        .await
-        .map_err(Error::doing("write openings"))?;
-        Ok(())
+        .bind(rows.iter().map(|(_, state)| state.as_slice()).collect::<Vec<&[u8]>>());
     }
 
     /// Notes delivery ids as applied; each (day, key) at most once.
-    pub async fn insert_seen(&mut self, rows: &[SeenRow]) -> Result<(), Error> {
+    pub fn insert_seen(&mut self, rows: &[SeenRow]) {
         if rows.is_empty() {
-            return Ok(());
+            return;
         }
-        sqlx::query(
+        self.write(
+            "seen",
             "insert into seen (generation, lane, day, key, expires) \
-             select $1, $2, * from unnest($3::int[], $4::uuid[], $5::bigint[]) \
+             select $1, $2, * from unnest(?::int[], ?::uuid[], ?::bigint[]) \
              on conflict (generation, day, lane, key) do update set expires = excluded.expires",
         )
-        .bind(self.generation.0)
-        .bind(i32::from(self.lane.0))
         .bind(rows.iter().map(|r| r.day).collect::<Vec<i32>>())
         .bind(rows.iter().map(|r| r.key).collect::<Vec<Uuid>>())
-        .bind(rows.iter().map(|r| r.expires.micros()).collect::<Vec<i64>>())
-        .execute(&mut *self.transaction)
-        .await
-        .map_err(Error::doing("write delivery ids"))?;
-        Ok(())
+        .bind(rows.iter().map(|r| r.expires.micros()).collect::<Vec<i64>>());
     }
 
     /// Notes records as rejected on a lane day; each at most once.
@@ -282,7 +267,7 @@ impl LaneTransaction<'_> {
         .bind(places.inc)
         .bind(places.seq)
         .bind(places.rec)
-        .execute(&mut *self.transaction)
+        .execute(self.connection().await?)
         .await
         .map_err(Error::doing("note what was rejected"))?;
         Ok(())
@@ -316,7 +301,7 @@ impl LaneTransaction<'_> {
                 .bind(places.inc)
                 .bind(places.seq)
                 .bind(places.rec)
-                .execute(&mut *self.transaction)
+                .execute(self.connection().await?)
                 .await
                 .map_err(Error::doing(attempt))?;
         }
@@ -339,7 +324,7 @@ impl LaneTransaction<'_> {
         )
         .bind(jobs.iter().map(|(incident, _)| incident.0).collect::<Vec<Uuid>>())
         .bind(jobs.iter().map(|(_, job)| job.0).collect::<Vec<Uuid>>())
-        .fetch_all(&mut *self.transaction)
+        .fetch_all(self.connection().await?)
         .await
         .map_err(Error::doing("read what triage was asked"))?;
         Ok(rows.into_iter().map(|(id, payload)| (JobId(id), payload)).collect())
@@ -381,7 +366,7 @@ impl LaneTransaction<'_> {
         .bind(wanted.iter().map(|w| w.day.as_str()).collect::<Vec<&str>>())
         .bind(wanted.iter().map(|w| w.incident.0).collect::<Vec<Uuid>>())
         .bind(wanted.iter().map(|w| w.opening.to_string()).collect::<Vec<String>>())
-        .fetch_all(&mut *self.transaction)
+        .fetch_all(self.connection().await?)
         .await
         .map_err(Error::doing("number incidents"))?;
         let numbers: HashMap<Uuid, i32> = rows.into_iter().collect();

@@ -31,7 +31,7 @@ use schemas::{
     event::{Cause, EVENT_VERSION, Kind, Opened, Resolved},
     job::{SendKind, SendResult},
     record::{Body, SendOutcome},
-    subject::{Class, EventChannel, deliveries, deliveries_stream},
+    subject::{Class, deliveries, deliveries_stream},
 };
 use serde_json::{Value, json};
 use sqlx::PgConnection;
@@ -163,12 +163,11 @@ impl Office {
             bytes: Bytes::from(schemas::codec::encode(&event)),
             stored_at: event.lane_time,
             of_all: false,
-            channel: Some(EventChannel::Decision),
         };
         let prepared = self.stage.prepare(&(), &item).unwrap();
         let mut out = Out::default();
         self.stage.fold(&mut self.state, item, prepared, &mut out);
-        let mut transaction = self.lane.begin().await.unwrap();
+        let mut transaction = self.lane.begin();
         self.stage.write(&mut transaction, &mut self.state, &mut out).await.unwrap();
         transaction.commit().await.unwrap();
     }

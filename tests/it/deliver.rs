@@ -21,7 +21,6 @@ use schemas::{
     event::{Answered, Cause, EVENT_VERSION, Kind, Opened, Resolved},
     job::{Analysis, AnswerResult, SendResult},
     record::Body,
-    subject::EventChannel,
 };
 use sqlx::{Connection, PgConnection};
 use store::{
@@ -110,12 +109,11 @@ impl Desk {
             bytes: Bytes::from(schemas::codec::encode(&event)),
             stored_at: event.lane_time,
             of_all: false,
-            channel: Some(EventChannel::Decision),
         };
         let prepared = self.stage.prepare(&(), &item).unwrap();
         let mut out = Out::default();
         self.stage.fold(&mut self.state, item, prepared, &mut out);
-        let mut transaction = self.lane.begin().await.unwrap();
+        let mut transaction = self.lane.begin();
         self.stage.write(&mut transaction, &mut self.state, &mut out).await.unwrap();
         transaction.commit().await.unwrap();
     }

@@ -169,7 +169,7 @@ impl Rig {
     /// Puts jobs of generation `generation` in as a fold does.
     async fn insert(&self, generation: Generation, jobs: &[NewJob]) {
         let mut lane = self.world.store.own_lane("test", generation, LANE).await.unwrap().unwrap();
-        let mut batch = lane.begin().await.unwrap();
+        let mut batch = lane.begin();
         batch.insert_jobs(jobs).await.unwrap();
         batch.commit().await.unwrap();
         lane.release().await;

@@ -243,6 +243,7 @@ async fn a_reader_of_events_stops_at_a_gap() {
             parts: 1,
             leading: 1,
             through: format!("1-{batch}-0").parse().unwrap(),
+            own: None,
         };
         let decision = EventChannel::Decision;
         let publish = Publish {

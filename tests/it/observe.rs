@@ -164,7 +164,7 @@ fn items(records: &[Record]) -> Vec<Item> {
             let mut bytes = Vec::new();
             record.encode_into(&mut bytes);
             let bytes = Bytes::from(bytes);
-            Item { at: position(n), bytes, stored_at: second(n), of_all: false, channel: None }
+            Item { at: position(n), bytes, stored_at: second(n), of_all: false }
         })
         .collect()
 }
@@ -183,7 +183,13 @@ async fn run(store: &Store, items: &[Item], size: usize) -> Made {
     let mut made = Made::default();
     let mut rest = items;
     while !rest.is_empty() {
-        let mut lane = store.own_lane("observe", GENERATION, LANE).await.unwrap().unwrap();
+        // The lock of the batch before goes when the server has ended its session.
+        let mut lane = loop {
+            if let Some(owned) = store.own_lane("observe", GENERATION, LANE).await.unwrap() {
+                break owned;
+            }
+            tokio::task::yield_now().await;
+        };
         let old = lane.cursor().await.unwrap();
         let mut state = stage.load(&mut lane, LANE).await.unwrap();
         let mut batch = Vec::new();
@@ -204,13 +210,13 @@ async fn run(store: &Store, items: &[Item], size: usize) -> Made {
         for (item, prepared) in batch {
             stage.fold(&mut state, item, prepared, &mut out);
         }
-        let mut transaction: LaneTransaction<'_> = lane.begin().await.unwrap();
+        let mut transaction: LaneTransaction<'_> = lane.begin();
         stage.write(&mut transaction, &mut state, &mut out).await.unwrap();
         transaction.park(&out.parked, 1).await.unwrap();
         new.lane_time = out.lane_time;
         let account =
             Account { in_frames: 0, outcomes: &out.outcomes, producers: &[], messages: &[] };
-        transaction.advance(&old, &new, Some(&account)).await.unwrap();
+        transaction.advance(&old, &new, new.at, Some(&account));
         transaction.commit().await.unwrap();
         lane.release().await;
         made.events.append(&mut out.events);

@@ -347,17 +347,28 @@ impl Differences<'_> {
     /// The stream holds, channel by channel, exactly the events of the fold in order: published
     /// once, none skipped, batches and parts without a gap.
     fn events(&mut self, messages: &[Message], folded: &Folded, world: &World) {
-        for channel in [EventChannel::Decision, EventChannel::Alert] {
-            let subject = subject::events(&world.namespace, GENERATION, self.lane, channel);
-            let mut is: Vec<Event> = Vec::new();
-            for message in messages.iter().filter(|m| m.subject == subject) {
-                is.extend(EventBatch::parse(&message.payload).unwrap().events);
+        let lane = self.lane;
+        let subject = |channel| subject::events(&world.namespace, GENERATION, lane, channel);
+        let of_stage = [EventChannel::Decision, EventChannel::Alert].map(subject);
+        let mut read: Vec<Event> = Vec::new();
+        for message in messages.iter().filter(|m| of_stage.contains(&m.subject)) {
+            let events = EventBatch::parse(&message.payload).unwrap().events;
+            let header = PartHeader::from_headers(|name| message.header(name)).unwrap();
+            // What stands behind the channel's own events is for those who read the other one too.
+            let own = header.own.map_or(events.len(), |own| own as usize);
+            for (index, event) in events.iter().enumerate() {
+                let of_subject = subject(event.kind.channel()) == message.subject;
+                self.compare("channel of an event", &of_subject, &(index < own));
             }
+            read.extend(events);
+        }
+        for channel in [EventChannel::Decision, EventChannel::Alert] {
+            let is: Vec<&Event> = read.iter().filter(|e| e.kind.channel() == channel).collect();
             let should: Vec<&Event> =
                 folded.events.iter().filter(|e| e.kind.channel() == channel).collect();
-            let same = is.len() == should.len() && is.iter().zip(&should).all(|(a, b)| a == *b);
+            let same = is.len() == should.len() && is.iter().zip(&should).all(|(a, b)| a == b);
             if !same {
-                let at = is.iter().zip(&should).position(|(a, b)| a != *b);
+                let at = is.iter().zip(&should).position(|(a, b)| a != b);
                 self.found.push(format!(
                     "lane {} {} events: {} in the stream, {} in the fold, first difference at {at:?}",
                     self.lane,

@@ -11,6 +11,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     num::NonZeroU16,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use domain::{
@@ -111,10 +112,14 @@ impl ObserveStage {
         openings: Vec<Opening>,
         out: &mut Out,
     ) -> Result<(), store::Error> {
+        if openings.is_empty() {
+            return Ok(());
+        }
+        let standing = transaction.hold().await?;
         let mut opened_at = HashMap::new();
         let wanted: Vec<WantsNumber> = openings
             .into_iter()
-            .filter(|o| transaction.job_state(o.opening.input) == JobState::Pending)
+            .filter(|o| standing.job_state(o.opening.input) == JobState::Pending)
             .map(|o| {
                 opened_at.insert(o.incident, o.opened_at);
                 let day = self.day(o.opened_at);
@@ -140,20 +145,20 @@ impl ObserveStage {
         effects: Effects,
         out: &mut Out,
     ) -> Result<(), store::Error> {
-        transaction.upsert_problems(&changes.problems).await?;
-        transaction.upsert_openings(&changes.incidents).await?;
+        transaction.upsert_problems(&changes.problems);
+        transaction.upsert_openings(&changes.incidents);
         let seen: Vec<SeenRow> = changes
             .seen
             .iter()
             .map(|seen| SeenRow { day: seen.day, key: seen.key, expires: seen.expires })
             .collect();
-        transaction.insert_seen(&seen).await?;
+        transaction.insert_seen(&seen);
         transaction.insert_rejected(&changes.rejected).await?;
         transaction.forget_given_up(&changes.redriven).await?;
         // One that this batch parked and redrove: its row would be made only after this.
         out.parked.retain(|(at, _)| changes.redriven.binary_search(at).is_err());
         if let Some(in_force) = &changes.lane {
-            transaction.put_lane_state(in_force).await?;
+            transaction.put_lane_state(in_force);
         }
         self.number(transaction, effects.openings, out).await?;
         let mut asks = effects.triage;
@@ -230,12 +235,17 @@ impl Stage for ObserveStage {
         FOLD_VERSION
     }
 
+    fn linger(&self) -> Duration {
+        // Here alerts become batches; what follows goes by batches.
+        Duration::from_millis(8)
+    }
+
     fn context(&self, lane: &LaneObserve) -> Rules {
         lane.state.rules().clone()
     }
 
     fn prepare(&self, rules: &Rules, item: &Item) -> Result<Prepared, Halt> {
-        let Item { at, bytes, stored_at, of_all, channel: _ } = item;
+        let Item { at, bytes, stored_at, of_all } = item;
         let input = observe::Input { at: *at, bytes, stored_at: *stored_at, of_all: *of_all };
         observe::prepare(input, rules).map_err(|e| Halt { reason: format!("record {at}: {e}") })
     }
@@ -309,7 +319,7 @@ impl Stage for ObserveStage {
             })?;
             let effects = std::mem::take(&mut lane.effects);
             // A shadow folds in silence.
-            let live = transaction.standing().active;
+            let live = transaction.was_live();
             let written = self.write_batch(transaction, &changes, effects, out).await;
             if live {
                 tell(&out.events, written.as_ref().err());

@@ -36,7 +36,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         bytes: bytes.into(),
         stored_at: Time::default(),
         of_all: false,
-        channel: None,
     };
     let one = NonZeroU16::MIN;
     let prepared = match args.stage.as_str() {

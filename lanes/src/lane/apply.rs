@@ -218,11 +218,7 @@ async fn commit<S: Stage>(
 ) -> Result<Committed, Stop> {
     let Effects { entries, old, mut new, attempts, writer, input, state, out } = effects;
     let last = entries.last().map_or(old.at, |entry| entry.input);
-    let mut transaction = connection.begin().await?;
-    if transaction.standing().frozen_at.is_some_and(|at| (last.incarnation, last.sequence) > at) {
-        transaction.roll_back().await?;
-        return Err(Stop::Frozen);
-    }
+    let mut transaction = connection.begin();
     AssertUnwindSafe(stage.write(&mut transaction, state, out))
         .catch_unwind()
         .await
@@ -245,8 +241,7 @@ async fn commit<S: Stage>(
     let producers: Vec<_> = producers.into_values().collect();
     let account = Account { in_frames, outcomes, producers: &producers, messages: &messages };
     let silent = input != Input::Records && channels_of(writer.stage).is_empty();
-    // Last, so that nobody waits for the row longer than need be.
-    transaction.advance(old, &new, (!silent).then_some(&account)).await?;
+    transaction.advance(old, &new, last, (!silent).then_some(&account));
     faults.at("before_commit");
     transaction.commit().await?;
     Ok(Committed { cursor: new, messages })

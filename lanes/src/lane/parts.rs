@@ -12,6 +12,11 @@ use store::lane::{Message, Stream};
 /// A part of events is closed at this many bytes.
 const MAX_PART_BYTES: usize = 512 * 1024;
 
+/// The events of a batch that are together at most this long are one message, whatever their
+/// channels: under a trickle a message costs what its sync costs, not what it holds, and a reader
+/// of both channels has the whole batch at once.
+const MAX_JOINT_BYTES: usize = 64 * 1024;
+
 /// The channels a stage writes, the leading one first; empty for a stage that writes none.
 pub(super) fn channels_of(stage: &str) -> Vec<EventChannel> {
     [EventChannel::Decision, EventChannel::Alert, EventChannel::Notice]
@@ -30,8 +35,9 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// The parts of a batch, leading channel first. A stage that writes events writes at least one
-    /// part a batch, empty if need be, so that its readers can tell that nothing is missing.
+    /// The parts of a batch, leading channel first; a small batch is one part on the leading channel.
+    /// A stage that writes events writes at least one part a batch, empty if need be, so that its
+    /// readers can tell that nothing is missing.
     pub fn parts(
         &self,
         batch: u64,
@@ -46,25 +52,33 @@ impl Writer {
                 stray.kind.word()
             ));
         }
-        let mut payloads: Vec<(EventChannel, Vec<u8>)> = Vec::new();
+        let mut payloads: Vec<(EventChannel, Vec<u8>, Option<u32>)> = Vec::new();
         let mut leading = 0;
         for (index, channel) in channels.iter().enumerate() {
             let of_channel = events.iter().filter(|e| e.kind.channel() == *channel);
             let cut = cut(of_channel, |event, out| event.encode_into(out), usize::MAX);
-            payloads.extend(cut.into_iter().map(|(payload, _)| (*channel, payload)));
+            payloads.extend(cut.into_iter().map(|(payload, _)| (*channel, payload, None)));
             if index == 0 {
                 if payloads.is_empty() {
-                    payloads.push((*channel, Vec::new()));
+                    payloads.push((*channel, Vec::new(), None));
                 }
                 leading = payloads.len() as u32;
             }
+        }
+        if let [(channel, one, own), (_, other, _)] = payloads.as_mut_slice()
+            && leading == 1
+            && one.len() + other.len() <= MAX_JOINT_BYTES
+        {
+            *own = Some(events.iter().filter(|e| e.kind.channel() == *channel).count() as u32);
+            one.append(other);
+            payloads.truncate(1);
         }
         let parts = payloads.len() as u32;
         Ok(payloads
             .into_iter()
             .enumerate()
-            .map(|(part, (channel, payload))| {
-                let header = PartHeader { batch, part: part as u32, parts, leading, through };
+            .map(|(part, (channel, payload, own))| {
+                let header = PartHeader { batch, part: part as u32, parts, leading, through, own };
                 Message {
                     stream: Stream::Events,
                     subject: subject::events(&self.namespace, self.generation, self.lane, channel),

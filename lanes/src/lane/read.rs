@@ -316,7 +316,6 @@ fn expand_frame(
             bytes: message.payload.slice_ref(record),
             stored_at: message.time,
             of_all,
-            channel: None,
         };
         let step = entry(index, 1, Content::Item(item));
         pending.push_back(Entry { producer: producer.take(), ..step });
@@ -366,7 +365,11 @@ fn expand_part(
         marks.set(new.clone());
         mark = Some(new);
     }
-    let items = items_of(&message.payload).map_err(|e| fault(format!("cut into events: {e}")))?;
+    let mut items =
+        items_of(&message.payload).map_err(|e| fault(format!("cut into events: {e}")))?;
+    if let (false, Some(own)) = (reads_all, header.own) {
+        items.truncate(own as usize);
+    }
     let last = items.len().saturating_sub(1);
     // The input is covered once the batch's last part is applied, not its first.
     let leads = channels.first().is_some_and(|c| c.stage() == stage);
@@ -395,7 +398,6 @@ fn expand_part(
                 bytes,
                 stored_at: message.time,
                 of_all: false,
-                channel: Some(channel),
             }),
         );
     }

@@ -136,7 +136,7 @@ impl<S: Stage> Owner<S> {
             self.apply(&mut session, batch, attempts).await?;
         }
 
-        let waiting = Waiting::new(limit, self.config.gather);
+        let waiting = Waiting::new(limit, self.stage.linger());
         let (folded, contexts) = watch::channel(session.context(&self.stage)?);
         let feed =
             feed(Arc::clone(&self.stage), &mut reader, self.config.threads, &waiting, contexts);

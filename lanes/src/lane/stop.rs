@@ -29,6 +29,7 @@ impl From<store::Error> for Stop {
     fn from(error: store::Error) -> Self {
         match error {
             error @ store::Error::NotOwner { .. } => Self::NotOwner(error.to_string()),
+            store::Error::Frozen { .. } => Self::Frozen,
             error @ (store::Error::Address { .. }
             | store::Error::Connect { .. }
             | store::Error::Database { .. }

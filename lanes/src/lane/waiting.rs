@@ -58,7 +58,7 @@ impl Size {
 pub(super) struct Waiting<P> {
     place: Mutex<Place<P>>,
     limit: Size,
-    gather: Duration,
+    linger: Duration,
     /// Something was put there.
     put: Notify,
     /// Something was taken away.
@@ -76,10 +76,19 @@ struct Place<P> {
     small: Option<Instant>,
 }
 
+/// For how long to wait.
+enum Wait {
+    Not,
+    /// Until something is put there.
+    ForSome,
+    /// Until then, for more.
+    Until(Instant),
+}
+
 impl<P> Waiting<P> {
     /// Nothing waits yet. A batch holds at most `limit`, or one entry that is larger, and is held
-    /// open for `gather` behind its first entry while batches are small and follow each other closely.
-    pub fn new(limit: Size, gather: Duration) -> Self {
+    /// open for `linger` behind its first entry while batches are small and follow each other closely.
+    pub fn new(limit: Size, linger: Duration) -> Self {
         let place = Place {
             batch: None,
             size: Size { items: 0, bytes: 0 },
@@ -87,7 +96,7 @@ impl<P> Waiting<P> {
             stop: None,
             small: None,
         };
-        Self { place: Mutex::new(place), limit, gather, put: Notify::new(), taken: Notify::new() }
+        Self { place: Mutex::new(place), limit, linger, put: Notify::new(), taken: Notify::new() }
     }
 
     /// Waits until the waiting batch may grow, and says by how much.
@@ -119,15 +128,14 @@ impl<P> Waiting<P> {
     /// Takes the waiting batch; waits for one, and a little for more of it. Safe to cancel.
     pub async fn take(&self) -> Result<Batch<P>, Stop> {
         loop {
-            let wait = self.with(|place| match &place.batch {
-                Some(batch) if place.may_grow(batch, self.limit) => Some(place.since + self.gather),
-                Some(_) => None,
-                None if place.stop.is_some() => None,
-                None => Some(Instant::now() + Duration::from_secs(3600)),
-            });
-            let Some(until) = wait.filter(|until| *until > Instant::now()) else { break };
-            let more = tokio::time::timeout_at(until, self.put.notified());
-            let _ = more.await;
+            match self.with(|place| place.wait(self.limit, self.linger)) {
+                Wait::Not => break,
+                Wait::ForSome => self.put.notified().await,
+                Wait::Until(end) => {
+                    // Over or not, the next look tells.
+                    let _ = tokio::time::timeout_at(end, self.put.notified()).await;
+                }
+            }
         }
         let taken = self.with(|place| place.take(self.limit));
         self.taken.notify_one();
@@ -167,10 +175,15 @@ impl<P> Place<P> {
         }
     }
 
-    /// True while it is better to wait for more of `batch`.
-    fn may_grow(&self, batch: &Batch<P>, limit: Size) -> bool {
+    /// For how long whoever takes the batch has to wait, or had better.
+    fn wait(&self, limit: Size, linger: Duration) -> Wait {
+        let Some(batch) = &self.batch else {
+            return if self.stop.is_some() { Wait::Not } else { Wait::ForSome };
+        };
         let trickles = self.small.is_some_and(|taken| taken.elapsed() < RECENT);
-        trickles && !batch.ends && self.stop.is_none() && !self.size.fills(limit)
+        let may_grow = !batch.ends && self.stop.is_none() && !self.size.fills(limit);
+        let end = self.since + linger;
+        if trickles && may_grow && end > Instant::now() { Wait::Until(end) } else { Wait::Not }
     }
 
     fn take(&mut self, limit: Size) -> Result<Batch<P>, Stop> {
@@ -192,14 +205,14 @@ mod tests {
     use crate::{Item, lane::entry::Content};
 
     const LIMIT: Size = Size { items: 20, bytes: 1000 };
-    const GATHER: Duration = Duration::from_millis(8);
+    const LINGER: Duration = Duration::from_millis(8);
 
     /// A batch of `count` items of ten bytes each.
     fn batch(count: u32, ends: bool) -> Batch<()> {
         let item = |record| {
             let at = InputPosition { incarnation: 1, sequence: 1, record };
             let (bytes, stored_at) = (Bytes::from_static(b"ten bytes."), Time::default());
-            Item { at, bytes, stored_at, of_all: false, channel: None }
+            Item { at, bytes, stored_at, of_all: false }
         };
         let entry = |item: &Item| Entry {
             at: item.at,
@@ -222,7 +235,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_comes_before_it_is_taken_is_one_batch() {
-        let waiting = Waiting::new(LIMIT, GATHER);
+        let waiting = Waiting::new(LIMIT, LINGER);
         waiting.put(batch(3, false)).await;
         assert_eq!(waiting.room().await.items, 17);
         waiting.put(batch(4, false)).await;
@@ -231,12 +244,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_small_batch_is_held_open_only_behind_another() {
-        let waiting = Waiting::new(LIMIT, GATHER);
+        let waiting = Waiting::new(LIMIT, LINGER);
         let took = async |waiting: &Waiting<()>| {
             let begun = Instant::now();
             waiting.put(batch(1, false)).await;
             let more = async {
-                tokio::time::sleep(GATHER / 2).await;
+                tokio::time::sleep(LINGER / 2).await;
                 waiting.put(batch(1, false)).await;
             };
             let (count, ()) = tokio::join!(taken(waiting), more);
@@ -251,7 +264,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_batch_neither_exceeds_its_limit_nor_grows_behind_its_end() {
-        let waiting = Waiting::new(LIMIT, GATHER);
+        let waiting = Waiting::new(LIMIT, LINGER);
         for (first, ends) in [(15, false), (2, true)] {
             waiting.put(batch(first, ends)).await;
             let (one, ()) = tokio::join!(taken(&waiting), waiting.put(batch(10, false)));
@@ -264,7 +277,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stop_comes_behind_what_waits() {
-        let waiting = Waiting::new(LIMIT, GATHER);
+        let waiting = Waiting::new(LIMIT, LINGER);
         waiting.put(batch(1, false)).await;
         waiting.stop(Stop::Frozen);
         assert_eq!(taken(&waiting).await, 1);

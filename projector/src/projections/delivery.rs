@@ -21,7 +21,8 @@ impl Projection for Delivery {
     ) -> BoxFuture<'a, Result<(), store::Error>> {
         Box::pin(async move {
             let rows: Vec<_> = events.iter().filter_map(row).collect();
-            transaction.insert_deliveries(&rows).await
+            transaction.insert_deliveries(&rows);
+            Ok(())
         })
     }
 }

@@ -21,7 +21,8 @@ impl Projection for Dossier {
     ) -> BoxFuture<'a, Result<(), store::Error>> {
         Box::pin(async move {
             let rows: Vec<_> = events.iter().filter_map(row).collect();
-            transaction.insert_dossier(&rows).await
+            transaction.insert_dossier(&rows);
+            Ok(())
         })
     }
 }

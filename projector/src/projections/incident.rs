@@ -30,7 +30,8 @@ impl Projection for Incident {
         Box::pin(async move {
             let (opened, changes) = rows(events);
             transaction.insert_incidents(&opened).await?;
-            transaction.change_incidents(&changes).await
+            transaction.change_incidents(&changes);
+            Ok(())
         })
     }
 }

@@ -21,7 +21,8 @@ impl Projection for Notice {
     ) -> BoxFuture<'a, Result<(), store::Error>> {
         Box::pin(async move {
             let rows: Vec<_> = events.iter().filter_map(row).collect();
-            transaction.insert_notices(&rows).await
+            transaction.insert_notices(&rows);
+            Ok(())
         })
     }
 }

@@ -18,6 +18,9 @@ pub struct PartHeader {
     pub leading: u32,
     /// Input position the batch goes through.
     pub through: InputPosition,
+    /// Events at the beginning of the message that are of its subject's channel, when those of the
+    /// writing stage's other channel follow them; absent when all are.
+    pub own: Option<u32>,
 }
 
 /// Header names of [`PartHeader`].
@@ -27,18 +30,21 @@ pub mod header {
     pub const PARTS: &str = "Bw-Parts";
     pub const LEADING: &str = "Bw-Leading";
     pub const THROUGH: &str = "Bw-Through";
+    pub const OWN: &str = "Bw-Own";
 }
 
 impl PartHeader {
     /// As message headers.
     pub fn to_headers(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let mut headers = vec![
             (header::BATCH, self.batch.to_string()),
             (header::PART, self.part.to_string()),
             (header::PARTS, self.parts.to_string()),
             (header::LEADING, self.leading.to_string()),
             (header::THROUGH, self.through.to_string()),
-        ]
+        ];
+        headers.extend(self.own.map(|own| (header::OWN, own.to_string())));
+        headers
     }
 
     /// From message headers; `get` looks one up.
@@ -55,6 +61,10 @@ impl PartHeader {
             parts: field(header::PARTS, get(header::PARTS))?,
             leading: field(header::LEADING, get(header::LEADING))?,
             through: field(header::THROUGH, get(header::THROUGH))?,
+            own: match get(header::OWN) {
+                None => None,
+                given => Some(field(header::OWN, given)?),
+            },
         })
     }
 

@@ -3,7 +3,7 @@
 use schemas::{Generation, Lane, Time};
 use sqlx::{ConnectOptions, Connection, PgConnection};
 
-use super::{LaneConnection, LaneTransaction, rows};
+use super::{LaneConnection, LaneTransaction, Open, joint::Joint};
 use crate::{Error, Store, lane::Cursor, time};
 
 /// A connection that says nothing for this long is closed by the server, and its lock with it, so
@@ -56,7 +56,13 @@ impl Store {
             .await
             .map_err(Error::doing("lock a lane"))?;
         if held {
-            return Ok(Some(LaneConnection { connection, stage, generation, lane }));
+            return Ok(Some(LaneConnection {
+                connection,
+                stage,
+                generation,
+                lane,
+                standing: None,
+            }));
         }
         // Its lock is another's; how this connection ends does not matter.
         let _ = connection.close().await;
@@ -156,21 +162,17 @@ impl LaneConnection {
         Ok(())
     }
 
-    /// Begins a batch's transaction; it holds the generation row until its end.
-    ///
-    /// # Errors
-    /// [`Error::Generation`] when there is nothing to be written any more.
-    pub async fn begin(&mut self) -> Result<LaneTransaction<'_>, Error> {
-        let mut transaction =
-            self.connection.begin().await.map_err(Error::doing("begin a batch"))?;
-        let standing = rows::standing(&mut transaction, self.generation, true).await?;
-        Ok(LaneTransaction {
-            transaction,
+    /// Begins a batch; dropped, it leaves no trace.
+    pub fn begin(&mut self) -> LaneTransaction<'_> {
+        LaneTransaction {
+            open: Open::Not(&mut self.connection),
+            joint: Joint::new(self.generation.0, i32::from(self.lane.0)),
+            moves: None,
             stage: self.stage,
             generation: self.generation,
             lane: self.lane,
-            standing,
-        })
+            known: &mut self.standing,
+        }
     }
 
     /// Gives the lane back. The server drops the lock with the connection in any case; this way it

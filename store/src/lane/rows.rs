@@ -217,7 +217,9 @@ impl LaneConnection {
 
     /// What the generation may do now.
     pub async fn standing(&mut self) -> Result<Standing, Error> {
-        standing(&mut self.connection, self.generation, false).await
+        let standing = standing(&mut self.connection, self.generation, false).await?;
+        self.standing = Some(standing);
+        Ok(standing)
     }
 
     /// The last frame of every producer in this lane.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemas::{InputPosition, Outcome};
 use sqlx::{error::BoxDynError, postgres::types::PgRecordEncoder};
 
-use super::{Cursor, LaneTransaction, Message, ProducerMark};
+use super::{Cursor, LaneTransaction, Message, Open, ProducerMark, joint};
 use crate::{
     Error,
     rows::{JsonText, Row, composites},
@@ -110,138 +110,157 @@ impl LaneTransaction<'_> {
         .bind(rows.keys().map(|at| at.record as i32).collect::<Vec<i32>>())
         // A text column takes no NUL.
         .bind(rows.values().map(|r| r.replace('\0', "\u{fffd}")).collect::<Vec<String>>())
-        .execute(&mut *self.transaction)
+        .execute(self.connection().await?)
         .await
         .map_err(Error::doing("park records"))?;
         Ok(())
     }
 
     /// Keeps the one blob that notify and other folds have a lane.
-    pub async fn put_lane_state(&mut self, state: &[u8]) -> Result<(), Error> {
-        sqlx::query(
-            "insert into lane_state (stage, generation, lane, state) values ($1, $2, $3, $4) \
+    pub fn put_lane_state(&mut self, state: &[u8]) {
+        let stage = self.stage;
+        self.write(
+            "lane_state",
+            "insert into lane_state (stage, generation, lane, state) values (?, $1, $2, ?) \
              on conflict (stage, generation, lane) do update set state = excluded.state",
         )
-        .bind(self.stage)
-        .bind(self.generation.0)
-        .bind(i32::from(self.lane.0))
-        .bind(state)
-        .execute(&mut *self.transaction)
-        .await
-        .map_err(Error::doing("write the state of the lane"))?;
-        Ok(())
-    }
-
-    /// Makes the partitions of a lane day ([`schemas::Time::day`]). Safe to call again.
-    pub async fn open_day(&mut self, day: i32) -> Result<(), Error> {
-        sqlx::query("select bw_open_day($1, $2)")
-            .bind(self.generation.0)
-            .bind(day)
-            .execute(&mut *self.transaction)
-            .await
-            .map_err(Error::doing("make the partitions of a day"))?;
-        Ok(())
+        .bind(stage)
+        .bind(state);
     }
 
     /// I3: moves the cursor from `old` to `new`, whose `attempts` count from 0 again, and writes
-    /// the loop's own account of the batch with it: one statement, because a batch of one alert
-    /// pays for each of them as much as a batch of a thousand. The messages of the batch before,
-    /// which are in the log, are forgotten. A stage that counts no records and writes no messages
-    /// has no account to give.
-    ///
-    /// # Errors
-    /// [`Error::NotOwner`] when the row is not at `old` any more: somebody else has the lane, and
-    /// this transaction must not be committed.
-    pub async fn advance(
+    /// the loop's own account of the batch with it. The messages of the batch before, which are in
+    /// the log, are forgotten. A stage that counts no records and writes no messages has no account
+    /// to give. `last` is the input position the batch goes through; it may not lie behind where the
+    /// generation is frozen.
+    pub fn advance(
         &mut self,
         old: &Cursor,
         new: &Cursor,
+        last: InputPosition,
         account: Option<&Account<'_>>,
-    ) -> Result<(), Error> {
-        const MOVE: &str = "update cursor set inc = $8, seq = $9, rec = $10, through_inc = $11, \
-             through_seq = $12, through_rec = $13, batch = $14, marks = $15, lane_time = $16, \
-             frames_out = $17, records_out = $18, fold_version = $19, attempts = 0, \
-             moved_at = now() \
-             where stage = $1 and generation = $2 and lane = $3 \
-             and inc = $4 and seq = $5 and rec = $6 and batch = $7";
-        const MOVE_WITH_ACCOUNT: &str = "with counted as ( \
-                 insert into ledger as l (generation, lane, outcome, records) \
-                 select $2, $3, u.* from unnest($20::ledger_row[]) as u \
+    ) {
+        if let Some(account) = account {
+            self.account(old, new, account);
+        }
+        self.moves = Some((old.batch, last));
+        let stage = self.stage;
+        self.write(
+            "cursor",
+            "update cursor set inc = ?, seq = ?, rec = ?, through_inc = ?, through_seq = ?, \
+               through_rec = ?, batch = ?, marks = ?, lane_time = ?, frames_out = ?, \
+               records_out = ?, fold_version = ?, attempts = 0, moved_at = now() \
+             where stage = ? and generation = $1 and lane = $2 \
+               and inc = ? and seq = ? and rec = ? and batch = ? \
+             returning 1",
+        )
+        .bind(new.at.incarnation)
+        .bind(new.at.sequence as i64)
+        .bind(new.at.record as i32)
+        .bind(new.through.incarnation)
+        .bind(new.through.sequence as i64)
+        .bind(new.through.record as i32)
+        .bind(new.batch as i64)
+        .bind(&new.marks)
+        .bind(new.lane_time.micros())
+        .bind(new.frames_out as i64)
+        .bind(new.records_out as i64)
+        .bind(new.fold_version as i32)
+        .bind(stage)
+        .bind(old.at.incarnation)
+        .bind(old.at.sequence as i64)
+        .bind(old.at.record as i32)
+        .bind(old.batch as i64);
+    }
+
+    fn account(&mut self, old: &Cursor, new: &Cursor, account: &Account<'_>) {
+        let Account { in_frames, outcomes, producers, messages } = account;
+        let counts = outcomes.iter().map(|(outcome, records)| (outcome.word(), *records));
+        let counts: Vec<LedgerRow> = [("in_frames", *in_frames)]
+            .into_iter()
+            .chain(counts)
+            .filter(|(_, records)| *records > 0)
+            .map(|(outcome, records)| LedgerRow { outcome, records })
+            .collect();
+        let stage = self.stage;
+        if !counts.is_empty() {
+            self.write(
+                "ledger",
+                "insert into ledger as l (generation, lane, outcome, records) \
+                 select $1, $2, u.* from unnest(?::ledger_row[]) as u \
                  on conflict (generation, lane, outcome) \
-                 do update set records = l.records + excluded.records \
-             ), marked as ( \
-                 insert into producer (generation, lane, producer, of_all, number, total) \
-                 select $2, $3, u.* from unnest($21::producer_row[]) as u \
+                 do update set records = l.records + excluded.records",
+            )
+            .bind(composites(&counts));
+        }
+        if !producers.is_empty() {
+            self.write(
+                "producer",
+                "insert into producer (generation, lane, producer, of_all, number, total) \
+                 select $1, $2, u.* from unnest(?::producer_row[]) as u \
                  on conflict (generation, lane, producer, of_all) \
-                 do update set number = excluded.number, total = excluded.total \
-             ), published as ( \
-                 delete from unpublished \
-                 where stage = $1 and generation = $2 and lane = $3 and batch = $7 \
-             ), kept as ( \
-                 insert into unpublished (stage, generation, lane, batch, ordinal, stream, \
-                   subject, message_id, headers, payload) \
-                 select $1, $2, $3, $14, u.* from unnest($22::unpublished_row[]) as u \
-             ) update cursor set inc = $8, seq = $9, rec = $10, through_inc = $11, \
-             through_seq = $12, through_rec = $13, batch = $14, marks = $15, lane_time = $16, \
-             frames_out = $17, records_out = $18, fold_version = $19, attempts = 0, \
-             moved_at = now() \
-             where stage = $1 and generation = $2 and lane = $3 \
-             and inc = $4 and seq = $5 and rec = $6 and batch = $7";
-        let mut query = sqlx::query(if account.is_some() { MOVE_WITH_ACCOUNT } else { MOVE })
-            .bind(self.stage)
-            .bind(self.generation.0)
-            .bind(i32::from(self.lane.0))
-            .bind(old.at.incarnation)
-            .bind(old.at.sequence as i64)
-            .bind(old.at.record as i32)
-            .bind(old.batch as i64)
-            .bind(new.at.incarnation)
-            .bind(new.at.sequence as i64)
-            .bind(new.at.record as i32)
-            .bind(new.through.incarnation)
-            .bind(new.through.sequence as i64)
-            .bind(new.through.record as i32)
-            .bind(new.batch as i64)
-            .bind(&new.marks)
-            .bind(new.lane_time.micros())
-            .bind(new.frames_out as i64)
-            .bind(new.records_out as i64)
-            .bind(new.fold_version as i32);
-        if let Some(Account { in_frames, outcomes, producers, messages }) = account {
-            let counts = outcomes.iter().map(|(outcome, records)| (outcome.word(), *records));
-            let counts: Vec<LedgerRow> = [("in_frames", *in_frames)]
-                .into_iter()
-                .chain(counts)
-                .filter(|(_, records)| *records > 0)
-                .map(|(outcome, records)| LedgerRow { outcome, records })
-                .collect();
+                 do update set number = excluded.number, total = excluded.total",
+            )
+            .bind(composites(*producers));
+        }
+        self.write(
+            "published",
+            "delete from unpublished \
+             where stage = ? and generation = $1 and lane = $2 and batch = ?",
+        )
+        .bind(stage)
+        .bind(old.batch as i64);
+        if !messages.is_empty() {
             let messages: Vec<UnpublishedRow<'_>> = (0..)
                 .zip(messages.iter())
                 .map(|(ordinal, message)| UnpublishedRow { ordinal, message })
                 .collect();
-            query = query
-                .bind(composites(&counts))
-                .bind(composites(*producers))
-                .bind(composites(&messages));
+            self.write(
+                "unpublished",
+                "insert into unpublished (stage, generation, lane, batch, ordinal, stream, \
+                   subject, message_id, headers, payload) \
+                 select ?, $1, $2, ?, u.* from unnest(?::unpublished_row[]) as u",
+            )
+            .bind(stage)
+            .bind(new.batch as i64)
+            .bind(composites(&messages));
         }
-        let moved = query
-            .execute(&mut *self.transaction)
-            .await
-            .map_err(Error::doing("move the cursor"))?
-            .rows_affected();
-        if moved == 1 {
-            return Ok(());
-        }
-        Err(Error::NotOwner { stage: self.stage.to_owned(), lane: self.lane.0, batch: old.batch })
     }
 
-    /// Makes the batch true.
+    /// Makes the batch true: everything it wrote, or nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotOwner`] when the cursor is not where the batch began: somebody else has the lane.
+    /// [`Error::Frozen`] when the batch goes beyond where the generation is frozen.
     pub async fn commit(self) -> Result<(), Error> {
-        self.transaction.commit().await.map_err(Error::doing("commit a batch"))
+        let Self { open, joint, moves, stage, generation, lane, .. } = self;
+        let at = moves.map(|(_, last)| (last.incarnation, last.sequence));
+        let failed = |error: sqlx::Error| match (joint::refusal(&error), moves) {
+            (Some(refusal), Some((batch, _))) => refusal.error(stage, generation.0, lane.0, batch),
+            _ => Error::doing("commit a batch")(error),
+        };
+        match open {
+            Open::Not(connection) if !joint.is_empty() => {
+                joint.write(connection, at).await.map_err(failed)
+            }
+            Open::Not(_) => Ok(()),
+            Open::Since(mut transaction, _) => {
+                if !joint.is_empty() {
+                    joint.write(&mut transaction, at).await.map_err(failed)?;
+                }
+                transaction.commit().await.map_err(Error::doing("commit a batch"))
+            }
+            Open::Never => Err(Error::doing("commit a batch")(sqlx::Error::WorkerCrashed)),
+        }
     }
 
     /// Leaves no trace of the batch.
     pub async fn roll_back(self) -> Result<(), Error> {
-        self.transaction.rollback().await.map_err(Error::doing("roll a batch back"))
+        match self.open {
+            Open::Since(transaction, _) => {
+                transaction.rollback().await.map_err(Error::doing("roll a batch back"))
+            }
+            Open::Not(_) | Open::Never => Ok(()),
+        }
     }
 }

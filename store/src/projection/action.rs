@@ -81,7 +81,7 @@ impl LaneTransaction<'_> {
         )
         .bind(self.generation.0)
         .bind(composites(rows))
-        .execute(&mut *self.transaction)
+        .execute(self.connection().await?)
         .await
         .map_err(Error::doing("insert commands"))?;
         Ok(())

@@ -5,7 +5,6 @@ use schemas::{ProjectId, Time, alert::SourceRefs};
 use sqlx::{error::BoxDynError, postgres::types::PgRecordEncoder};
 
 use crate::{
-    Error,
     lane::LaneTransaction,
     rows::{Row, composites},
     timestamptz,
@@ -77,15 +76,16 @@ impl Row for CoverageRow<'_> {
 impl LaneTransaction<'_> {
     /// Adds to the counters, each provider of a project at most once a call. Exact, because the
     /// cursor moves in the same transaction.
-    pub async fn add_coverage(&mut self, rows: &[CoverageRow<'_>]) -> Result<(), Error> {
+    pub fn add_coverage(&mut self, rows: &[CoverageRow<'_>]) {
         if rows.is_empty() {
-            return Ok(());
+            return;
         }
-        sqlx::query(
+        self.write(
+            "coverage",
             "insert into coverage as c (generation, project, provider, total, duplicate_total, \
                redacted_total, source_ref_total, missing_source_refs_total, sentry_ref_total, \
                signoz_ref_total, alert_ref_total, latest_received_at, latest_real_received_at) \
-             select $1, u.* from unnest($2::coverage_row[]) as u \
+             select $1, u.* from unnest(?::coverage_row[]) as u \
              on conflict (generation, project, provider) do update set \
                total = c.total + excluded.total, \
                duplicate_total = c.duplicate_total + excluded.duplicate_total, \
@@ -100,11 +100,6 @@ impl LaneTransaction<'_> {
                latest_real_received_at = \
                  greatest(c.latest_real_received_at, excluded.latest_real_received_at)",
         )
-        .bind(self.generation.0)
-        .bind(composites(rows))
-        .execute(&mut *self.transaction)
-        .await
-        .map_err(Error::doing("add to coverage"))?;
-        Ok(())
+        .bind(composites(rows));
     }
 }

@@ -6,7 +6,6 @@ use sqlx::{error::BoxDynError, postgres::types::PgRecordEncoder};
 
 use super::text;
 use crate::{
-    Error,
     lane::LaneTransaction,
     rows::{Row, composites},
     timestamptz,
@@ -50,21 +49,17 @@ impl Row for DeliveryRow<'_> {
 
 impl LaneTransaction<'_> {
     /// Adds outcomes of deliveries; the partitions of their days must be open.
-    pub async fn insert_deliveries(&mut self, rows: &[DeliveryRow<'_>]) -> Result<(), Error> {
+    pub fn insert_deliveries(&mut self, rows: &[DeliveryRow<'_>]) {
         if rows.is_empty() {
-            return Ok(());
+            return;
         }
-        sqlx::query(
+        self.write(
+            "delivery",
             "insert into delivery (generation, day, record, inc, seq, rec, project, source, \
                provider, outcome, reason, alerts, received_at) \
-             select $1, u.* from unnest($2::delivery_row[]) as u \
+             select $1, u.* from unnest(?::delivery_row[]) as u \
              on conflict do nothing",
         )
-        .bind(self.generation.0)
-        .bind(composites(rows))
-        .execute(&mut *self.transaction)
-        .await
-        .map_err(Error::doing("insert delivery outcomes"))?;
-        Ok(())
+        .bind(composites(rows));
     }
 }

@@ -8,7 +8,6 @@ use sqlx::{error::BoxDynError, postgres::types::PgRecordEncoder};
 
 use super::{indexed, json, stated, text};
 use crate::{
-    Error,
     lane::LaneTransaction,
     rows::{JsonText, Row, composites},
     timestamptz,
@@ -103,11 +102,12 @@ impl Row for DossierRow<'_> {
 
 impl LaneTransaction<'_> {
     /// Adds dossier rows; the partitions of their days must be open.
-    pub async fn insert_dossier(&mut self, rows: &[DossierRow<'_>]) -> Result<(), Error> {
+    pub fn insert_dossier(&mut self, rows: &[DossierRow<'_>]) {
         if rows.is_empty() {
-            return Ok(());
+            return;
         }
-        sqlx::query(
+        self.write(
+            "dossier",
             "insert into dossier (generation, day, inc, seq, rec, idx, event_id, record, project, \
                source, channel_type, provider, stage, provider_event_id, title, content_preview, \
                content_redacted, has_redacted_content, redaction_version, source_url, \
@@ -115,13 +115,8 @@ impl LaneTransaction<'_> {
                signoz_ref_count, alert_ref_count, log_correlation, facts, alertname, severity, \
                namespace, target_resource, fingerprint, recurrence_key, effect, is_duplicate, \
                incident, provider_ts, received_at) \
-             select $1, u.* from unnest($2::dossier_row[]) as u",
+             select $1, u.* from unnest(?::dossier_row[]) as u",
         )
-        .bind(self.generation.0)
-        .bind(composites(rows))
-        .execute(&mut *self.transaction)
-        .await
-        .map_err(Error::doing("insert dossier rows"))?;
-        Ok(())
+        .bind(composites(rows));
     }
 }

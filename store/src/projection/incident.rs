@@ -114,7 +114,7 @@ impl LaneTransaction<'_> {
         .bind(column(rows, |r| r.frequency.unwrap_or_default().level.word()))
         .bind(frequencies)
         .bind(column(rows, |r| r.flapping))
-        .execute(&mut *self.transaction)
+        .execute(self.connection().await?)
         .await
         .map_err(Error::doing("insert incidents"))?;
         Ok(())
@@ -122,11 +122,12 @@ impl LaneTransaction<'_> {
 
     /// Changes incidents, each at most once a call. An incident that is not there (its opening is
     /// below the floor of the events a rebuild began at) is left out.
-    pub async fn change_incidents(&mut self, rows: &[IncidentChange<'_>]) -> Result<(), Error> {
+    pub fn change_incidents(&mut self, rows: &[IncidentChange<'_>]) {
         if rows.is_empty() {
-            return Ok(());
+            return;
         }
-        sqlx::query(
+        self.write(
+            "incident",
             "update incident i set \
                status = coalesce(u.status, i.status), risk = coalesce(u.risk, i.risk), \
                occurrences = coalesce(u.occurrences, i.occurrences), \
@@ -137,15 +138,10 @@ impl LaneTransaction<'_> {
                escalation_level = coalesce(u.level, i.escalation_level), \
                anomaly_frequency = coalesce(u.frequency, i.anomaly_frequency), \
                flapping = coalesce(u.flapping, i.flapping) \
-             from unnest($2::incident_change_row[]) as u \
+             from unnest(?::incident_change_row[]) as u \
              where i.generation = $1 and i.project = u.project and i.incident = u.incident",
         )
-        .bind(self.generation.0)
-        .bind(composites(rows))
-        .execute(&mut *self.transaction)
-        .await
-        .map_err(Error::doing("change incidents"))?;
-        Ok(())
+        .bind(composites(rows));
     }
 }
 

@@ -5,7 +5,6 @@ use schemas::{EventId, IncidentId, Position, ProjectId, Time};
 use sqlx::{error::BoxDynError, postgres::types::PgRecordEncoder};
 
 use crate::{
-    Error,
     lane::LaneTransaction,
     rows::{Row, composites},
     timestamptz,
@@ -54,20 +53,16 @@ impl Row for NoticeRow<'_> {
 
 impl LaneTransaction<'_> {
     /// Adds decisions of notify.
-    pub async fn insert_notices(&mut self, rows: &[NoticeRow<'_>]) -> Result<(), Error> {
+    pub fn insert_notices(&mut self, rows: &[NoticeRow<'_>]) {
         if rows.is_empty() {
-            return Ok(());
+            return;
         }
-        sqlx::query(
+        self.write(
+            "notice",
             "insert into notice (generation, project, event_id, incident, opening, at, verdict, \
                kind, receiver, reason, rule, rules, lane_time) \
-             select $1, u.* from unnest($2::notice_row[]) as u",
+             select $1, u.* from unnest(?::notice_row[]) as u",
         )
-        .bind(self.generation.0)
-        .bind(composites(rows))
-        .execute(&mut *self.transaction)
-        .await
-        .map_err(Error::doing("insert notices"))?;
-        Ok(())
+        .bind(composites(rows));
     }
 }

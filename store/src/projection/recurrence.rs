@@ -6,7 +6,6 @@ use sqlx::{error::BoxDynError, postgres::types::PgRecordEncoder};
 
 use super::{coverage::Counters, indexed, text};
 use crate::{
-    Error,
     lane::LaneTransaction,
     rows::{Row, composites},
     timestamptz,
@@ -68,18 +67,19 @@ impl Row for RecurrenceRow<'_> {
 impl LaneTransaction<'_> {
     /// Adds to the counters, each key at most once a call. Exact, because the cursor moves in the
     /// same transaction.
-    pub async fn add_recurrence(&mut self, rows: &[RecurrenceRow<'_>]) -> Result<(), Error> {
+    pub fn add_recurrence(&mut self, rows: &[RecurrenceRow<'_>]) {
         if rows.is_empty() {
-            return Ok(());
+            return;
         }
-        sqlx::query(
+        self.write(
+            "recurrence",
             "insert into recurrence as r (generation, project, recurrence_key, provider, \
                alertname, severity, namespace, target_resource, fingerprint, latest_event_id, \
                latest_provider_event_id, latest_content_preview, latest_incident, \
                occurrence_total, duplicate_total, redacted_total, source_ref_total, \
                missing_source_refs_total, sentry_ref_total, signoz_ref_total, alert_ref_total, \
                first_received_at, latest_received_at, linked_total) \
-             select $1, u.* from unnest($2::recurrence_row[]) as u \
+             select $1, u.* from unnest(?::recurrence_row[]) as u \
              on conflict (generation, project, recurrence_key) do update set \
                alertname = excluded.alertname, severity = excluded.severity, \
                namespace = excluded.namespace, target_resource = excluded.target_resource, \
@@ -100,11 +100,6 @@ impl LaneTransaction<'_> {
                first_received_at = least(r.first_received_at, excluded.first_received_at), \
                latest_received_at = greatest(r.latest_received_at, excluded.latest_received_at)",
         )
-        .bind(self.generation.0)
-        .bind(composites(rows))
-        .execute(&mut *self.transaction)
-        .await
-        .map_err(Error::doing("add to recurrence"))?;
-        Ok(())
+        .bind(composites(rows));
     }
 }

@@ -73,7 +73,7 @@ impl LaneTransaction<'_> {
         .bind(column(rows, |r| r.end.as_ref().map(|end| end.latency_ms as i64)))
         .bind(column(rows, |r| timestamptz(r.started_at)))
         .bind(column(rows, |r| r.end.as_ref().map(|end| timestamptz(end.finished_at))))
-        .execute(&mut *self.transaction)
+        .execute(self.connection().await?)
         .await
         .map_err(Error::doing("write runs"))?;
         Ok(())

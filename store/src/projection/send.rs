@@ -51,7 +51,7 @@ impl LaneTransaction<'_> {
         .bind(column(rows, |r| r.detail.map(text)))
         .bind(column(rows, |r| r.attempts as i32))
         .bind(column(rows, |r| timestamptz(r.settled_at)))
-        .execute(&mut *self.transaction)
+        .execute(self.connection().await?)
         .await
         .map_err(Error::doing("insert sends"))?;
         Ok(())

@@ -87,7 +87,6 @@ pub(crate) async fn fold_wrongly(fleet: &Fleet, lane: Lane, fault: Fault) {
                         bytes: Bytes::copy_from_slice(bytes),
                         stored_at: message.time,
                         of_all: key == LaneKey::All,
-                        channel: None,
                     };
                     let prepared = stage.prepare(&stage.context(state), &item).unwrap();
                     let ends = stage.ends_batch(&prepared);
@@ -108,7 +107,7 @@ pub(crate) async fn fold_wrongly(fleet: &Fleet, lane: Lane, fault: Fault) {
                 let mut new = cursor.clone();
                 (new.at, new.through) = (last, last);
                 new.batch += 1;
-                let mut transaction = owner.begin().await.unwrap();
+                let mut transaction = owner.begin();
                 stage.write(&mut transaction, state, &mut out).await.unwrap();
                 if let Fault::CursorApart { crash_every } = fault {
                     transaction.commit().await.unwrap();
@@ -116,7 +115,7 @@ pub(crate) async fn fold_wrongly(fleet: &Fleet, lane: Lane, fault: Fault) {
                         drop(owner);
                         continue 'owner;
                     }
-                    transaction = owner.begin().await.unwrap();
+                    transaction = owner.begin();
                 }
                 new.lane_time = out.lane_time;
                 let account = Account {
@@ -125,7 +124,7 @@ pub(crate) async fn fold_wrongly(fleet: &Fleet, lane: Lane, fault: Fault) {
                     producers: &[],
                     messages: &[],
                 };
-                transaction.advance(&cursor, &new, Some(&account)).await.unwrap();
+                transaction.advance(&cursor, &new, new.at, Some(&account));
                 transaction.commit().await.unwrap();
                 publish(&*log, lane, new.batch, new.through, &out).await;
                 cursor = new;
@@ -145,7 +144,7 @@ async fn publish(log: &dyn Log, lane: Lane, batch: u64, through: InputPosition, 
     let stream = subject::events_stream(namespace, GENERATION);
     let filter = subject::events_of_stage(namespace, GENERATION, lane, "observe");
     for (part, channel) in (0u32..).zip([EventChannel::Decision, EventChannel::Alert]) {
-        let header = PartHeader { batch, part, parts: 2, leading: 1, through };
+        let header = PartHeader { batch, part, parts: 2, leading: 1, through, own: None };
         let mut payload = Vec::new();
         for event in out.events.iter().filter(|e| e.kind.channel() == channel) {
             codec::append(event, &mut payload);

@@ -1,9 +1,12 @@
 //! Small stages whose whole state is a chain of hashes over what they were given, in order: two
 //! folds of the same records agree if and only if each saw every record once, in log order.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU32, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use futures_util::future::BoxFuture;
@@ -96,13 +99,17 @@ impl Stage for Toy {
         self.fold_version
     }
 
+    fn linger(&self) -> Duration {
+        Duration::from_millis(8)
+    }
+
     fn context(&self, state: &State) -> u64 {
         state.rules
     }
 
     fn prepare(&self, context: &u64, item: &Item) -> Result<Prepared, Halt> {
         let rules = *context;
-        if item.channel.is_some() {
+        if let Input::Events(_) = self.reads {
             return Ok(Prepared { text: String::new(), outcome: Outcome::Observed, rules });
         }
         let record = Record::decode(&item.bytes).map_err(|e| Halt { reason: e.to_string() })?;
@@ -186,7 +193,8 @@ impl Stage for Toy {
             if let Some(hook) = self.on_write.lock().unwrap().as_ref() {
                 hook(self.name);
             }
-            transaction.put_lane_state(state.chain.as_bytes()).await
+            transaction.put_lane_state(state.chain.as_bytes());
+            Ok(())
         })
     }
 }

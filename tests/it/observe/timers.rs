@@ -80,7 +80,7 @@ fn items(log: &[(u64, Record)]) -> Vec<Item> {
             let mut bytes = Vec::new();
             record.encode_into(&mut bytes);
             let bytes = Bytes::from(bytes);
-            Item { at: position(n), bytes, stored_at: second(*at), of_all: false, channel: None }
+            Item { at: position(n), bytes, stored_at: second(*at), of_all: false }
         })
         .collect()
 }

@@ -133,7 +133,6 @@ impl Desk {
                     bytes: codec::encode(event).into(),
                     stored_at: event.lane_time,
                     of_all: false,
-                    channel: Some(event.kind.channel()),
                 };
                 let prepared = stage.prepare(&(), &item).unwrap();
                 (item, prepared)
@@ -144,7 +143,7 @@ impl Desk {
         for (item, prepared) in batch {
             stage.fold(&mut state, item, prepared, &mut out);
         }
-        let mut transaction = connection.begin().await.unwrap();
+        let mut transaction = connection.begin();
         stage.write(&mut transaction, &mut state, &mut out).await.unwrap();
         if commit {
             transaction.commit().await.unwrap();

@@ -16,6 +16,10 @@ use crate::{
 pub const PROJECTS: usize = 8;
 /// Problems the repeats of a run are spread over, per project.
 pub const PROBLEMS: usize = 250;
+/// How often each of them occurred before anything is measured: often enough that it recurs no
+/// more than it did, by the built-in rules for escalation. What a problem costs once is no part of
+/// what its repeats cost.
+pub const OCCURRED: usize = 10;
 /// One alert in this many is of a problem that was not there before: it opens an incident, with
 /// its number, its triage call and its message.
 pub const NEW_EVERY: usize = 1_000;
@@ -115,9 +119,9 @@ pub fn problem(run: u32, turn: usize, alert: usize) -> usize {
     turn % PROBLEMS
 }
 
-/// How many requests of a run open every problem.
+/// How many requests of a run open every problem, and repeat it so often that it is escalated.
 pub fn openers(alerts_each: usize) -> usize {
-    (PROJECTS * PROBLEMS).div_ceil(alerts_each)
+    (PROJECTS * PROBLEMS * OCCURRED).div_ceil(alerts_each)
 }
 
 /// Prepares requests on two threads.

@@ -125,9 +125,9 @@ impl Batches {
         let outcomes = BTreeMap::from([(Outcome::Observed, self.alerts)]);
         let account =
             Account { in_frames: self.alerts, outcomes: &outcomes, producers: &[], messages };
-        let mut transaction = self.owner.begin().await.unwrap();
-        transaction.upsert_problems(&self.problems).await.unwrap();
-        transaction.advance(&old, &new, Some(&account)).await.unwrap();
+        let mut transaction = self.owner.begin();
+        transaction.upsert_problems(&self.problems);
+        transaction.advance(&old, &new, new.at, Some(&account));
         transaction.commit().await.unwrap();
         new
     }

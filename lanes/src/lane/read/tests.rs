@@ -150,3 +150,39 @@ fn an_unreadable_frame_is_given_up_as_one_and_keeps_its_number() {
     );
     assert_eq!(reading.pending[1].records, 1);
 }
+
+#[test]
+fn a_message_of_two_channels_is_read_as_far_as_the_reader_reads() {
+    const DECISION: &[EventChannel] = &[EventChannel::Decision];
+    const BOTH: &[EventChannel] = &[EventChannel::Decision, EventChannel::Alert];
+    let lane = Lane(0);
+    let message = |sequence: u64, own: Option<u32>, payload: &[u8]| {
+        let through = InputPosition { incarnation: 1, sequence, record: 0 };
+        let header = PartHeader { batch: sequence, part: 0, parts: 1, leading: 1, through, own };
+        let generation = Generation(1);
+        Message {
+            subject: subject::events(&Namespace::default(), generation, lane, BOTH[0]),
+            sequence,
+            time: Time::default(),
+            headers: header.to_headers().into_iter().map(|(n, v)| (n.to_owned(), v)).collect(),
+            payload: Bytes::copy_from_slice(payload),
+        }
+    };
+    let messages: [(u64, Option<u32>, &[u8]); 3] =
+        // Small numbers: each byte is one CBOR item.
+        [(1, Some(1), &[1, 2, 3]), (2, Some(0), &[2]), (3, None, &[3])];
+    for (channels, expected) in [
+        (BOTH, vec![(1, 0, false), (1, 1, false), (1, 2, true), (2, 0, true), (3, 0, true)]),
+        (DECISION, vec![(1, 0, true), (2, 0, true), (3, 0, true)]),
+    ] {
+        let mut reading = Reading::after(0, 0, false);
+        let mut marks = Marks::default();
+        for (sequence, own, payload) in messages {
+            let message = message(sequence, own, payload);
+            expand_part(&reading.place, channels, &mut marks, message, &mut reading.pending)
+                .unwrap();
+        }
+        let covers = |entry: &Entry| (entry.at.sequence, entry.at.record, entry.through.is_some());
+        assert_eq!(reading.pending.iter().map(covers).collect::<Vec<_>>(), expected);
+    }
+}
