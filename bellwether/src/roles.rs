@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, fmt, net::SocketAddr, str::FromStr, sync::Arc, 
 
 use anyhow::{Context, bail};
 use eventlog::{Appender, AppenderConfig, Log, SpoolingAppender, topology};
+use ingest::keys::{CopyFile, Follower};
 use lanes::{Janitor, JobLoop, JobLoopConfig, LaneLoop, LaneLoopConfig, Stage, Work};
 use notifier_worker::{DeliverWork, NotifyStage, Sender};
 use projector::ProjectStage;
@@ -221,6 +222,7 @@ impl Parts {
             ingest::router(config, sources, self.intake.clone(), self.clock.clone())
         });
         if let Some(listener) = listeners.ingest {
+            self.follow_keys();
             self.ingest(listener);
         }
         if roles.iter().any(|r| *r != Role::Ingest) {
@@ -272,6 +274,17 @@ impl Parts {
         }
         watch_postgres(&self.tasks, store.clone(), &self.health, &self.shutdown);
         Ok(store)
+    }
+
+    /// Lets in by the keys and switches in the log. Their copy stands beside the spool, which is
+    /// there for the same times.
+    fn follow_keys(&self) {
+        let config = &self.checked.config.ingest;
+        let copy = config.spool.as_ref().map(|spool| CopyFile::in_folder(&spool.dir));
+        let (log, sources) = (Arc::clone(&self.log), Arc::clone(&self.checked.sources));
+        let (clock, health) = (self.clock.clone(), self.health.clone());
+        let follower = Follower::begin(log, sources, copy, clock, health);
+        self.tasks.spawn("keys", follower.follow(self.shutdown.clone()));
     }
 
     fn ingest(&self, listener: TcpListener) {

@@ -328,7 +328,12 @@ async fn authentic<S: Sink>(
         Some(body) => verify(&providers::Request { body, ..request }),
         None => Err(refused),
     });
-    verdict.map_err(|refused| Refusal::unauthenticated(&refused, shown.challenge()))
+    verdict.map_err(|refused| {
+        if request.shows_credential() && source.is_unread() {
+            return Refusal::credentials_missing("the keys of this source are not known yet");
+        }
+        Refusal::unauthenticated(&refused, shown.challenge())
+    })
 }
 
 /// The body of a test that says nothing.

@@ -10,6 +10,7 @@
 
 pub mod config;
 pub mod gate;
+pub mod keys;
 pub mod outcome;
 pub mod reply;
 pub mod source;

@@ -52,6 +52,7 @@ struct State {
     /// Nobody gets in without a credential, also where there is none at present.
     guarded: bool,
     off: bool,
+    unread: bool,
 }
 
 /// What control records say of a source.
@@ -64,6 +65,8 @@ pub struct Issued {
     pub guarded: bool,
     /// The source is switched off: it is unknown, as if it were not configured.
     pub off: bool,
+    /// None was read yet: whoever shows a key may be right.
+    pub unread: bool,
 }
 
 /// What is said of an open gate.
@@ -182,7 +185,7 @@ impl Source {
             allowed_ips,
             production: matches!(common.environment, Environment::Production),
             configured,
-            state: RwLock::new(State { keyring, guarded, off: false }),
+            state: RwLock::new(State { keyring, guarded, off: false, unread: false }),
             id,
             project,
             provider,
@@ -191,17 +194,22 @@ impl Source {
 
     /// Takes over what control records say, in place of what they said before.
     pub fn issue(&self, issued: Issued) {
-        let Issued { keys, guarded, off } = issued;
+        let Issued { keys, guarded, off, unread } = issued;
         let keys = keys.into_iter().filter(|key| self.provider.accepts(&key.credential));
         let keyring = Arc::new(Keyring::new(self.configured.iter().cloned().chain(keys)));
         let guarded = guarded || !keyring.is_empty();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        *state = State { keyring, guarded, off };
+        *state = State { keyring, guarded, off, unread };
     }
 
     /// Whether somebody switched it off.
     pub fn is_off(&self) -> bool {
         self.state.read().unwrap_or_else(PoisonError::into_inner).off
+    }
+
+    /// Whether nobody knows yet which keys were issued.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).unread
     }
 
     /// What a request of this time has to show: everything that is configured and still holds, and

@@ -343,7 +343,7 @@ fn r11_keys_that_are_issued_join_those_that_are_configured() {
     };
     let until = Time::default().plus_seconds(60);
     let keys = vec![key("k1", None), key("k2", Some(until))];
-    source.issue(Issued { keys, guarded: true, off: false });
+    source.issue(Issued { keys, guarded: true, ..Issued::default() });
     assert_eq!(ids(source), ["current", "k1", "k2"]);
     assert_eq!(ids_at(source, until), ["current", "k1"]);
     source.issue(Issued { guarded: true, ..Issued::default() });
@@ -355,7 +355,7 @@ fn r11_keys_that_are_issued_join_those_that_are_configured() {
     let open = build(&[("am", of("alertmanager"))], &development()).unwrap();
     let source = at(&open, "/webhook/alertmanager").unwrap();
     assert_eq!(ids(source), ["open"]);
-    source.issue(Issued { keys: vec![key("k1", None)], guarded: true, off: false });
+    source.issue(Issued { keys: vec![key("k1", None)], guarded: true, ..Issued::default() });
     assert_eq!(ids(source), ["k1"]);
     source.issue(Issued { guarded: true, ..Issued::default() });
     assert!(ids(source).is_empty());
@@ -363,7 +363,7 @@ fn r11_keys_that_are_issued_join_those_that_are_configured() {
     let closed = build(&[("am", of("alertmanager"))], &production()).unwrap();
     let source = at(&closed, "/webhook/alertmanager").unwrap();
     assert_eq!(ids(source), ["closed"]);
-    source.issue(Issued { keys: vec![key("k1", None)], guarded: true, off: false });
+    source.issue(Issued { keys: vec![key("k1", None)], guarded: true, ..Issued::default() });
     assert_eq!(ids(source), ["k1"]);
 }
 
