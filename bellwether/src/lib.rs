@@ -5,6 +5,8 @@
 
 pub mod commands;
 pub mod config;
+mod controls;
+pub mod keys;
 pub mod local;
 pub mod roles;
 pub mod rules;

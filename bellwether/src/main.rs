@@ -3,7 +3,11 @@
 use std::process::ExitCode;
 
 use bellwether::{
-    commands::{check_config, demo, migrate, openapi, parked, probe, ready, rules, run, up},
+    commands::{
+        check_config, demo, keys, migrate, openapi, parked, probe, ready, rules, run, send,
+        sources, up,
+    },
+    keys::Refused as KeyRefused,
     rules::Refused,
 };
 use clap::{Parser, Subcommand};
@@ -36,6 +40,14 @@ enum Verb {
     /// List what was given up, and have it applied again.
     #[command(subcommand)]
     Parked(parked::Verb),
+    /// Make, list and revoke the keys that senders show.
+    #[command(subcommand)]
+    Keys(keys::Verb),
+    /// List the sources, switch one off, or on again.
+    #[command(subcommand)]
+    Sources(sources::Verb),
+    /// Sign a payload as its sender would, and send it.
+    Send(send::Args),
     /// Read a configuration and say what is wrong with it, or what it means.
     CheckConfig(check_config::Args),
     /// Ask a running process whether it can work (for health checks).
@@ -73,6 +85,9 @@ fn main() -> ExitCode {
         Verb::Migrate(args) => block_on(migrate::run(args)),
         Verb::Rules(verb) => block_on(rules::run(verb)),
         Verb::Parked(verb) => block_on(parked::run(verb)),
+        Verb::Keys(verb) => block_on(keys::run(verb)),
+        Verb::Sources(verb) => block_on(sources::run(verb)),
+        Verb::Send(args) => block_on(send::run(args)),
         Verb::Ready(args) => block_on(ready::run(args)),
     }
 }
@@ -96,7 +111,11 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
         eprintln!("{refused}");
         return ExitCode::from(REFUSED);
     }
-    if let Some(refused) = error.downcast_ref::<parked::Refused>() {
+    let refused = error.downcast_ref::<parked::Refused>().map(ToString::to_string);
+    let refused = refused
+        .or_else(|| error.downcast_ref::<KeyRefused>().map(ToString::to_string))
+        .or_else(|| error.downcast_ref::<send::Refused>().map(ToString::to_string));
+    if let Some(refused) = refused {
         eprintln!("{refused}");
         return ExitCode::from(REFUSED);
     }

@@ -10,15 +10,16 @@ use domain::{
     replay,
     rules::{Change, Rules, diff},
 };
-use eventlog::{Fence, Log, Publish, PublishError, Read};
+use eventlog::{Log, PublishError, Read};
 use futures_util::StreamExt;
 use runtime::Clock;
 use schemas::{
-    InputPosition, Lane, LaneKey, ProducerId, Record, RecordId, Time,
-    frame::{self, FRAME_VERSION, FrameHeader},
+    InputPosition, Lane, LaneKey, Record, RecordId, Time,
     record::{Body, Control, RulesDocument},
     subject::{Class, deliveries, deliveries_stream},
 };
+
+use crate::controls::{frame_of, publication};
 
 /// How long the log may take to show its control records.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -220,38 +221,13 @@ pub async fn apply(
     )
 }
 
-/// A frame of its own, by a producer of its own.
-pub(crate) fn frame_of(record: &Record) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    record.encode_into(&mut bytes);
-    let header = FrameHeader {
-        version: FRAME_VERSION,
-        producer: ProducerId(runtime::random_uuid()),
-        number: 1,
-        total: 1,
-        count: 1,
-    };
-    frame::encode(&header, &bytes)
-}
-
-fn publication(log: &dyn Log, record: &Record, payload: Vec<u8>, last: u64) -> Publish {
-    let subject = deliveries(log.namespace(), LaneKey::All, Class::Control);
-    Publish {
-        stream: deliveries_stream(log.namespace()),
-        subject: subject.clone(),
-        message_id: Some(format!("rules:{}", record.id)),
-        headers: Vec::new(),
-        payload: payload.into(),
-        fence: Some(Fence { filter: subject, last_sequence: last }),
-        keep_forever: true,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{num::NonZeroU16, sync::Mutex};
 
-    use eventlog::{Ack, Error, MemoryLog, Message, Messages, StreamInfo, topology::StreamSpec};
+    use eventlog::{
+        Ack, Error, MemoryLog, Message, Messages, Publish, StreamInfo, topology::StreamSpec,
+    };
     use futures_util::future::BoxFuture;
     use schemas::{Namespace, record::Tick};
 

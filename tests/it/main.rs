@@ -15,6 +15,7 @@ mod deliver;
 mod doors;
 mod janitor;
 mod job_loop;
+mod keys;
 mod lane_loop;
 mod layering;
 mod newcomer;

@@ -2,6 +2,7 @@
 
 pub mod check_config;
 pub mod demo;
+pub mod keys;
 pub mod migrate;
 pub mod openapi;
 pub mod parked;
@@ -10,6 +11,8 @@ pub mod probe;
 pub mod ready;
 pub mod rules;
 pub mod run;
+pub mod send;
+pub mod sources;
 pub mod up;
 
 use std::path::{Path, PathBuf};

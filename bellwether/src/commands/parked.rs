@@ -22,7 +22,7 @@ use store::{
 use tokio::time::Instant;
 
 use super::place::{Place, user};
-use crate::rules::frame_of;
+use crate::controls::frame_of;
 
 /// How often an append is tried whose outcome is unknown.
 const TRIES: u32 = 10;

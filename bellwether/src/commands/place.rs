@@ -1,6 +1,10 @@
 //! Which log and which tables a verb is about: those of a configuration, or of an `up` that runs.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use eventlog::{JetStream, JetStreamConfig, jetstream::Credentials};
 use runtime::{config::process_environment, http_client};
@@ -10,6 +14,7 @@ use store::Store;
 use super::up::DATABASE;
 use crate::{
     Config,
+    config::Checked,
     local::{self, FOLDER},
 };
 
@@ -47,21 +52,21 @@ impl Place {
 
     /// The configuration, with the servers of an `up` in place of those it names.
     fn config(&self) -> anyhow::Result<Config> {
+        Ok(self.checked()?.config)
+    }
+
+    /// The same with what is built from it.
+    pub fn checked(&self) -> anyhow::Result<Checked> {
         let file = super::config_file(self.config.clone());
-        let here = PathBuf::from(FOLDER);
-        let dir = match (&self.dir, &file) {
-            (Some(dir), _) => Some(dir.as_path()),
-            (None, None) if here.join("running.toml").exists() => Some(here.as_path()),
-            (None, _) => None,
-        };
-        let Some(dir) = dir else {
-            return Ok(super::read_config(file.as_deref())?.config);
+        let Some(dir) = self.folder(file.as_deref()) else {
+            return super::read_config(file.as_deref());
         };
         let own = dir.join("bellwether.toml");
         let file = self.config.clone().or_else(|| own.exists().then_some(own));
-        let mut config = super::read_config(file.as_deref())?.config;
-        let running = local::running(dir)?;
-        let secrets = local::secrets(dir, &process_environment())?;
+        let mut checked = super::read_config(file.as_deref())?;
+        let running = local::running(&dir)?;
+        let secrets = local::secrets(&dir, &process_environment())?;
+        let config = &mut checked.config;
         config.nats.url = running.nats;
         config.nats.credentials = Some(Credentials {
             user: local::NATS_USER.to_owned(),
@@ -71,7 +76,48 @@ impl Place {
             let url = servers::postgres_url(&secrets.postgres_password, port, DATABASE);
             config.postgres.url = SecretString::from(url);
         }
-        Ok(config)
+        Ok(checked)
+    }
+
+    /// Where ingest and the API are reached, as URLs: those of an `up`, else those this
+    /// configuration makes them listen on.
+    pub fn addresses(&self, config: &Config) -> anyhow::Result<(String, String)> {
+        let file = super::config_file(self.config.clone());
+        if let Some(dir) = self.folder(file.as_deref()) {
+            let running = local::running(&dir)?;
+            return Ok((running.ingest, running.console));
+        }
+        let url = |listen: SocketAddr| {
+            let ip = match listen.ip() {
+                ip if !ip.is_unspecified() => ip,
+                IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            };
+            format!("http://{}", SocketAddr::new(ip, listen.port()))
+        };
+        Ok((url(config.ingest.listen), url(config.console.listen)))
+    }
+
+    /// What the configuration is called in problems.
+    pub fn name(&self) -> String {
+        let file = super::config_file(self.config.clone());
+        match self.folder(file.as_deref()) {
+            Some(dir) => dir.join("bellwether.toml").display().to_string(),
+            None => file.map_or_else(
+                || "defaults and environment".to_owned(),
+                |file| file.display().to_string(),
+            ),
+        }
+    }
+
+    /// The folder of the `up` that is meant; `file` is the configuration that was found.
+    fn folder(&self, file: Option<&Path>) -> Option<PathBuf> {
+        let here = PathBuf::from(FOLDER);
+        match (&self.dir, file) {
+            (Some(dir), _) => Some(dir.clone()),
+            (None, None) if here.join("running.toml").exists() => Some(here),
+            (None, _) => None,
+        }
     }
 }
 

@@ -28,7 +28,8 @@ pub fn serialize<S: Serializer>(duration: &Duration, s: S) -> Result<S::Ok, S::E
     s.collect_str(&format_args!("{}ms", duration.as_millis()))
 }
 
-fn parse(text: &str) -> Option<Duration> {
+/// The length of time a text says; none: it says none.
+pub fn parse(text: &str) -> Option<Duration> {
     let split = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(split);
     let number: u64 = number.parse().ok()?;
