@@ -49,14 +49,10 @@ fn is_let_in(provider: &dyn Provider, secret: &Secret, accepted: &Secret, change
 #[test]
 fn every_sender_shows_every_secret_it_may_have_and_no_other_is_let_in() {
     let mut shown = 0;
-    let known = ["alertmanager", "custom", "grafana", "sentry", "signoz"];
-    for provider in all().iter().copied().filter(|provider| known.contains(&provider.name())) {
+    // Where requests are signed with a key that is the sender's alone, nobody else signs.
+    for provider in all().iter().copied().filter(|provider| provider.needs_credential()) {
         for (secret, other) in secrets() {
             if !provider.accepts(&secret.credential("ours")) {
-                continue;
-            }
-            let outgoing = Outgoing { sent_at: NOW, id: "msg_0123456789", body: b"" };
-            if matches!(secret, Secret::Signing(_)) && provider.sign(&outgoing, &secret).is_none() {
                 continue;
             }
             let name = provider.name();
@@ -68,7 +64,7 @@ fn every_sender_shows_every_secret_it_may_have_and_no_other_is_let_in() {
             shown += 1;
         }
     }
-    assert!(shown >= 5 * 3 + 3, "{shown}");
+    assert!(shown > 3 * all().len() / 2, "{shown} of {} providers", all().len());
 }
 
 #[test]
