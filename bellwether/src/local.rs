@@ -181,8 +181,8 @@ fn write_private(file: &Path, text: &str) -> anyhow::Result<()> {
     write().with_context(|| format!("write {}", file.display()))
 }
 
-/// The configuration of a first start: two sources with secrets of their own, messages to the
-/// terminal, one operator.
+/// The configuration of a first start: two sources with secrets of their own and one for scripts,
+/// messages to the terminal, one operator.
 fn configuration(secrets: &Secrets, key: &str) -> String {
     let key = const_hex::encode(Sha256::digest(key.as_bytes()));
     format!(
@@ -204,6 +204,12 @@ secret = "{sentry}"
 provider = "alertmanager"
 project = "default"
 basic = {{ user = "alertmanager", password = "{alertmanager}" }}
+
+# Texts of your own scripts, at /webhook/custom and /api/alert; without a key, because this is not
+# production: bearer = [{{ key = "..." }}] asks for one.
+[sources.custom]
+provider = "custom"
+project = "default"
 
 # Prints each message to the terminal.
 [channels.terminal]

@@ -24,10 +24,12 @@ use super::*;
 
 mod doors;
 mod encodings;
+mod fetches;
 mod logs;
 mod proofs;
 mod shares;
 mod socket;
+mod threats;
 
 const NOW: Time = Time::from_micros(1_700_000_000_000_000);
 const SECRET: &str = "sesame";

@@ -5,10 +5,13 @@ mod corpus;
 mod fixtures;
 mod golden;
 mod outage;
+mod paths;
 mod poison;
+mod printed;
 mod refusals;
 mod secrets;
 mod settings;
+mod slow;
 
 use std::{
     collections::BTreeMap,

@@ -31,7 +31,7 @@ pub struct Up {
     child: Child,
     dir: PathBuf,
     output: PathBuf,
-    ingest: String,
+    pub ingest: String,
     pub console: String,
 }
 
@@ -91,7 +91,7 @@ impl Up {
             .unwrap()
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub async fn get(&self, path: &str) -> Value {
         let client = reqwest::Client::new();
         let url = format!("{}{path}", self.console);
         let response = client.get(url).bearer_auth(self.key()).send().await.unwrap();

@@ -31,7 +31,7 @@ impl Provider for Alertmanager {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn kept_headers(&self) -> &'static [&'static str] {

@@ -38,7 +38,7 @@ impl Provider for Custom {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn kept_headers(&self) -> &'static [&'static str] {

@@ -41,7 +41,7 @@ impl Provider for Grafana {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn kept_headers(&self) -> &'static [&'static str] {

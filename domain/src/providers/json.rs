@@ -1,20 +1,115 @@
 //! Reading JSON that may hold anything: absent, null and wrong types are all "not stated".
 
+use std::{cell::Cell, fmt};
+
+use serde::{
+    Deserializer,
+    de::{DeserializeSeed, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::Value;
 
-/// Parses a body, forgiving what senders get wrong: a byte order mark, invalid UTF-8 and halves of
-/// surrogate pairs (text that was cut inside a character). The second value is a note about it.
+/// Parses a body, forgiving what senders get wrong: a byte order mark, invalid UTF-8, halves of
+/// surrogate pairs (text that was cut inside a character) and keys that are stated twice, of which
+/// the last counts. The second value is a note about it. Nesting is read 127 deep.
 pub(super) fn body(raw: &[u8]) -> Result<(Value, Option<String>), String> {
     let raw = raw.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(raw);
-    match serde_json::from_slice(raw) {
-        Ok(value) => Ok((value, None)),
+    match parsed(raw) {
+        Ok((value, 0)) => Ok((value, None)),
+        Ok((value, twice)) => Ok((value, Some(stated_twice(twice)))),
         Err(first) => {
             let mended = lone_surrogates(&String::from_utf8_lossy(raw));
-            match serde_json::from_str(&mended) {
-                Ok(value) => Ok((value, Some("text held broken characters".to_owned()))),
+            match parsed(mended.as_bytes()) {
+                Ok((value, twice)) => {
+                    let mut note = "text held broken characters".to_owned();
+                    if twice > 0 {
+                        note = format!("{note}; {}", stated_twice(twice));
+                    }
+                    Ok((value, Some(note)))
+                }
                 Err(_) => Err(format!("not_json: {first}")),
             }
         }
+    }
+}
+
+/// Templates make such bodies by mistake, and who sends them wants to be heard: what counted, and
+/// that something did not, is said.
+fn stated_twice(keys: u32) -> String {
+    format!("{keys} keys were stated twice, the last counts")
+}
+
+/// The value, and how many keys of it were stated again.
+fn parsed(raw: &[u8]) -> Result<(Value, u32), serde_json::Error> {
+    let twice = Cell::new(0);
+    let mut reader = serde_json::Deserializer::from_slice(raw);
+    let value = Counting(&twice).deserialize(&mut reader)?;
+    reader.end()?;
+    Ok((value, twice.get()))
+}
+
+/// Reads a value as it is, and counts the keys that are stated again.
+#[derive(Clone, Copy)]
+struct Counting<'c>(&'c Cell<u32>);
+
+impl<'de> DeserializeSeed<'de> for Counting<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Value, D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Counting<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, truth: bool) -> Result<Value, E> {
+        Ok(truth.into())
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        Ok(number.into())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(text.into())
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Value, E> {
+        Ok(text.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(part) = parts.next_element_seed(self)? {
+            list.push(part);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+        let mut object = serde_json::Map::new();
+        while let Some(key) = fields.next_key::<String>()? {
+            if object.insert(key, fields.next_value_seed(self)?).is_some() {
+                self.0.set(self.0.get().saturating_add(1));
+            }
+        }
+        Ok(Value::Object(object))
     }
 }
 
@@ -113,6 +208,53 @@ mod tests {
         }
         for bad in [&b""[..], b"{", br#""\"#, br#""\ud8"#, br#""\ud83d\"#, b"\xFF"] {
             assert!(body(bad).is_err(), "{}", bad.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn threat_nesting_has_an_end_and_keys_that_are_stated_twice_are_noted() {
+        let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(body(nested(127).as_bytes()).is_ok());
+        for depth in [128, 200, 400_000] {
+            let reason = body(nested(depth).as_bytes()).unwrap_err();
+            assert!(reason.starts_with("not_json: recursion"), "{depth}: {reason}");
+        }
+        let (value, note) =
+            body(br#"{"a":1,"b":{"c":1,"c":2},"a":[{"d":0,"d":1,"d":"x"}]}"#).unwrap();
+        assert_eq!(value, json!({"a": [{"d": "x"}], "b": {"c": 2}}));
+        assert_eq!(note.unwrap(), "4 keys were stated twice, the last counts");
+        let (value, note) = body(br#"{"a":"\ud800","a":"\ud800"}"#).unwrap();
+        assert_eq!(value, json!({"a": "\u{fffd}"}));
+        let note = note.unwrap();
+        assert!(note.contains("broken") && note.contains("1 keys"), "{note}");
+    }
+
+    #[test]
+    fn everything_else_is_read_as_it_is() {
+        for text in [
+            "null",
+            "true",
+            "-0",
+            "-1",
+            "0",
+            "18446744073709551615",
+            "-9223372036854775808",
+            "1.5",
+            "1e300",
+            "123456789012345678901234567890",
+            r#""a\u0000\n\ud83d\ude00""#,
+            r#"[1,[],{},"",null]"#,
+            r#"{"b":1,"a":{"":[]}}"#,
+            " {\n} ",
+        ] {
+            let (value, note) = body(text.as_bytes()).unwrap();
+            assert_eq!(value, serde_json::from_str::<Value>(text).unwrap(), "{text}");
+            assert_eq!(note, None, "{text}");
+        }
+        for bad in ["{}{}", "[1,]", "1e400", "{\"a\"}", "'a'", "NaN"] {
+            let reason = body(bad.as_bytes()).unwrap_err();
+            let theirs = serde_json::from_str::<Value>(bad).unwrap_err();
+            assert_eq!(reason, format!("not_json: {theirs}"));
         }
     }
 

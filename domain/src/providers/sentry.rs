@@ -47,7 +47,7 @@ impl Provider for Sentry {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn kept_headers(&self) -> &'static [&'static str] {

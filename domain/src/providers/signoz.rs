@@ -32,7 +32,7 @@ impl Provider for Signoz {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn kept_headers(&self) -> &'static [&'static str] {

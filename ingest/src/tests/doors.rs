@@ -7,7 +7,7 @@ use super::*;
 use crate::sources::ChannelName;
 
 /// A world outside production with a source of each of these providers, all of them open.
-fn open(ids: &[&str]) -> (Router, World) {
+pub(super) fn open(ids: &[&str]) -> (Router, World) {
     let world = world("development");
     let configured = ids.iter().map(|id| ((*id).to_owned(), SourceConfig::default())).collect();
     let environment = Environment::from("test".to_owned());
@@ -25,7 +25,7 @@ fn open(ids: &[&str]) -> (Router, World) {
     (app, world)
 }
 
-fn to(path: &str, body: &str) -> Request<Body> {
+pub(super) fn to(path: &str, body: &str) -> Request<Body> {
     post(path).body(Body::from(body.to_owned())).unwrap()
 }
 
@@ -101,9 +101,8 @@ async fn r5_hook_answers_201_and_finds_the_channel_it_names_or_none() {
     }
 }
 
-/// RELIABILITY: SSRF via `?feishu=`.
 #[tokio::test]
-async fn r5_hook_never_takes_an_address_from_a_request() {
+async fn threat_r5_hook_never_takes_an_address_from_a_request() {
     let (app, world) = open(&["sentry"]);
     for named in [
         "nobody",

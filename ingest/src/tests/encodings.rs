@@ -62,9 +62,8 @@ async fn an_encoding_that_is_not_read_is_415_and_a_broken_body_400() {
     assert!(counted("sentry", Outcome::Encoding) >= 6);
 }
 
-/// RELIABILITY: decompression bomb.
 #[tokio::test]
-async fn a_decompression_bomb_is_413_and_never_unpacked() {
+async fn threat_a_decompression_bomb_is_413_and_never_unpacked() {
     let world = world("production");
     let cap = Config::default().max_body_bytes;
     let expect =

@@ -77,9 +77,8 @@ async fn r12_who_is_on_no_list_is_answered_403_before_anything_is_looked_at() {
     assert!(counted("own", Outcome::ForbiddenIp) >= 1);
 }
 
-/// RELIABILITY: X-Forwarded-For.
 #[tokio::test]
-async fn r12_a_forwarded_address_counts_where_a_listed_proxy_says_it() {
+async fn threat_r12_a_forwarded_address_counts_where_a_listed_proxy_says_it() {
     let config = Config {
         allowed_ips: networks(&["192.0.2.0/24"]),
         trusted_proxies: networks(&["10.0.0.0/8"]),
@@ -172,9 +171,8 @@ async fn r11_r12_an_address_alone_will_do_where_the_source_says_so() {
     assert_eq!((auth.method.as_str(), auth.credential.as_deref()), ("address", None));
 }
 
-/// RELIABILITY: rotation.
 #[tokio::test]
-async fn r11_the_credential_that_let_a_request_in_is_recorded_and_its_time_shown() {
+async fn threat_r11_the_credential_that_let_a_request_in_is_recorded_and_its_time_shown() {
     let rotating = SourceConfig {
         token: Some("new-token".into()),
         previous_token: Some("old-token".into()),

@@ -32,7 +32,7 @@ fn to(provider: &str, key: &str) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn more_than_a_source_may_send_is_429_with_retry_after() {
+async fn threat_more_than_a_source_may_send_is_429_with_retry_after() {
     let rate = Some(RateConfig { per_second: 0.001, burst: Some(2) });
     let app = build(&Config::default(), "limited", SourceConfig { rate, ..keyed("sentry") });
     // What proves nothing takes nothing from those that do.
@@ -87,9 +87,8 @@ fn endless(bytes: usize) -> Body {
     Body::from_stream(begun.chain(stream::pending()))
 }
 
-/// RELIABILITY: oversized, slow; F12 in small.
 #[tokio::test]
-async fn many_slow_strangers_take_nothing_from_those_who_send() {
+async fn threat_f12_many_slow_strangers_take_nothing_from_those_who_send() {
     let config = Config {
         max_body_bytes: 64 << 10,
         max_inflight_bytes: 256 << 10,

@@ -104,6 +104,22 @@ fn environment_names_of_sources_reach_their_keys_and_win() {
 }
 
 #[test]
+fn an_empty_list_of_the_environment_says_nothing() {
+    let overlay = |value: &str| {
+        let env = [("ALERT_BOT_IDS", value), ("ALLOWED_IPS", value)];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let mut table = Table::new();
+        overlay::apply(&mut table, &env).unwrap();
+        table.to_string()
+    };
+    assert_eq!(overlay(""), "");
+    assert_eq!(overlay(" "), "");
+    let said = overlay("a, b");
+    assert!(said.contains("[sources.custom]") && said.contains("senders = \"a, b\""), "{said}");
+    assert!(said.contains("allowed_ips = \"a, b\""), "{said}");
+}
+
+#[test]
 fn an_unknown_key_names_file_key_problem_and_remedy() {
     check_error(
         "[ingest]\nmax_body = 1",

@@ -23,8 +23,7 @@ const MISSING: &str =
 const INVALID: &str = r#"{"code":"signature_invalid","detail":"Invalid sentry-hook-signature"}"#;
 const NO_SECRET: &str = r#"{"code":"credentials_missing","detail":"SENTRY_WEBHOOK_SECRET missing in production environment"}"#;
 const UNKNOWN: &str = r#"{"code":"unknown_source","detail":"unknown source"}"#;
-const ENCODED: &str =
-    r#"{"code":"encoding","detail":"content-encoding is not accepted: send the body as it is"}"#;
+const ENCODED: &str = r#"{"code":"encoding","detail":"content-encoding is not accepted: send gzip, zstd, or the body as it is"}"#;
 const SLOW: &str = r#"{"code":"too_slow","detail":"the body did not arrive in time"}"#;
 const TOO_LARGE: &str = r#"{"code":"too_large","detail":"the body is larger than 917504 bytes"}"#;
 

@@ -62,7 +62,7 @@ impl Setting {
 
     fn run(&self, verb: &[&str], env: &[(&str, &str)]) -> Output {
         let mut command = Command::new(program());
-        for name in ["ENVIRONMENT", "SENTRY_WEBHOOK_SECRET"] {
+        for name in ["ENVIRONMENT", "SENTRY_WEBHOOK_SECRET", "ALLOWED_IPS", "ALERT_BOT_IDS"] {
             command.env_remove(name);
         }
         command.args(verb).arg("--config").arg(self.file()).envs(env.iter().copied());
@@ -134,6 +134,15 @@ fn bad_configuration_ends_with_64_before_any_socket() {
             "sources.alertmanager.bearer[0]",
             "sha256 is not 64 hex digits",
         ),
+        ("ingest.allowed_ips = [\"10.0.0.0/8\", \"intranet\"]", "ingest.allowed_ips", "\"intranet\""),
+        ("ingest.peer_inflight_bytes = 1", "ingest.peer_inflight_bytes", "less than one body"),
+        ("ingest.projects.p.max_concurrent = 0", "ingest.projects.p.max_concurrent", "is 0"),
+        ("[[ingest.test_keys]]\nsha256 = \"never-to-be-shown-4711\"", "ingest.test_keys[0]", "64 hex"),
+        ("sources.sentry.rate = { per_second = 0 }", "sources.sentry.rate.per_second", "no rate"),
+        ("sources.sentry.require = \"address\"", "sources.sentry.require", "allowed_ips names none"),
+        ("sources.sentry.require = \"magic\"", "sources.sentry.require", "unknown variant"),
+        ("sources.sentry.previous_until = \"soon\"", "sources.sentry.previous_until", ""),
+        ("sources.sentry.trusted = 1", "sources.sentry.trusted", "unknown field"),
         ("[channels.x]\nkind = \"pigeon\"", "channels.x.kind", "no such kind of channel"),
         ("[channels.x]\nkind = \"webhook\"\nurl = \"https://x.test/\"", "channels.x.secret", ""),
         ("deliver.hold_ms = 60000", "deliver.hold_ms", "too long for a page to wait"),
@@ -175,6 +184,7 @@ fn bad_configuration_ends_with_64_before_any_socket() {
     for (name, value, key, problem) in [
         ("BELLWETHER__INGEST__MAX_BODY_BYTES", "many", "ingest.max_body_bytes", "invalid type"),
         ("BELLWETHER__NATS__LANE", "4", "nats.lane", "unknown field"),
+        ("ALLOWED_IPS", "10.0.0.0/8, home", "ingest.allowed_ips", "\"home\" is no network"),
         ("BELLWETHER__NATS__URL__HOST", "a", "nats.url", "is a value in the file"),
     ] {
         setting.check(&[(name, value)], (&variable(name), key), problem);
