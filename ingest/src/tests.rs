@@ -27,6 +27,7 @@ mod encodings;
 mod fetches;
 mod logs;
 mod proofs;
+mod senders;
 mod shares;
 mod socket;
 mod threats;

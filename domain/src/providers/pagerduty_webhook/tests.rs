@@ -48,6 +48,7 @@ fn r2_one_signature_of_the_list_has_to_be_right() {
     for wrong in [&altered, &new[..new.len() - 2], hex, &format!("v0={hex}"), "v1=", ",", "v1"] {
         check(wrong, &["new"], Err("signature_invalid"));
     }
+    check(&sign("new", &[BODY, b" "].concat()), &["new"], Err("signature_invalid"));
     // More signatures than anybody rotates are not looked at.
     let many = [vec![altered.as_str(); 8], vec![new.as_str()]].concat().join(",");
     check(&many, &["new"], Err("signature_invalid"));
