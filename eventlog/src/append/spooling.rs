@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use schemas::{LaneKey, Record, subject::Class};
 
 use super::{AppendError, Appender, AppenderConfig, Durable};
@@ -23,13 +24,10 @@ impl SpoolingAppender {
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (appender, writers) = Appender::start_with(log.clone(), config, spool.clone());
         let driver = async move {
-            match spool {
-                Some(spool) => tokio::select! {
-                    () = writers => {}
-                    () = spool.run(log) => {}
-                },
-                None => writers.await,
-            }
+            // Only what was woken is polled: an idle spool costs the writers nothing.
+            let mut parts = FuturesUnordered::from_iter([writers.boxed()]);
+            parts.extend(spool.map(|spool| spool.run(log).boxed()));
+            parts.next().await;
         };
         (Self(appender), driver)
     }

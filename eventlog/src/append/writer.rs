@@ -136,6 +136,11 @@ impl Writer {
         let Some(spool) = self.common.spool.clone() else {
             return self.wait(None, ways.acquire_owned()).await.ok();
         };
+        if !spool.waits()
+            && let Ok(way) = ways.clone().try_acquire_owned()
+        {
+            return Some(way);
+        }
         let mut status = spool.watch();
         if self.pending.len() < MAX_FRAME_RECORDS && status.borrow_and_update().is_emptied() {
             let emptied = async {

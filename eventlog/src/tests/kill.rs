@@ -186,6 +186,33 @@ async fn without_a_server_it_is_said_at_once() {
 }
 
 #[tokio::test]
+async fn what_was_begun_without_a_server_stores_nothing_before_it_is_open() {
+    let Some(mut server) = Server::start() else { return };
+    server.log().await;
+    server.kill();
+    let log = JetStream::begin(&server.config()).await.unwrap();
+    let refused = log.publish(message(lane(0), "x")).await;
+    assert!(matches!(refused, Err(PublishError::NotStored { .. })), "{refused:?}");
+    let topology = streams(&server.config());
+    let open = log.open(&topology);
+    assert!(timeout(Duration::from_millis(300), open).await.is_err(), "there is no server");
+    assert!(!log.connected());
+    // The server comes; what it has is looked at before anything is stored.
+    server.restart();
+    let other = JetStreamConfig { lanes: std::num::NonZeroU16::MIN, ..server.config() };
+    let strange = JetStream::begin(&other).await.unwrap();
+    let refused = timeout(Duration::from_secs(20), strange.open(&streams(&other))).await.unwrap();
+    assert!(matches!(refused, Err(crate::Error::Mismatch { .. })), "{refused:?}");
+    let refused = strange.publish(message(lane(0), "x")).await;
+    assert!(matches!(refused, Err(PublishError::NotStored { .. })), "{refused:?}");
+    timeout(Duration::from_secs(20), log.open(&topology)).await.unwrap().unwrap();
+    assert!(log.connected());
+    assert_eq!(log.publish(message(lane(0), "x")).await.unwrap().sequence, 1);
+    let known = log.identity().await.unwrap();
+    assert_eq!((known.lanes, known.max_payload), (server.config().lanes, 1 << 20));
+}
+
+#[tokio::test]
 async fn a_stream_made_anew_is_another_incarnation() {
     let Some(server) = Server::start() else { return };
     let log = Arc::new(server.log().await);

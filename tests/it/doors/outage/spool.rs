@@ -87,7 +87,7 @@ async fn send(
     while !stop.load(Ordering::Relaxed) {
         n += 1;
         let due = Instant::now() + Duration::from_millis(200);
-        sent.firing = sender % 2 == 0 || n % 7 != 0;
+        sent.firing = sender.is_multiple_of(2) || !n.is_multiple_of(7);
         let mut tries = 0;
         loop {
             let door = {
@@ -121,7 +121,7 @@ fn request(
     n: u64,
     firing: bool,
 ) -> reqwest::RequestBuilder {
-    if sender % 2 == 0 {
+    if sender.is_multiple_of(2) {
         let body = json!({"action": "created", "data": {"error": {
             "event_id": format!("{sender:016x}{n:016x}"), "issue_id": sender.to_string(),
             "project": 1, "title": format!("Error {sender}"), "culprit": "shop.cart",
