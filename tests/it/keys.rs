@@ -20,6 +20,14 @@ provider = "custom"
 project = "infra"
 senders = ["*"]
 
+[sources.both]
+provider = "custom"
+project = "elsewhere"
+senders = ["*"]
+secret = "a-signing-secret"
+token = "a-token-in-the-path"
+require = "every_kind"
+
 [sources.unsigned]
 provider = "custom"
 project = "elsewhere"
@@ -246,6 +254,7 @@ async fn what_is_sent_by_hand_is_signed_as_its_sender_signs() {
     check_with(&fleet, &to("alertmanager"), &[], &am, 0, &["status    202"]);
     let body = BODY.as_bytes();
     check_with(&fleet, &to("scripts"), &[], body, 0, &["has no secret", "status    202"]);
+    check_with(&fleet, &to("both"), &[], body, 0, &["status    202"]);
     let create = ["keys", "create", "--source", "scripts"];
     let key = line(&check(&fleet, &create, 0, &[]), "key ");
     until(&fleet, all, SCRIPTS, "", 401).await;
@@ -260,7 +269,12 @@ async fn what_is_sent_by_hand_is_signed_as_its_sender_signs() {
     let other = ["send", "--provider", "sentry", "--source", "scripts", file];
     check(&fleet, &other, 64, &["sources.scripts.provider", "is a source of custom"]);
     let several = ["send", "--provider", "custom", file];
-    check(&fleet, &several, 64, &["several sources", "scripts (custom), unsigned (custom)"]);
+    check(
+        &fleet,
+        &several,
+        64,
+        &["several sources", "both (custom), scripts (custom), unsigned (custom)"],
+    );
     check(&fleet, &["send", file], 64, &["--provider"]);
     let absent = ["send", "--provider", "sentry", "nowhere.json"];
     check(&fleet, &absent, 1, &["nowhere.json", "standard input"]);

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context;
 use domain::providers::{Outgoing, Proof, Secret};
-use ingest::{Source, SourceConfig};
+use ingest::{Source, SourceConfig, config::Require};
 use runtime::{Clock, ConfigError, Environment, http_client};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -194,17 +194,23 @@ fn proof(
         });
     }
     let config = checked.config.sources.get(source.id.as_str());
+    let require = config.map_or_else(Require::default, |config| config.require);
     let secrets = config.map(secrets).unwrap_or_default();
-    if let Some(proof) = secrets.iter().find_map(sign) {
-        return Ok(proof);
+    let proofs: Vec<Proof> = secrets.iter().filter_map(sign).collect();
+    if require == Require::EveryKind && !proofs.is_empty() {
+        return Ok(together(proofs));
+    }
+    if let Some(first) = proofs.into_iter().next() {
+        return Ok(first);
     }
     if !secrets.is_empty() {
         let problem = format!("what senders of {name} prove cannot be proved by anybody else");
         return Err(fail(problem, "have the sender send a test"));
     }
-    // There ingest asks for none, unless a key was made.
+    // In development ingest asks for none where none is configured, unless a key was made.
     let development = matches!(checked.config.environment, Environment::Development(_));
-    if development && config.is_none_or(|config| config.bearer.is_empty()) {
+    let unkeyed = development && config.is_none_or(|config| config.bearer.is_empty());
+    if unkeyed || require == Require::Address || !source.provider.needs_credential() {
         eprintln!("source {} has no secret: this is sent unsigned", source.id);
         return Ok(Proof::default());
     }
@@ -213,6 +219,22 @@ fn proof(
         "set its secret, basic, token or a bearer key (key, not sha256), or show a key that \
          `bellwether keys create` made with --key or BELLWETHER_KEY",
     ))
+}
+
+/// All of these at once, for a source that asks for one of each kind; what two of them would say in
+/// one place is said by the first.
+fn together(proofs: Vec<Proof>) -> Proof {
+    let mut all = Proof::default();
+    for proof in proofs {
+        for (name, value) in proof.headers {
+            if !all.headers.iter().any(|(known, _)| *known == name) {
+                all.headers.push((name, value));
+            }
+        }
+        all.token = all.token.or(proof.token);
+        all.body = all.body.or(proof.body);
+    }
+    all
 }
 
 /// What the configuration says in the clear.
