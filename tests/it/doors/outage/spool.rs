@@ -82,7 +82,7 @@ async fn send(
 ) -> Sent {
     let (accepted, firing, slowest, broken) = (Vec::new(), false, Duration::ZERO, 0);
     let mut sent = Sent { accepted, firing, slowest, broken };
-    let mut n = 0;
+    let mut n: u64 = 0;
     sleep(Duration::from_millis(200 * sender / SENDERS)).await;
     while !stop.load(Ordering::Relaxed) {
         n += 1;
