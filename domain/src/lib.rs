@@ -10,6 +10,7 @@
 //! Everything that is decided is decided from what stands in the log; `rules` is the document in
 //! force. To add a provider: one file in `providers/` and one line in its registry.
 
+pub mod button;
 pub mod effect;
 pub mod invariant;
 pub mod notify;

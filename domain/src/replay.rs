@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::{
     effect::{Effects, Opening, TriageAsk},
     observe::{
-        Changes, Found, Incident, IncidentKey, Input, LaneState, Missing, Prepared, Problem,
+        Changes, Found, Incident, IncidentKey, Input, LaneState, Missing, Named, Prepared, Problem,
         ProblemKey, SEEN_DAYS, Unasked, prepare,
     },
     rules::Rules,
@@ -43,6 +43,8 @@ pub struct Folded {
     pub incidents: BTreeMap<IncidentKey, Incident>,
     /// Until when, by lane day and key.
     pub seen: BTreeMap<(i32, Uuid), Time>,
+    /// What incidents are named by, by lane day and key.
+    pub handles: BTreeMap<(i32, Uuid), Named>,
     /// Records by outcome (invariant I2).
     pub ledger: BTreeMap<Outcome, u64>,
     /// Records given up and not redriven since: parked ones with the reason, and rejected ones.
@@ -264,6 +266,10 @@ impl Tables {
         let given_up = |at: &&InputPosition| {
             self.made.rejected.contains(at) || self.made.parked.contains_key(at)
         };
+        let named = |key: &Uuid| {
+            let mut named = self.made.handles.iter().rev().filter(|((_, known), _)| known == key);
+            named.next().map(|(_, named)| named.clone())
+        };
         let due = missing.due.iter().flat_map(|asked| {
             let due = self.due.iter().take_while(|(due, _)| *due <= asked.until);
             due.take(asked.limit).filter_map(|(_, key)| problem(key))
@@ -273,12 +279,13 @@ impl Tables {
             incidents: missing.incidents.iter().filter_map(incident).collect(),
             seen: missing.seen.iter().filter_map(|key| Some((*key, until(key)?))).collect(),
             given_up: missing.originals.iter().filter(given_up).copied().collect(),
+            handles: missing.handles.iter().filter_map(|key| Some((*key, named(key)?))).collect(),
             due: due.collect(),
         }
     }
 
     fn keep(&mut self, changes: Changes) {
-        let Changes { problems, incidents, seen, rejected, redriven, lane } = changes;
+        let Changes { problems, incidents, seen, rejected, redriven, handles, lane } = changes;
         for ((key, state), due) in problems {
             if let Some((_, Some(before))) = self.problems.get(&key) {
                 self.due.remove(&(*before, key.clone()));
@@ -289,6 +296,7 @@ impl Tables {
         self.incidents.extend(incidents);
         self.made.seen.extend(seen.into_iter().map(|s| ((s.day, s.key), s.expires)));
         self.made.rejected.extend(rejected.into_iter().map(|(_, at)| at));
+        self.made.handles.extend(handles.into_iter().map(|h| ((h.day, h.key), h.named)));
         for at in redriven {
             self.made.rejected.remove(&at);
             self.made.parked.remove(&at);

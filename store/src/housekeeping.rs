@@ -18,9 +18,10 @@ const MOST_ROWS: i64 = 10_000;
 const SEEN_DAYS: i32 = 4;
 
 /// A table by lane day, the stage that writes it, and whether it is kept as long as the rest.
-const BY_DAY: [(&str, &str, Keep); 4] = [
+const BY_DAY: [(&str, &str, Keep); 5] = [
     ("seen", "observe", Keep::Seen),
     ("rejected", "observe", Keep::Configured),
+    ("handle", "observe", Keep::Configured),
     ("delivery", "project", Keep::Configured),
     ("dossier", "project", Keep::Configured),
 ];
@@ -108,7 +109,8 @@ impl Store {
         let day: Option<i32> = sqlx::query_scalar(
             "select next from (select (max(lane_time) / 86400000000)::int + 1 as next from cursor \
                where generation = $1 and lane_time > 0) n \
-             where exists (select from unnest(array['dossier', 'delivery', 'seen', 'rejected']) t \
+             where exists (select from unnest( \
+               array['dossier', 'delivery', 'seen', 'rejected', 'handle']) t \
                where to_regclass(t || '_g' || $1 || '_d' || next) is null)",
         )
         .bind(generation)

@@ -1,4 +1,5 @@
-//! The rows of the observe stage: problems, openings, senders' delivery ids, incident numbers.
+//! The rows of the observe stage: problems, openings, senders' delivery ids, incident numbers and
+//! other names of incidents.
 //!
 //! States are CBOR that only the fold can read. All reads and writes are one statement a batch.
 //! Reads go through `unnest` and `cross join lateral`, each key on its own by `limit 1` or `max`: on
@@ -28,6 +29,16 @@ pub struct SeenRow {
     pub key: Uuid,
     /// Lane time until which it means the same delivery.
     pub expires: Time,
+}
+
+/// A name of an incident.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandleRow {
+    /// Lane day it was given on; its partition must be there.
+    pub day: i32,
+    pub key: Uuid,
+    pub project: ProjectId,
+    pub opening: Position,
 }
 
 /// An incident that wants a number.
@@ -186,6 +197,40 @@ impl LaneConnection {
     }
 }
 
+impl LaneConnection {
+    /// What each of these names means, an incident's project and opening position; the latest where
+    /// there are several.
+    pub async fn load_handles(
+        &mut self,
+        keys: impl IntoIterator<Item = &Uuid>,
+    ) -> Result<Vec<(Uuid, (ProjectId, Position))>, Error> {
+        let keys: Vec<Uuid> = keys.into_iter().copied().collect();
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<(Uuid, String, String)> = sqlx::query_as(
+            "select k.key, h.project, h.opening from unnest($3::uuid[]) as k (key) \
+             cross join lateral (select project, opening from handle where generation = $1 \
+             and lane = $2 and key = k.key order by day desc limit 1) h",
+        )
+        .bind(self.generation.0)
+        .bind(i32::from(self.lane.0))
+        .bind(keys)
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(Error::doing("load names of incidents"))?;
+        let column = |column, detail| Error::Column { table: "handle", column, detail };
+        rows.into_iter()
+            .map(|(key, project, opening)| {
+                let project =
+                    ProjectId::new(project).map_err(|e| column("project", e.to_string()))?;
+                let opening: Result<Position, _> = opening.parse();
+                Ok((key, (project, opening.map_err(|e| column("opening", e.to_string()))?)))
+            })
+            .collect()
+    }
+}
+
 fn state_row<K>(
     table: &'static str,
     (project, id, state): (String, Uuid, Vec<u8>),
@@ -271,6 +316,24 @@ impl LaneTransaction<'_> {
         .await
         .map_err(Error::doing("note what was rejected"))?;
         Ok(())
+    }
+
+    /// Notes names of incidents; each (day, key) at most once.
+    pub fn insert_handles(&mut self, rows: &[HandleRow]) {
+        if rows.is_empty() {
+            return;
+        }
+        self.write(
+            "handle",
+            "insert into handle (generation, lane, day, key, project, opening) \
+             select $1, $2, * from unnest(?::int[], ?::uuid[], ?::text[], ?::text[]) \
+             on conflict (generation, lane, key, day) \
+             do update set project = excluded.project, opening = excluded.opening",
+        )
+        .bind(rows.iter().map(|r| r.day).collect::<Vec<i32>>())
+        .bind(rows.iter().map(|r| r.key).collect::<Vec<Uuid>>())
+        .bind(rows.iter().map(|r| r.project.as_str()).collect::<Vec<&str>>())
+        .bind(rows.iter().map(|r| r.opening.to_string()).collect::<Vec<String>>());
     }
 
     /// Takes away the rows of records that were given up and then redriven.

@@ -242,7 +242,8 @@ impl Differences<'_> {
         self.compare("first number of no opening", &wrong, &None);
     }
 
-    /// Records that ended rejected or parked and were not redriven; delivery ids that were applied.
+    /// Records that ended rejected or parked and were not redriven; names that were given; delivery
+    /// ids that were applied.
     async fn given_up(&mut self, sql: &mut PgConnection, folded: &Folded) {
         let lane = i32::from(self.lane.0);
         let parked: Vec<(i64, i64, i32, String)> = sqlx::query_as(
@@ -275,6 +276,19 @@ impl Differences<'_> {
         .unwrap();
         let should: Vec<(i64, i64, i32)> = folded.rejected.iter().map(place).collect();
         self.compare("rejected records", &rejected, &should);
+        let named: Vec<(i32, Uuid, String, String)> = sqlx::query_as(
+            "select day, key, project, opening from handle
+             where generation = $1 and lane = $2 order by day, key",
+        )
+        .bind(GENERATION.0)
+        .bind(lane)
+        .fetch_all(&mut *sql)
+        .await
+        .unwrap();
+        let should = folded.handles.iter().map(|((day, key), (project, opening))| {
+            (*day, *key, project.as_str().to_owned(), opening.to_string())
+        });
+        self.compare("names of incidents", &named, &Vec::from_iter(should));
         let seen: Vec<(i32, Uuid, i64)> = sqlx::query_as(
             "select day, key, expires from seen where generation = $1 and lane = $2",
         )

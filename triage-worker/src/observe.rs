@@ -38,7 +38,7 @@ use serde::Deserialize;
 use store::{
     job::{NewJob, Queue},
     lane::{JobState, LaneConnection, LaneTransaction},
-    observe::{SeenRow, WantsNumber},
+    observe::{HandleRow, SeenRow, WantsNumber},
 };
 
 /// Observe's section of the configuration.
@@ -154,6 +154,11 @@ impl ObserveStage {
             .collect();
         transaction.insert_seen(&seen);
         transaction.insert_rejected(&changes.rejected).await?;
+        let handles = changes.handles.iter().map(|handle| {
+            let (project, opening) = handle.named.clone();
+            HandleRow { day: handle.day, key: handle.key, project, opening }
+        });
+        transaction.insert_handles(&Vec::from_iter(handles));
         transaction.forget_given_up(&changes.redriven).await?;
         // One that this batch parked and redrove: its row would be made only after this.
         out.parked.retain(|(at, _)| changes.redriven.binary_search(at).is_err());
@@ -346,6 +351,7 @@ async fn find(connection: &mut LaneConnection, missing: &Missing) -> Result<Foun
         incidents: connection.load_openings(&missing.incidents).await?,
         seen: connection.load_seen(&missing.seen, first, last).await?,
         given_up: connection.load_given_up(&missing.originals).await?,
+        handles: connection.load_handles(&missing.handles).await?,
         due: match missing.due {
             Some(Due { until, limit }) => connection.load_due_problems(until, limit).await?,
             None => Vec::new(),

@@ -4,6 +4,7 @@ mod alerts;
 mod commands;
 mod deliveries;
 mod due;
+mod interactions;
 
 use std::{collections::BTreeMap, num::NonZeroU16};
 
@@ -18,6 +19,7 @@ use deliveries::Settling;
 
 use super::{
     incident_id,
+    operators::Operators,
     prepare::{Content, Kind, NewRules, Prepared, Readable},
     working::Working,
 };
@@ -40,6 +42,8 @@ pub struct LaneState {
     rules: Rules,
     /// The newest version of each provider that read something of the lane.
     read_by: BTreeMap<String, u32>,
+    /// Who the users of chats are.
+    operators: Operators,
     pub(super) working: Working,
 }
 
@@ -60,8 +64,9 @@ impl LaneState {
         lane_time: Time,
         rules: Rules,
         read_by: BTreeMap<String, u32>,
+        operators: Operators,
     ) -> Self {
-        Self { lane, lanes, lane_time, rules, read_by, working: Working::default() }
+        Self { lane, lanes, lane_time, rules, read_by, operators, working: Working::default() }
     }
 
     /// The lane.
@@ -84,6 +89,11 @@ impl LaneState {
         &self.read_by
     }
 
+    /// Who the users of chats are.
+    pub(super) fn operators(&self) -> &Operators {
+        &self.operators
+    }
+
     /// Applies one record. Every row it looks at must have been asked for ([`Self::missing`]).
     pub fn fold(&mut self, prepared: Prepared, effects: &mut Effects) -> Verdict {
         let at = prepared.at;
@@ -100,11 +110,17 @@ impl LaneState {
             Content::Unreadable { reason } => return Verdict::parked(reason),
             Content::Record(record) => *record,
         };
-        let at = prepared.at.whole();
-        if let Some(verdict) = self.misplaced(&record, prepared.of_all, at, effects) {
+        let (at, of_all) = (prepared.at.whole(), prepared.of_all);
+        if of_all && let Some(verdict) = self.asked_of_all(&record, at, effects) {
             return verdict;
         }
-        let Readable { id, received_at, project, kind } = record;
+        if let Some(verdict) = self.misplaced(&record, of_all, at, effects) {
+            return verdict;
+        }
+        let Readable { id, received_at, project, names, kind } = record;
+        for (key, named) in names {
+            self.working.name(key, named, self.lane_time);
+        }
         let turn = Turn { record: id, project: project.as_ref(), received_at, original: None };
         match kind {
             Kind::Delivery(delivery) => self.delivery(&turn, at, *delivery, effects),
@@ -125,6 +141,13 @@ impl LaneState {
                 Verdict::of(Outcome::Control)
             }
             Kind::Rules(Err(reason)) => Verdict::parked(reason),
+            Kind::ChatOperator(said) => match self.operators.say(*said) {
+                Ok(()) => {
+                    self.working.in_force_changed = true;
+                    Verdict::of(Outcome::Control)
+                }
+                Err(reason) => Verdict::parked(reason),
+            },
             Kind::Control => Verdict::of(Outcome::Control),
             Kind::Command(command) => self.command(&turn, at, *command, effects),
             Kind::Redrive(redrive) => self.redrive(&turn, at, *redrive, effects),
@@ -144,7 +167,9 @@ impl LaneState {
         effects: &mut Effects,
     ) -> Option<Verdict> {
         let delivery = match &record.kind {
-            Kind::Tick { .. } | Kind::Rules(_) | Kind::Control => return None,
+            Kind::Tick { .. } | Kind::Rules(_) | Kind::ChatOperator(_) | Kind::Control => {
+                return None;
+            }
             Kind::Delivery(delivery) => Some(delivery.as_ref()),
             Kind::Command(_) | Kind::Answer(_) | Kind::Outcome(_) | Kind::Redrive(_) => None,
         };
@@ -260,6 +285,7 @@ pub(super) fn lane_time_after(before: Time, prepared: &Prepared) -> Time {
         | Kind::Outcome(_)
         | Kind::Redrive(_)
         | Kind::Rules(_)
+        | Kind::ChatOperator(_)
         | Kind::Control => record.received_at.min(prepared.stored_at),
     };
     before.max(told)

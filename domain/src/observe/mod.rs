@@ -12,8 +12,10 @@ mod counts;
 mod escalation;
 mod fingerprint;
 mod fold;
+mod handle;
 mod incident;
 mod incident_fields;
+mod operators;
 mod prepare;
 mod problem;
 #[cfg(test)]
@@ -27,6 +29,7 @@ pub use fingerprint::{
     FINGERPRINT_BY_RULE, FINGERPRINT_VERSION, Identity, Scope, identify, without_pod_suffix,
 };
 pub use fold::{LaneState, Verdict};
+pub use handle::Named;
 pub use incident::{Incident, Verb, incident_id};
 pub use incident_fields::{BlastRadius, IncidentFields};
 pub use prepare::{Prepared, SeenKey, prepare};
@@ -34,15 +37,18 @@ pub use problem::{
     Change, Elsewhere, Latest, Part, Problem, Sighting, changed_at, occurrence_hash,
 };
 pub use state::{
-    Changes, DUE_PER_TICK, Due, Found, IncidentKey, Missing, NewSeen, ProblemKey, ProblemRow,
-    SEEN_DAYS, Unasked,
+    Changes, DUE_PER_TICK, Due, Found, IncidentKey, Missing, NewHandle, NewSeen, ProblemKey,
+    ProblemRow, SEEN_DAYS, Unasked,
 };
 
 use schemas::{CodecError, InputPosition, Time};
 
 /// Version of this fold. Raised whenever the same log would fold to another state or other events;
 /// stored with the cursor and in every state row.
-pub const FOLD_VERSION: u32 = 3;
+///
+/// 4: names of incidents are kept as rows, and the lane's state holds who the users of chats are. No
+/// earlier record comes to another outcome; but a fold of before would write that state without them.
+pub const FOLD_VERSION: u32 = 4;
 
 /// One record of the log, still as bytes.
 #[derive(Clone, Copy, Debug)]

@@ -4,15 +4,19 @@ use minicbor::Decode;
 use schemas::{
     Alert, CodecError, InputPosition, Position, ProjectId, Record, RecordId, SourceId, Time, id,
     record::{
-        Answer, Body, Command, Control, Delivery, RECORD_VERSION, Redrive, RulesDocument,
-        SendOutcome,
+        Answer, Body, ChatOperator, Command, Control, Delivery, RECORD_VERSION, Redrive,
+        RulesDocument, SendOutcome,
     },
 };
 use uuid::Uuid;
 
-use super::{Identity, Input, identify};
+use super::{
+    Identity, Input,
+    handle::{self, Named},
+    identify,
+};
 use crate::{
-    providers::{self, DeliveryKey, Normalised, Reading, Silence},
+    providers::{self, Ask, DeliveryKey, Interaction, Normalised, Reading, Silence},
     redact::Redactor,
     rules::Rules,
 };
@@ -55,6 +59,8 @@ pub(super) struct Readable {
     pub id: RecordId,
     pub received_at: Time,
     pub project: Option<ProjectId>,
+    /// What incidents are named by from here on.
+    pub names: Vec<(Uuid, Named)>,
     pub kind: Kind,
 }
 
@@ -70,6 +76,8 @@ pub(super) enum Kind {
     Redrive(Box<PreparedRedrive>),
     /// A rules document, or why it is none.
     Rules(Result<Box<NewRules>, String>),
+    /// Who a user of a chat is from here on.
+    ChatOperator(Box<ChatOperator>),
     /// A control record that this fold does not look at.
     Control,
 }
@@ -124,6 +132,10 @@ pub(super) struct PreparedDelivery {
 pub(super) enum Told {
     Alerts {
         alerts: Vec<PreparedAlert>,
+        key: Option<SeenKey>,
+    },
+    Interaction {
+        interaction: Interaction,
         key: Option<SeenKey>,
     },
     Recorded {
@@ -186,33 +198,43 @@ fn version(bytes: &[u8]) -> Option<u32> {
 
 fn readable(record: Record, rules: &Rules) -> Readable {
     let Record { id, received_at, project, body, .. } = record;
+    let mut names = Vec::new();
     let kind = match body {
         Body::Delivery(delivery) => {
             Kind::Delivery(Box::new(prepare_delivery(project.as_ref(), *delivery, rules)))
         }
         Body::Command(command) => Kind::Command(Box::new(prepare_command(*command))),
         Body::Answer(answer) => Kind::Answer(answer),
-        Body::Outcome(outcome) => Kind::Outcome(outcome),
+        Body::Outcome(outcome) => {
+            names.extend(project.as_ref().and_then(|p| handle::of_outcome(p, &outcome)));
+            Kind::Outcome(outcome)
+        }
         Body::Tick(tick) => Kind::Tick { now: tick.now },
         Body::Redrive(redrive) => {
             Kind::Redrive(Box::new(prepare_redrive(project.as_ref(), redrive, rules)))
         }
         Body::Control(control) => match *control {
             Control::Rules(document) => Kind::Rules(read_rules(document)),
-            Control::IncidentNumber(_)
-            | Control::Promote(_)
-            | Control::Key(_)
-            | Control::SourceSwitch(_)
-            | Control::ChatOperator(_) => Kind::Control,
+            Control::ChatOperator(said) => Kind::ChatOperator(Box::new(bounded(said))),
+            Control::IncidentNumber(given) => {
+                names.extend(project.iter().flat_map(|p| handle::of_number(p, &given)));
+                Kind::Control
+            }
+            Control::Promote(_) | Control::Key(_) | Control::SourceSwitch(_) => Kind::Control,
         },
     };
-    Readable { id, received_at, project, kind }
+    Readable { id, received_at, project, names, kind }
 }
 
 fn read_rules(document: RulesDocument) -> Result<Box<NewRules>, String> {
     let RulesDocument { hash, text, operator } = document;
     let rules = Rules::named(&hash, &text).map_err(|e| e.to_string())?;
     Ok(Box::new(NewRules { rules, operator }))
+}
+
+fn bounded(said: ChatOperator) -> ChatOperator {
+    let (user, operator) = (head(&said.user, MAX_WORD), head(&said.operator, MAX_WORD));
+    ChatOperator { user, operator, ..said }
 }
 
 fn prepare_command(command: Command) -> PreparedCommand {
@@ -279,6 +301,10 @@ fn prepare_delivery(
                     alerts: alerts.into_iter().map(|a| prepare_alert(project, a, rules)).collect(),
                     key: key.map(|key| seen_key(project, &delivery, &key)),
                 },
+                Normalised::Interaction { interaction, key } => Told::Interaction {
+                    interaction: prepare_interaction(interaction),
+                    key: key.map(|key| seen_key(project, &delivery, &key)),
+                },
                 Normalised::Recorded { reason } => Told::Recorded { reason },
                 Normalised::Rejected { reason } => Told::Rejected { reason },
             }
@@ -292,6 +318,18 @@ fn prepare_delivery(
         raw_length: delivery.raw.len() as u64,
         content,
     }
+}
+
+/// What somebody asks for, redacted.
+fn prepare_interaction(interaction: Interaction) -> Interaction {
+    let Interaction { user, ask } = interaction;
+    let ask = match ask {
+        Ask::Do { verb, target, arguments } => {
+            Ask::Do { verb, target, arguments: redacted(&arguments) }
+        }
+        Ask::Say { about } => Ask::Say { about },
+    };
+    Interaction { user: head(&user, MAX_WORD), ask }
 }
 
 pub(super) fn prepare_alert(project: &ProjectId, mut alert: Alert, rules: &Rules) -> PreparedAlert {
@@ -348,6 +386,7 @@ impl Prepared {
                 | Kind::Answer(_)
                 | Kind::Outcome(_)
                 | Kind::Redrive(_)
+                | Kind::ChatOperator(_)
                 | Kind::Control,
             )
             | None => false,
@@ -356,6 +395,25 @@ impl Prepared {
 
     /// The alerts of a delivery and its sender's id, if it is one.
     pub(super) fn told(&self) -> Option<(&[PreparedAlert], Option<SeenKey>)> {
+        match self.content()? {
+            Told::Alerts { alerts, key } => Some((alerts, *key)),
+            Told::Interaction { key, .. } => Some((&[], *key)),
+            Told::Recorded { .. } | Told::Rejected { .. } | Told::Unknown { .. } => None,
+        }
+    }
+
+    /// What somebody asks for in a chat, if it is that.
+    pub(super) fn interaction(&self) -> Option<&Interaction> {
+        match self.content()? {
+            Told::Interaction { interaction, .. } => Some(interaction),
+            Told::Alerts { .. }
+            | Told::Recorded { .. }
+            | Told::Rejected { .. }
+            | Told::Unknown { .. } => None,
+        }
+    }
+
+    fn content(&self) -> Option<&Told> {
         let delivery = match self.kind()? {
             Kind::Delivery(delivery) => delivery,
             Kind::Redrive(redrive) => &redrive.content.as_ref().ok()?.delivery,
@@ -364,12 +422,10 @@ impl Prepared {
             | Kind::Outcome(_)
             | Kind::Tick { .. }
             | Kind::Rules(_)
+            | Kind::ChatOperator(_)
             | Kind::Control => return None,
         };
-        match &delivery.content {
-            Told::Alerts { alerts, key } => Some((alerts, *key)),
-            Told::Recorded { .. } | Told::Rejected { .. } | Told::Unknown { .. } => None,
-        }
+        Some(&delivery.content)
     }
 
     fn kind(&self) -> Option<&Kind> {

@@ -82,6 +82,7 @@ pub(super) fn told(sequence: u64, received: Time, content: Told) -> Prepared {
             id: RecordId(Uuid::from_u128(u128::from(sequence))),
             received_at: received,
             project: Some(project()),
+            names: Vec::new(),
             kind: Kind::Delivery(Box::new(PreparedDelivery {
                 provider: "alertmanager".into(),
                 provider_version: Some(1),

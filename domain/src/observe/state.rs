@@ -1,7 +1,7 @@
 //! The rows a batch works on: asked for before it, changed by it, written after it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     num::NonZeroU16,
 };
 
@@ -14,11 +14,16 @@ use uuid::Uuid;
 use super::{
     FOLD_VERSION, LaneState, Problem, Scope,
     fold::lane_time_after,
+    handle::{self, Named},
     incident::incident_id,
     known_fold,
+    operators::Operators,
     prepare::{Content, Kind, Prepared},
 };
-use crate::{providers, rules::Rules};
+use crate::{
+    providers::{self, Ask, Target},
+    rules::Rules,
+};
 
 /// How many days back a sender's delivery id is looked for: the longest it means anything (72 h)
 /// begins on at most this many days before the current one.
@@ -42,6 +47,8 @@ pub struct Missing {
     /// Records of which it matters whether they were given up: ended rejected or parked, and were
     /// not redriven since.
     pub originals: BTreeSet<InputPosition>,
+    /// Names of incidents.
+    pub handles: BTreeSet<Uuid>,
     /// The problems that come due.
     pub due: Option<Due>,
     /// Lane days the batch falls on; their partitions must be there.
@@ -51,11 +58,12 @@ pub struct Missing {
 impl Missing {
     /// True when no row is asked for.
     pub fn is_empty(&self) -> bool {
-        let Self { problems, incidents, seen, originals, due, days: _ } = self;
+        let Self { problems, incidents, seen, originals, handles, due, days: _ } = self;
         problems.is_empty()
             && incidents.is_empty()
             && seen.is_empty()
             && originals.is_empty()
+            && handles.is_empty()
             && due.is_none()
     }
 }
@@ -77,6 +85,8 @@ pub struct Found {
     pub seen: Vec<(Uuid, Time)>,
     /// Those of the originals that were given up.
     pub given_up: Vec<InputPosition>,
+    /// What each name means; the latest where there are several.
+    pub handles: Vec<(Uuid, Named)>,
     pub due: Vec<(ProblemKey, Vec<u8>)>,
 }
 
@@ -93,6 +103,8 @@ pub struct Changes {
     pub rejected: Vec<(i32, InputPosition)>,
     /// Records that were given up, and are no longer.
     pub redriven: Vec<InputPosition>,
+    /// What incidents are named by besides.
+    pub handles: Vec<NewHandle>,
     /// What is in force in the lane, if the batch changed it; for [`LaneState::restore`].
     pub lane: Option<Vec<u8>>,
 }
@@ -105,6 +117,15 @@ pub struct NewSeen {
     pub key: Uuid,
     /// Lane time until which it means the same delivery.
     pub expires: Time,
+}
+
+/// A name of an incident.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewHandle {
+    /// Lane day it was given on.
+    pub day: i32,
+    pub key: Uuid,
+    pub named: Named,
 }
 
 /// A fold looked at a row that was not asked for: a fault in this program.
@@ -126,6 +147,10 @@ struct InForce {
     #[n(2)]
     #[cbor(default)]
     providers: BTreeMap<String, u32>,
+    /// Who the users of chats are.
+    #[n(3)]
+    #[cbor(default)]
+    operators: Operators,
 }
 
 impl LaneState {
@@ -142,7 +167,7 @@ impl LaneState {
     ) -> Result<Self, CodecError> {
         const WHAT: &str = "lane state";
         let mut rules = Rules::builtin().clone();
-        let mut read_by = BTreeMap::new();
+        let (mut read_by, mut operators) = (BTreeMap::new(), Operators::default());
         if let Some(bytes) = in_force {
             let state: InForce = codec::decode(WHAT, bytes)?;
             known_fold(WHAT, state.fold)?;
@@ -151,9 +176,9 @@ impl LaneState {
                     .map_err(|e| CodecError::Decode { what: WHAT, detail: e.to_string() })?;
             }
             known_providers(&state.providers)?;
-            read_by = state.providers;
+            (read_by, operators) = (state.providers, state.operators);
         }
-        Ok(Self::new(lane, lanes, lane_time, rules, read_by))
+        Ok(Self::new(lane, lanes, lane_time, rules, read_by, operators))
     }
 
     /// What `batch` will look at and the state does not hold. Load it and hand it to
@@ -184,6 +209,9 @@ impl LaneState {
                 missing.problems.extend(keys.filter(|key| !self.working.knows_problem(key)));
                 missing.seen.extend(key.map(|key| key.key));
             }
+            if let Some(Ask::Do { target, .. }) = prepared.interaction().map(|asked| &asked.ask) {
+                missing.handles.insert(handle::of_target(project, target));
+            }
             if let Some(opening) = opening_of(&record.kind) {
                 let key = (project.clone(), incident_id(project, opening));
                 if !self.working.knows_incident(&key) {
@@ -199,10 +227,39 @@ impl LaneState {
     pub fn further<'a>(&self, batch: impl IntoIterator<Item = &'a Prepared>) -> Missing {
         let working = &self.working;
         let mut missing = Missing::default();
+        // Names that the batch itself gives, as far as it was looked through.
+        let mut given: HashMap<Uuid, &Named> = HashMap::new();
         for prepared in batch {
             let Content::Record(record) = &prepared.content else { continue };
+            given.extend(record.names.iter().map(|(key, named)| (*key, named)));
             let Some(project) = &record.project else { continue };
             let mut named = Vec::new();
+            // What somebody in a chat may act on, which may be another project's.
+            if let Some(Ask::Do { target, .. }) = prepared.interaction().map(|asked| &asked.ask) {
+                let key = handle::of_target(project, target);
+                let known = working.known_handle(key).into_iter().chain(given.get(&key).copied());
+                // A position that was opened before names were kept: of the source's own project.
+                let opening = match target {
+                    Target::Opening { opening, .. } => Some((project.clone(), *opening)),
+                    Target::Number { .. } | Target::Message { .. } => None,
+                };
+                for (project, opening) in known.chain(&opening) {
+                    let key = (project.clone(), incident_id(project, *opening));
+                    match working.problem_of(&key) {
+                        Some(problem) => {
+                            let problem = (project.clone(), problem);
+                            let list = working.list_of(&problem);
+                            let list = list.map(|list| (project.clone(), list));
+                            let keys = list.into_iter().chain([problem]);
+                            missing.problems.extend(keys.filter(|k| !working.knows_problem(k)));
+                        }
+                        None if !working.knows_incident(&key) => {
+                            missing.incidents.insert(key);
+                        }
+                        None => {}
+                    }
+                }
+            }
             // What alerts of no environment tell of in others.
             for alert in prepared.told().map(|(alerts, _)| alerts).unwrap_or_default() {
                 if alert.identity.scope == Scope::Whole {
@@ -243,6 +300,7 @@ impl LaneState {
                 fold: FOLD_VERSION,
                 rules: Some(self.rules().text().to_owned()),
                 providers: self.read_by().clone(),
+                operators: self.operators().clone(),
             })
         });
         Ok(Changes { lane, ..self.working.take_changes()? })
@@ -259,6 +317,7 @@ fn opening_of(kind: &Kind) -> Option<Position> {
         | Kind::Tick { .. }
         | Kind::Redrive(_)
         | Kind::Rules(_)
+        | Kind::ChatOperator(_)
         | Kind::Control => None,
     }
 }

@@ -10,9 +10,12 @@ use uuid::Uuid;
 
 use super::{
     Elsewhere, Incident, Problem,
+    handle::Named,
     prepare::SeenKey,
     problem::{Sighting, Turned},
-    state::{Changes, Found, IncidentKey, Missing, NewSeen, ProblemKey, Unasked, problem_row},
+    state::{
+        Changes, Found, IncidentKey, Missing, NewHandle, NewSeen, ProblemKey, Unasked, problem_row,
+    },
 };
 
 /// Rows kept from batch to batch; once there are more, all are read anew.
@@ -36,6 +39,10 @@ pub(super) struct Working {
     originals: BTreeSet<InputPosition>,
     rejected: BTreeMap<InputPosition, i32>,
     redriven: BTreeSet<InputPosition>,
+    /// Names that were looked up or given in this batch; none for one that means nothing.
+    handles: HashMap<Uuid, Option<Named>>,
+    /// Those given, by lane day and key.
+    handles_added: BTreeMap<(i32, Uuid), Named>,
     pub in_force_changed: bool,
     /// A row was looked at that nobody had asked for. What was folded since is not to be written.
     unasked: Option<&'static str>,
@@ -74,12 +81,14 @@ impl Working {
 
     /// Takes in what was found of what was missing.
     pub fn learn(&mut self, missing: Missing, found: Found) -> Result<(), CodecError> {
-        let Found { problems, incidents, seen, given_up, due } = found;
+        let Found { problems, incidents, seen, given_up, handles, due } = found;
         self.problems.learn(missing.problems, problems, Problem::decode)?;
         self.incidents.learn(missing.incidents, incidents, Incident::decode)?;
         self.seen.extend(seen);
         self.given_up.extend(given_up);
         self.originals.extend(missing.originals);
+        self.handles.extend(missing.handles.into_iter().map(|key| (key, None)));
+        self.handles.extend(handles.into_iter().map(|(key, named)| (key, Some(named))));
         if let Some(asked) = missing.due {
             self.due_until = Some(asked.until);
             for (key, state) in due {
@@ -106,16 +115,19 @@ impl Working {
         self.due_until = None;
         self.given_up.clear();
         self.originals.clear();
+        self.handles.clear();
         let problems = self.problems.take_changes(problem_row).into_iter();
         let incidents = self.incidents.take_changes(Incident::encode);
         let seen = std::mem::take(&mut self.seen_added).into_iter();
         let rejected = std::mem::take(&mut self.rejected).into_iter();
+        let handles = std::mem::take(&mut self.handles_added).into_iter();
         Ok(Changes {
             problems: problems.map(|(key, (state, due))| ((key, state), due)).collect(),
             incidents,
             seen: seen.map(|((day, key), expires)| NewSeen { day, key, expires }).collect(),
             rejected: rejected.map(|(at, day)| (day, at)).collect(),
             redriven: std::mem::take(&mut self.redriven).into_iter().collect(),
+            handles: handles.map(|((day, key), named)| NewHandle { day, key, named }).collect(),
             lane: None,
         })
     }
@@ -231,6 +243,25 @@ impl Working {
         let expires = now.plus_seconds(key.seconds);
         self.seen.insert(key.key, expires);
         self.seen_added.insert((now.day(), key.key), expires);
+    }
+
+    /// What a name means, as far as it is known.
+    pub fn known_handle(&self, key: Uuid) -> Option<&Named> {
+        self.handles.get(&key)?.as_ref()
+    }
+
+    /// The incident of that name, if it names one.
+    pub fn named(&mut self, key: Uuid) -> Option<Named> {
+        if !self.handles.contains_key(&key) {
+            self.unasked = Some("name of an incident");
+        }
+        self.known_handle(key).cloned()
+    }
+
+    /// Notes a name of an incident.
+    pub fn name(&mut self, key: Uuid, named: Named, now: Time) {
+        self.handles.insert(key, Some(named.clone()));
+        self.handles_added.insert((now.day(), key), named);
     }
 
     /// Notes a record as parked. The owner of the lane keeps its row.

@@ -24,6 +24,7 @@ mod build;
 mod fields;
 mod group;
 mod heartbeat;
+mod interaction;
 mod json;
 mod request;
 pub mod severity;
@@ -32,6 +33,7 @@ mod sign;
 pub mod times;
 
 pub use fields::{FieldMap, FieldPath};
+pub use interaction::{Ask, Interaction, Number, Target};
 pub use request::{Credential, NotAdmitted, Refused, Reply, Request, Senders};
 pub use sign::{Outgoing, Proof, Secret};
 
@@ -53,13 +55,16 @@ providers! {
     github => Github,
     gitlab => Gitlab,
     grafana => Grafana,
+    lark => Lark,
     opsgenie => Opsgenie,
     otlp => Otlp,
     pagerduty_events => PagerdutyEvents,
     pagerduty_webhook => PagerdutyWebhook,
     sentry => Sentry,
     signoz => Signoz,
+    slack => Slack,
     standard_webhooks => StandardWebhooks,
+    telegram => Telegram,
     uptime_kuma => UptimeKuma,
     zabbix => Zabbix,
 }
@@ -148,6 +153,11 @@ pub fn detect(body: &[u8], asked: impl Fn(&dyn Provider) -> bool) -> Option<&'st
     best.1
 }
 
+/// The chat in which messages of that kind of channel are answered.
+pub fn chat_of(channel: &str) -> Option<&'static str> {
+    ALL.iter().find(|p| p.channels().contains(&channel)).map(|p| p.name())
+}
+
 /// Reads a delivery of `provider` in our words, redacted. Never panics, whatever the bytes.
 ///
 /// Deliveries of the reserved sources are read here as what they are.
@@ -197,6 +207,8 @@ pub struct DeliveryKey {
 pub enum Normalised {
     /// At least one alert.
     Alerts { alerts: Vec<Alert>, key: Option<DeliveryKey> },
+    /// What somebody asks for in a chat.
+    Interaction { interaction: Interaction, key: Option<DeliveryKey> },
     /// Understood, and no alert.
     Recorded { reason: String },
     /// Not this provider's payload.
@@ -330,6 +342,12 @@ pub trait Provider: Sync {
     /// How its deliveries come in: `webhook` or `chat`.
     fn channel_type(&self) -> &'static str {
         "webhook"
+    }
+
+    /// The kinds of channel whose messages people of this chat answer, by a reaction or a command:
+    /// what those channels say names a message is what the chat names it by.
+    fn channels(&self) -> &'static [&'static str] {
+        &[]
     }
 
     /// Whether one identity has one state over all environments, told by alerts that name none.

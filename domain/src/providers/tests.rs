@@ -72,6 +72,24 @@ pub(super) fn flat(alert: &Alert) -> Value {
     all
 }
 
+/// What somebody asks for in a chat, as one JSON object.
+fn asked(ask: &Ask) -> Value {
+    match ask {
+        Ask::Say { about } => json!({ "about": about }),
+        Ask::Do { verb, target, arguments } => {
+            let arguments: Value = serde_json::from_str(arguments).unwrap();
+            let target = match target {
+                Target::Opening { lane, opening } => json!({ "lane": lane.0, "opening": opening }),
+                Target::Number { project, number: Number { day, number } } => {
+                    json!({ "project": project, "day": day, "number": number })
+                }
+                Target::Message { chat, id } => json!({ "chat": chat, "message": id }),
+            };
+            json!({ "verb": verb, "target": target, "arguments": arguments })
+        }
+    }
+}
+
 /// Times are compared as times, everything else as it is.
 fn same(expected: &Value, found: &Value) -> bool {
     let time = |v: &Value| times::time(v).filter(|_| v.is_string());
@@ -171,6 +189,11 @@ fn r21_every_sample_reads_as_its_expectation_says() {
                         assert!(same(value, found), "{name} {field}: {value} but {found}");
                     }
                 }
+            }
+            (Normalised::Interaction { interaction, key }, "interaction") => {
+                assert_eq!(json!(key.as_ref().map(|k| k.stable)), expect["stable_key"], "{name}");
+                assert_eq!(json!(interaction.user), expect["user"], "{name}");
+                assert_eq!(asked(&interaction.ask), expect["ask"], "{name}");
             }
             (Normalised::Recorded { reason }, "recorded")
             | (Normalised::Rejected { reason }, "rejected") => {

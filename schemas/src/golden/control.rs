@@ -4,8 +4,8 @@ use super::{at, project, time, uuid};
 use crate::{
     Generation, IncidentId, SourceId,
     record::{
-        Body, ChatOperator, Control, IncidentNumber, KeyChange, KeyEvent, KeyScope, Promote, RulesDocument,
-        SourceSwitch,
+        Body, ChatOperator, Control, IncidentNumber, KeyChange, KeyEvent, KeyScope, Promote,
+        RulesDocument, SourceSwitch,
     },
 };
 

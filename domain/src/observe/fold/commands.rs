@@ -18,14 +18,6 @@ use crate::{
     },
 };
 
-/// Who may do it, and why not.
-///
-/// The console's commands carry its verdict. A chat only says who pressed the button: which of its
-/// users is an operator stands in no record yet, so none is.
-fn authorised(command: &PreparedCommand) -> Result<(), &'static str> {
-    if command.auth_method == CHAT { Err("unknown_actor") } else { Ok(()) }
-}
-
 impl LaneState {
     /// Does what an operator asks for, or says why not. Whatever comes of it, the record is one
     /// command.
@@ -39,7 +31,20 @@ impl LaneState {
         if turn.project.is_none() {
             return Verdict::parked("no_project: a command belongs to the project of its incident");
         }
-        let kind = match self.take(turn, at, &command, effects) {
+        self.carry_out(turn, at, command, effects);
+        Verdict::of(Outcome::Command)
+    }
+
+    /// Does what an operator asks for in the project of this turn, or says why not.
+    pub(super) fn carry_out(
+        &mut self,
+        turn: &Turn<'_>,
+        at: Position,
+        mut command: PreparedCommand,
+        effects: &mut Effects,
+    ) {
+        let refused = self.authorise(turn, &mut command).err();
+        let kind = match self.take(turn, at, &command, refused, effects) {
             Ok(applied) => EventKind::Applied(Box::new(applied)),
             Err((reason, incident)) => EventKind::Refused(Box::new(Refused {
                 incident,
@@ -51,7 +56,26 @@ impl LaneState {
             })),
         };
         self.tell(turn, at, kind, effects);
-        Verdict::of(Outcome::Command)
+    }
+
+    /// Who asks, and why it is none who may.
+    ///
+    /// The console's commands carry its verdict. A chat only says which of its users pressed the
+    /// button; who that is stands in a control record.
+    fn authorise(
+        &self,
+        turn: &Turn<'_>,
+        command: &mut PreparedCommand,
+    ) -> Result<(), &'static str> {
+        if command.auth_method != CHAT {
+            return Ok(());
+        }
+        let user = self.operators.get(&command.operator).ok_or("unknown_actor")?;
+        // How it is known that it is that operator: by the user of the chat.
+        command.auth_method = format!("{CHAT}:{}", command.operator);
+        command.operator.clone_from(&user.operator);
+        let may = turn.project.is_some_and(|project| user.may_act_on(project));
+        if may { Ok(()) } else { Err("not_your_project") }
     }
 
     fn take(
@@ -59,18 +83,21 @@ impl LaneState {
         turn: &Turn<'_>,
         at: Position,
         command: &PreparedCommand,
+        unauthorised: Option<&'static str>,
         effects: &mut Effects,
     ) -> Result<Applied, (&'static str, Option<IncidentId>)> {
+        // Who may not do it is not told what there is.
+        let unknown = (unauthorised.unwrap_or("unknown_incident"), None);
         let (Some(project), Some(opening)) = (turn.project, command.opening) else {
-            return Err(("unknown_incident", None));
+            return Err(unknown);
         };
         let id = incident_id(project, opening);
         let key = (project.clone(), id);
-        let Some(fingerprint) = self.working.fingerprint_of(&key) else {
-            return Err(("unknown_incident", None));
-        };
+        let Some(fingerprint) = self.working.fingerprint_of(&key) else { return Err(unknown) };
         let refused = |reason| (reason, Some(id));
-        authorised(command).map_err(refused)?;
+        if let Some(reason) = unauthorised {
+            return Err(refused(reason));
+        }
         let verb = Verb::from_word(&command.verb).ok_or(refused("unknown_verb"))?;
 
         let problem = (project.clone(), fingerprint);

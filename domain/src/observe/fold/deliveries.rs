@@ -12,6 +12,9 @@ use crate::{
     providers,
 };
 
+/// Why a delivery is one that came before.
+pub(super) const SEEN: &str = "delivery_id_seen";
+
 /// What a refused redrive is called among the verbs of operators.
 const REDRIVE: &str = "redrive";
 
@@ -43,8 +46,11 @@ impl LaneState {
     ) -> Verdict {
         let content = delivery.take_content();
         let seen = match &content {
-            Told::Alerts { key: Some(key), .. } => self.seen_before(*key),
+            Told::Alerts { key: Some(key), .. } | Told::Interaction { key: Some(key), .. } => {
+                self.seen_before(*key)
+            }
             Told::Alerts { key: None, .. }
+            | Told::Interaction { key: None, .. }
             | Told::Recorded { .. }
             | Told::Rejected { .. }
             | Told::Unknown { .. } => false,
@@ -83,7 +89,9 @@ impl LaneState {
         };
         let turn = Turn { received_at, original: Some(place), ..*turn };
         let content = delivery.take_content();
-        if let Told::Alerts { key: Some(key), .. } = &content {
+        if let Told::Alerts { key: Some(key), .. } | Told::Interaction { key: Some(key), .. } =
+            &content
+        {
             self.working.note_seen(*key, self.lane_time);
         }
         let settling = self.content(&turn, at, &delivery, content, false, effects);
@@ -135,6 +143,13 @@ impl LaneState {
             (Told::Alerts { .. }, None) => {
                 return settling(Outcome::Parked, Some("no_project".to_owned()), 0);
             }
+            (Told::Interaction { .. }, _) if redelivered => {
+                return settling(Outcome::Redelivered, Some(SEEN.to_owned()), 0);
+            }
+            (Told::Interaction { interaction, .. }, _) => {
+                self.note_provider(delivery);
+                return self.asked_alone(turn, at, &interaction, effects);
+            }
             (Told::Recorded { reason }, _) => return settling(Outcome::Recorded, Some(reason), 0),
             (Told::Rejected { reason }, _) => return settling(Outcome::Rejected, Some(reason), 0),
             (Told::Unknown { reason }, _) => return settling(Outcome::Parked, Some(reason), 0),
@@ -155,14 +170,14 @@ impl LaneState {
         }
         self.learn_repeats(project, went);
         if redelivered {
-            settling(Outcome::Redelivered, Some("delivery_id_seen".to_owned()), count)
+            settling(Outcome::Redelivered, Some(SEEN.to_owned()), count)
         } else {
             settling(Outcome::Observed, None, count)
         }
     }
 
     /// Looks a sender's delivery id up, and notes it when it is new.
-    fn seen_before(&mut self, key: SeenKey) -> bool {
+    pub(super) fn seen_before(&mut self, key: SeenKey) -> bool {
         let seen = self.working.seen_until(key.key).is_some_and(|until| until > self.lane_time);
         if !seen {
             self.working.note_seen(key, self.lane_time);
@@ -171,7 +186,7 @@ impl LaneState {
     }
 
     /// Notes the version of the provider that read a delivery.
-    fn note_provider(&mut self, delivery: &PreparedDelivery) {
+    pub(super) fn note_provider(&mut self, delivery: &PreparedDelivery) {
         let Some(version) = delivery.provider_version else { return };
         if self.read_by.get(&delivery.provider) != Some(&version) {
             self.read_by.insert(delivery.provider.clone(), version);

@@ -171,15 +171,42 @@ fn rows_keep_their_form() {
     let hex = |bytes: Vec<u8>| const_hex::encode(bytes);
     assert_eq!(hex(codec::encode(&problem2())), PROBLEM_2);
     let row = problem(&fold(vec![fires(0, "a"), fires(3600, "a")])).clone();
-    assert_eq!(hex(row.encode()), PROBLEM_3);
+    assert_eq!(hex(row.encode()), PROBLEM_4);
     let mut incident = Incident::new(Fingerprint(uuid::Uuid::from_u128(8)));
     incident.answer("open", true);
     incident.apply(Verb::Ack, "ada", "{}", None).unwrap();
     incident.apply(Verb::Handoff, "ada", "{}", None).unwrap();
     incident.apply(Verb::Reject, "ada", "{}", None).unwrap();
-    assert_eq!(hex(incident.encode()), INCIDENT_3);
+    assert_eq!(hex(incident.encode()), INCIDENT_4);
+    // Nothing but its number sets fold 3 apart.
+    let bytes = |hex: &str| const_hex::decode(hex).unwrap();
+    let before = Problem { fold: 3, ..row };
+    assert_eq!(Problem::decode(&bytes(PROBLEM_3)).unwrap(), before);
+    assert_eq!(Incident::decode(&bytes(INCIDENT_3)).unwrap(), Incident { fold: 3, ..incident });
+}
+
+#[test]
+fn a_lane_of_fold_3_goes_on_and_knows_nobody_of_a_chat() {
+    #[derive(minicbor::Encode)]
+    #[cbor(map)]
+    struct InForce3 {
+        #[n(0)]
+        fold: u32,
+        #[n(1)]
+        rules: Option<String>,
+        #[n(2)]
+        providers: std::collections::BTreeMap<String, u32>,
+    }
+    let rules = Some(Rules::builtin().text().to_owned());
+    let state = InForce3 { fold: 3, rules, providers: [("sentry".to_owned(), 1)].into() };
+    let state = LaneState::restore(LANE, ONE, second(0), Some(&codec::encode(&state))).unwrap();
+    assert_eq!(state.rules(), Rules::builtin());
+    assert_eq!(state.read_by().len(), 1);
+    assert_eq!(state.operators().get("telegram:1"), None);
 }
 
 const PROBLEM_2: &str = "ab00020100021b00064748466c8b4003020482830107000005508084d65fd64d8d529746f8e439d25263060307090882010209f40a1b00064748467bcd80";
 const PROBLEM_3: &str = "b200030100021b00064748462040000301048283010100000550599595ae8143833c8a25ad87450ea20e06020702088009f50a1b00064748462040000c47c0db850e013c010d45c0db850e010f011001131b000647491cb3e40014190e10151b00064749f3478800";
 const INCIDENT_3: &str = "a800030150000000000000000000000000000000080281646f70656e03f5051b7cf4b3ea3b7f882906646f70656e08646f70656e0901";
+const PROBLEM_4: &str = "b200040100021b00064748462040000301048283010100000550599595ae8143833c8a25ad87450ea20e06020702088009f50a1b00064748462040000c47c0db850e013c010d45c0db850e010f011001131b000647491cb3e40014190e10151b00064749f3478800";
+const INCIDENT_4: &str = "a800040150000000000000000000000000000000080281646f70656e03f5051b7cf4b3ea3b7f882906646f70656e08646f70656e0901";

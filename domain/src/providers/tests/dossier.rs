@@ -59,7 +59,7 @@ fn r50_each_provider_fills_the_dossier_as_the_table_says() {
         golden.keys().map(|name| (name.clone(), row(name))).collect();
     let written = serde_json::to_string_pretty(&table).unwrap();
     assert_eq!(&table, golden, "dossier.golden.json is not\n{written}");
-    for provider in all() {
+    for provider in all().iter().filter(|provider| provider.channel_type() != "chat") {
         let of = format!("{}/", provider.name());
         assert!(golden.keys().any(|name| name.starts_with(&of)), "no row of {of}");
     }

@@ -12,6 +12,7 @@ use schemas::{
 use super::{planted::Planted, *};
 use crate::{
     observe::samples::{at, project, record, second},
+    providers::by_name,
     replay::{Folded, Tables},
 };
 
@@ -133,6 +134,10 @@ impl Search {
     #[track_caller]
     fn end(self) {
         for (provider, _, _) in samples() {
+            // What people write in a chat goes no further than to what they ask for.
+            if by_name(&provider).unwrap().channel_type() == "chat" {
+                continue;
+            }
             assert!(self.canaries[&provider] > 0, "nothing of {provider} comes out");
         }
         assert!(self.leaks.is_empty(), "{} leaks:\n{}", self.leaks.len(), self.leaks.join("\n"));

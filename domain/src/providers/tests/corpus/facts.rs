@@ -27,6 +27,20 @@ pub(super) fn check(entry: &Entry<'_>) -> usize {
             assert!(!reason.is_empty(), "{file}");
             1 + usize::from(replied(entry, &raw))
         }
+        ("interaction", Normalised::Interaction { interaction, key }) => {
+            let expect = entry.expect();
+            let operator = ["operator_open_id", "operator_id"].map(|name| expect[name].as_str());
+            let operator = operator.into_iter().flatten().next().unwrap();
+            assert_eq!(interaction.user, format!("{}:{operator}", entry.name()), "{file}");
+            // Without an id of its own a press is known by its parts.
+            let key = key.unwrap_or_else(|| panic!("{file}: no key"));
+            for name in ["event_id", "update_id"] {
+                if let Some(id) = expect["ids"][name].as_str() {
+                    assert!(key.key.ends_with(id), "{file} {name}: {}", key.key);
+                }
+            }
+            2
+        }
         // Said in a chat, and not to us.
         ("interaction", Normalised::Recorded { reason }) => {
             assert!(expects_no_answer(entry), "{file}: {reason}");

@@ -1,9 +1,10 @@
 //! Published constructions of signatures, byte for byte.
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::Value;
 
 use super::*;
-use crate::providers::group;
+use crate::providers::{group, lark};
 
 /// Vectors of what is sent, and the file whose tests hold their value.
 const ELSEWHERE: &[(&str, &str)] =
@@ -98,6 +99,11 @@ fn published_constructions_hold() {
                 let time = vector.text("timestamp");
                 let headers = [("x-slack-request-timestamp", time), ("x-slack-signature", "{}")];
                 vector.check("slack", &headers, vector.text("secret"), time.parse().unwrap());
+            }
+            "lark-aes-256-cbc" => {
+                let sealed = BASE64_STANDARD.decode(vector.text("encrypt")).unwrap();
+                let opened = lark::decrypted(vector.text("encrypt_key").as_bytes(), &sealed);
+                assert_eq!(opened.as_deref(), Some(vector.expected.as_bytes()));
             }
             "lark-event-signature" | "lark-legacy-card-signature" => {
                 let headers = [

@@ -1,0 +1,291 @@
+//! What people ask for in a chat: with a button, a reaction or a command, alike in every chat.
+
+use schemas::{Lane, Position, ProjectId};
+use serde_json::{Value, json};
+
+use crate::{button::Button, redact::Redactor};
+
+/// Longest text of a command that is looked at, in characters.
+const MAX_TEXT: usize = 4096;
+
+/// What a person did in a chat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interaction {
+    /// Who: `<provider>:<id of the user there>`.
+    pub user: String,
+    pub ask: Ask,
+}
+
+/// What it asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Something to be done with an incident.
+    Do {
+        /// In the word of commands.
+        verb: &'static str,
+        target: Target,
+        /// What goes with it, as JSON text.
+        arguments: String,
+    },
+    /// Nothing but an answer: `help`, `status`, ..., or what of a command could not be understood.
+    Say { about: String },
+}
+
+/// The incident that something is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The one that was opened there; the owner of that lane answers.
+    Opening { lane: Lane, opening: Position },
+    /// The one of that number; without a project it is one of the source's.
+    Number { project: Option<ProjectId>, number: Number },
+    /// The one that a message tells of. The id is as the chat's channels record it.
+    Message { chat: &'static str, id: String },
+}
+
+/// `INC-YYYYMMDD-NNN`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Number {
+    /// `YYYYMMDD`.
+    pub day: String,
+    pub number: u32,
+}
+
+/// The words of commands that ask for something to be done, and the verb each stands for.
+const VERBS: [(&str, &str); 11] = [
+    ("ack", "ack"),
+    ("unack", "unack"),
+    ("resolve", "resolve"),
+    ("reopen", "reopen"),
+    ("silence", "silence"),
+    ("unsilence", "unsilence"),
+    ("confirm", "confirm"),
+    ("reject", "reject"),
+    ("triage", "request_triage"),
+    ("handoff", "handoff"),
+    ("note", "note"),
+];
+
+/// The words of commands that ask for an answer alone.
+const ANSWERS: [&str; 4] = ["help", "status", "why", "top"];
+
+/// What cards made elsewhere call their buttons.
+const ACTIONS: [(&str, &str); 3] =
+    [("confirm_diagnosis", "confirm"), ("reject_diagnosis", "reject"), ("acknowledge", "ack")];
+
+/// What a message asks for: its first word is the command's name, behind a slash or, where
+/// the message is meant for us and nobody else, without one. `replied_to` is the message it
+/// answers. None: it is no command.
+pub(super) fn command(text: &str, addressed: bool, replied_to: Option<Target>) -> Option<Ask> {
+    let text: String = text.chars().take(MAX_TEXT).collect();
+    let text = text.trim();
+    let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    let name = match name.strip_prefix('/') {
+        // `/ack@our_bot`, as Telegram completes it in groups.
+        Some(name) => name.split('@').next().unwrap_or_default(),
+        None if addressed => name,
+        None => return None,
+    };
+    let name = name.to_ascii_lowercase();
+    if ANSWERS.contains(&name.as_str()) {
+        return Some(Ask::Say { about: name });
+    }
+    let Some((_, verb)) = VERBS.iter().find(|(word, _)| *word == name) else {
+        return Some(Ask::Say { about: "unknown_command".to_owned() });
+    };
+    let rest = rest.trim();
+    let (first, behind) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let (target, said) = match (incident(first), replied_to) {
+        (Some(target), _) => (target, behind.trim()),
+        (None, Some(target)) => (target, rest),
+        (None, None) => return Some(Ask::Say { about: format!("no_incident_named: {name}") }),
+    };
+    let arguments = match (*verb, said) {
+        ("handoff" | "note", "") => {
+            return Some(Ask::Say { about: format!("nothing_said: {name}") });
+        }
+        (_, "") => json!({}),
+        ("handoff", to) => json!({ "to": to }),
+        ("silence", duration) => json!({ "for": duration }),
+        (_, text) => json!({ "text": text }),
+    };
+    Some(Ask::Do { verb, target, arguments: arguments.to_string() })
+}
+
+/// What a button asks for, by what it carries: the text of one of ours, a command, or an object
+/// with an `action` and an `incident_id`, which may stand in a text.
+pub(super) fn press(value: &Value) -> Ask {
+    pressed(value, 0).unwrap_or(Ask::Say { about: "unknown_button".to_owned() })
+}
+
+fn pressed(value: &Value, depth: u8) -> Option<Ask> {
+    if let Some(text) = value.as_str() {
+        if let Ok(button) = text.parse::<Button>() {
+            let Button { lane, opening, .. } = button;
+            let target = Target::Opening { lane, opening };
+            return Some(Ask::Do { verb: button.verb(), target, arguments: "{}".to_owned() });
+        }
+        // A text may hold a text that holds an object; there is no end to what could be held.
+        return match serde_json::from_str(text) {
+            Ok(value) if depth < 2 => pressed(&value, depth + 1),
+            Ok(_) | Err(_) => command(text, false, None),
+        };
+    }
+    if let Some(ours) = value.get("button") {
+        return ours.is_string().then(|| pressed(ours, depth)).flatten();
+    }
+    let action = value.get("action")?.as_str()?;
+    let named = VERBS.iter().chain(&ACTIONS).find(|(word, verb)| [*word, *verb].contains(&action));
+    let Some((_, verb)) = named else {
+        return Some(Ask::Say { about: "unknown_button".to_owned() });
+    };
+    let name = value.get("incident_id").and_then(Value::as_str).unwrap_or_default();
+    let Some(mut target) = incident(name) else {
+        return Some(Ask::Say { about: format!("no_incident_named: {verb}") });
+    };
+    if let Target::Number { project: project @ None, .. } = &mut target {
+        let named = value.get("project_id").and_then(Value::as_str);
+        *project = named.and_then(|named| ProjectId::new(named).ok());
+    }
+    Some(Ask::Do { verb, target, arguments: "{}".to_owned() })
+}
+
+/// `project/INC-YYYYMMDD-NNN`, or the number alone.
+fn incident(name: &str) -> Option<Target> {
+    let (project, number) = match name.rsplit_once('/') {
+        Some((project, number)) => (Some(ProjectId::new(project).ok()?), number),
+        None => (None, name),
+    };
+    let number = number.get(..4).filter(|p| p.eq_ignore_ascii_case("INC-")).and(number.get(4..))?;
+    let (day, number) = number.split_once('-')?;
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    if day.len() != 8 || !digits(day) || !digits(number) {
+        return None;
+    }
+    let number = number.parse().ok().filter(|number| *number > 0)?;
+    Some(Target::Number { project, number: Number { day: day.to_owned(), number } })
+}
+
+/// `<chat>:<id>`, the name of a user in records; none where the id is none that a chat gives: it is
+/// shown to operators as it is.
+pub(super) fn user(chat: &str, id: &str) -> Option<String> {
+    let fits = (1..=64).contains(&id.len())
+        && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    fits.then(|| format!("{chat}:{id}"))
+}
+
+/// A name out of the chat's own list (of a kind of event, of a reaction) as it may stand in a reason.
+/// Never what a person wrote: that may be anything.
+pub(super) fn word_of(text: &str) -> String {
+    let is_name = (1..=40).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-+.:".contains(&b));
+    let shown = if is_name { text } else { "unnamed" };
+    Redactor::builtin().text(shown).0.into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::InputPosition;
+
+    use super::*;
+
+    fn shown(ask: &Ask) -> String {
+        match ask {
+            Ask::Say { about } => format!("says {about}"),
+            Ask::Do { verb, target, arguments } => {
+                let target = match target {
+                    Target::Opening { lane, opening } => format!("{lane}:{opening}"),
+                    Target::Number { project, number: Number { day, number } } => {
+                        format!("{}/{day}-{number}", project.as_ref().map_or("", |p| p.as_str()))
+                    }
+                    Target::Message { chat, id } => format!("{chat}:{id}"),
+                };
+                format!("{verb} {target} {arguments}")
+            }
+        }
+    }
+
+    #[test]
+    fn r15_commands_are_read_alike_in_every_chat() {
+        let check = |text: &str, expect: &str| {
+            let asked = command(text, false, None);
+            assert_eq!(asked.as_ref().map_or("none".into(), shown), expect, "{text}");
+        };
+        check("/help", "says help");
+        check(" /STATUS  now", "says status");
+        check("/ack INC-20261120-001", "ack /20261120-1 {}");
+        check("/ack@bw_bot shop/inc-20261120-1234", "ack shop/20261120-1234 {}");
+        check(
+            "/resolve shop/INC-20261120-001 it was\n DNS",
+            r#"resolve shop/20261120-1 {"text":"it was\n DNS"}"#,
+        );
+        check("/silence INC-20261120-001 1h", r#"silence /20261120-1 {"for":"1h"}"#);
+        check("/triage INC-20261120-001", "request_triage /20261120-1 {}");
+        check("/handoff INC-20261120-001 dba", r#"handoff /20261120-1 {"to":"dba"}"#);
+        check("/handoff INC-20261120-001", "says nothing_said: handoff");
+        check("/ack", "says no_incident_named: ack");
+        for no_number in [
+            "INC-20261120-0",
+            "INC-2026112-1",
+            "INC-20261120",
+            "INC-20261120-+1",
+            "INC-20261120-99999999999",
+            "Shop/INC-20261120-001",
+            "a/b/INC-20261120-001",
+            "INC-你好",
+        ] {
+            check(&format!("/ack {no_number}"), "says no_incident_named: ack");
+        }
+        check("/reboot the <b>world</b>", "says unknown_command");
+        check("/", "says unknown_command");
+        check("ack INC-20261120-001", "none");
+        check("", "none");
+        check("hello /ack INC-20261120-001", "none");
+        let addressed = command("ack INC-20261120-001", true, None).unwrap();
+        assert_eq!(shown(&addressed), "ack /20261120-1 {}");
+    }
+
+    #[test]
+    fn r15_an_answer_to_a_message_is_about_its_incident() {
+        let message = || Some(Target::Message { chat: "lark", id: "om_1".into() });
+        let check = |text: &str, expect: &str| {
+            assert_eq!(shown(&command(text, false, message()).unwrap()), expect, "{text}");
+        };
+        check("/ack", "ack lark:om_1 {}");
+        check("/note it is DNS", r#"note lark:om_1 {"text":"it is DNS"}"#);
+        check("/ack INC-20261120-001", "ack /20261120-1 {}");
+    }
+
+    #[test]
+    fn r17_r36_buttons_are_ours_or_name_an_action_and_an_incident() {
+        let input = InputPosition { incarnation: 9, sequence: 4, record: 1 };
+        let ours = Button::new("confirm", Lane(2), input.alert(3)).unwrap().to_string();
+        let check = |value: Value, expect: &str| {
+            assert_eq!(shown(&press(&value)), expect, "{value}");
+        };
+        check(json!(ours), "confirm 2:9-4-1-3 {}");
+        check(json!({"button": ours}), "confirm 2:9-4-1-3 {}");
+        check(json!(json!({"button": ours}).to_string()), "confirm 2:9-4-1-3 {}");
+        check(json!(json!(ours).to_string()), "confirm 2:9-4-1-3 {}");
+        let seed = json!({"action": "confirm_diagnosis", "incident_id": "INC-20240115-001"});
+        check(seed.clone(), "confirm /20240115-1 {}");
+        check(json!(seed.to_string()), "confirm /20240115-1 {}");
+        let mut of_project = seed.clone();
+        of_project["project_id"] = json!("shop");
+        check(of_project, "confirm shop/20240115-1 {}");
+        check(json!({"action": "resolve", "incident_id": 7}), "says no_incident_named: resolve");
+        check(json!({"action": "re<b>oot"}), "says unknown_button");
+        check(json!("/ack INC-20240115-001"), "ack /20240115-1 {}");
+        let deep = (0..9).fold(json!(ours), |value, _| json!(value.to_string()));
+        for none in [
+            json!(null),
+            json!(7),
+            json!([]),
+            json!({"key": "value"}),
+            json!("x"),
+            deep,
+            json!({"button": {"button": {}}}),
+        ] {
+            check(none, "says unknown_button");
+        }
+    }
+}

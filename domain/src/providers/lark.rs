@@ -1,0 +1,429 @@
+//! Lark and Feishu: messages and reactions (event subscription, schemas 1.0 and 2.0) and presses of
+//! buttons (`card.action.trigger`, and the card callback of before).
+//!
+//! With an encrypt key (a source's `secret`) bodies are encrypted and signed; without one there is no
+//! signature, and the verification token (a source's `token`) in the body is all there is. The card
+//! callback of before is signed otherwise, with the verification token. Sources of all this:
+//! the Go SDK (github.com/larksuite/oapi-sdk-go, `event` and `card`).
+
+use aes::Aes256;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use cbc::cipher::{BlockModeDecrypt, KeyIvInit, block_padding::Pkcs7};
+use schemas::record::{Auth, Delivery};
+use serde_json::{Value, json};
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::{
+    Credential, DeliveryKey, Normalised, Provider, Reading, Refused, Reply, Request, auth,
+    interaction::{Ask, Interaction, Target, command, press, user, word_of},
+    json,
+};
+
+#[cfg(test)]
+mod tests;
+
+const MISSING: Refused =
+    Refused { code: "signature_missing", detail: "Missing X-Lark-Signature header" };
+/// Whatever is wrong with a signed or sealed body: which of it would tell how far somebody came.
+const INVALID: Refused = Refused { code: "signature_invalid", detail: "Invalid X-Lark-Signature" };
+
+/// What documents and scripts send in place of a signature; never one (R14).
+const TEST_SIGNATURE: &str = "test_signature";
+
+/// Reactions that say "I have it" (R16).
+const ACKNOWLEDGES: [&str; 4] = ["THUMBSUP", "OK", "DONE", "OnIt"];
+
+/// What a press is answered; what comes of it is shown on the card (R17).
+const RECEIVED: &str = r#"{"toast":{"type":"info","content":"已收到"}}"#;
+
+/// See the module.
+pub struct Lark;
+
+impl Provider for Lark {
+    fn name(&self) -> &'static str {
+        "lark"
+    }
+
+    fn title(&self) -> &'static str {
+        "Lark"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn kept_headers(&self) -> &'static [&'static str] {
+        &["x-lark-request-timestamp", "user-agent"]
+    }
+
+    fn accepts(&self, credential: &Credential) -> bool {
+        matches!(credential, Credential::Hmac { .. } | Credential::Token { .. })
+    }
+
+    fn paths(&self) -> &'static [&'static str] {
+        &["/lark/event", "/lark/card/action"]
+    }
+
+    fn channel_type(&self) -> &'static str {
+        "chat"
+    }
+
+    fn channels(&self) -> &'static [&'static str] {
+        &["lark", "feishu"]
+    }
+
+    fn missing_secret_detail(&self) -> &'static str {
+        "Lark encrypt key or verification token missing in production environment"
+    }
+
+    fn authenticate(
+        &self,
+        request: &Request<'_>,
+        credentials: &[Credential],
+    ) -> Result<Auth, Refused> {
+        let signature = request.header("x-lark-signature").unwrap_or_default().trim();
+        let has_key = keys(credentials).next().is_some();
+        if signature == TEST_SIGNATURE {
+            return Err(INVALID);
+        }
+        // 20 bytes of SHA-1; an event's signature has 32.
+        if signature.len() == 40 {
+            return card_signature(request, signature, credentials);
+        }
+        match (has_key, signature) {
+            (true, "") => unsigned_handshake(request, credentials),
+            (true, signature) => event_signature(request, signature, credentials),
+            (false, _) => token(&parse(request.body), credentials),
+        }
+    }
+
+    fn unseal(
+        &self,
+        request: &Request<'_>,
+        credentials: &[Credential],
+    ) -> Result<Option<Vec<u8>>, Refused> {
+        let body = parse(request.body);
+        if !is_sealed(&body) {
+            return Ok(None);
+        }
+        open(&body, credentials).map(Some).ok_or(INVALID)
+    }
+
+    fn reply(&self, request: &Request<'_>) -> Reply {
+        let body = parse(request.body);
+        if let (true, Some(challenge)) = (is_handshake(&body), json::at(&body, &["challenge"])) {
+            let body = json!({ "challenge": challenge }).to_string();
+            return Reply::Handshake { status: 200, body };
+        }
+        let press = kind(&body) == Kind::Press || kind(&body) == Kind::PressOfBefore;
+        let body = if press { RECEIVED } else { "{}" };
+        Reply::Stored { status: 200, body: body.to_owned() }
+    }
+
+    fn normalise(&self, delivery: &Delivery, _: &Reading<'_>) -> Normalised {
+        let body = match json::body(&delivery.raw) {
+            Ok((body, _)) if body.is_object() => body,
+            Ok(_) => return Normalised::Rejected { reason: "not_an_object".to_owned() },
+            Err(reason) => return Normalised::Rejected { reason },
+        };
+        let event = &body["event"];
+        let told = match kind(&body) {
+            Kind::Message => message(event),
+            Kind::MessageOfBefore => message_of_before(event),
+            Kind::Reaction => reaction(event),
+            Kind::Press => {
+                let id = json::text(event, &["operator", "open_id"]);
+                Ok((id, press(&event["action"]["value"])))
+            }
+            Kind::PressOfBefore => {
+                Ok((json::text(&body, &["open_id"]), press(&body["action"]["value"])))
+            }
+            Kind::Handshake => Err("url_verification".to_owned()),
+            Kind::Sealed => return Normalised::Rejected { reason: "still_encrypted".to_owned() },
+            Kind::Other(kind) => Err(format!("event: {}", word_of(kind))),
+            Kind::Unknown => return Normalised::Rejected { reason: "no_event".to_owned() },
+        };
+        match told {
+            Ok((id, ask)) => match id.and_then(|id| user("lark", id)) {
+                Some(user) => Normalised::Interaction {
+                    interaction: Interaction { user, ask },
+                    key: key(&body),
+                },
+                None => Normalised::Recorded { reason: "no_user".to_owned() },
+            },
+            Err(reason) => Normalised::Recorded { reason },
+        }
+    }
+}
+
+/// What a body is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind<'a> {
+    Handshake,
+    Message,
+    /// Of schema 1.0.
+    MessageOfBefore,
+    Reaction,
+    Press,
+    /// The flat card callback.
+    PressOfBefore,
+    Sealed,
+    Other(&'a str),
+    Unknown,
+}
+
+fn kind(body: &Value) -> Kind<'_> {
+    // Bodies with the header of an event and this type were seen; the type wins.
+    if is_handshake(body) {
+        return Kind::Handshake;
+    }
+    if is_sealed(body) {
+        return Kind::Sealed;
+    }
+    match (json::text(body, &["header", "event_type"]), json::text(body, &["event", "type"])) {
+        (Some("im.message.receive_v1"), _) => Kind::Message,
+        (Some("im.message.reaction.created_v1"), _) => Kind::Reaction,
+        (Some("card.action.trigger"), _) => Kind::Press,
+        (Some(other), _) => Kind::Other(other),
+        (None, Some("message")) => Kind::MessageOfBefore,
+        (None, Some(other)) => Kind::Other(other),
+        (None, None) if is_card(body) => Kind::PressOfBefore,
+        (None, None) => Kind::Unknown,
+    }
+}
+
+fn is_handshake(body: &Value) -> bool {
+    json::text(body, &["type"]) == Some("url_verification")
+}
+
+fn is_sealed(body: &Value) -> bool {
+    body.get("encrypt").is_some()
+}
+
+/// Whether this is the flat callback; its `token` is for changing the card, not for proving anything.
+fn is_card(body: &Value) -> bool {
+    let of_event = ["schema", "header", "event", "uuid"];
+    json::at(body, &["action"]).is_some_and(Value::is_object)
+        && of_event.iter().all(|name| body.get(name).is_none())
+}
+
+fn parse(body: &[u8]) -> Value {
+    json::body(body).map_or(Value::Null, |(body, _)| body)
+}
+
+/// The user and what the message asks for, or why it asks for nothing.
+fn message(event: &Value) -> Result<(Option<&str>, Ask), String> {
+    if json::text(event, &["sender", "sender_type"]) != Some("user") {
+        return Err("sent_by_an_app".to_owned());
+    }
+    let kind = json::text(event, &["message", "message_type"]).unwrap_or_default();
+    if kind != "text" {
+        return Err(format!("not_text: {}", word_of(kind)));
+    }
+    let content = json::text(event, &["message", "content"]).unwrap_or_default();
+    let content: Value = serde_json::from_str(content).unwrap_or_default();
+    let mut text = json::text(&content, &["text"]).unwrap_or_default().to_owned();
+    let mentions = event["message"]["mentions"].as_array();
+    for key in mentions.into_iter().flatten().filter_map(|mention| mention["key"].as_str()) {
+        text = without(&text, key);
+    }
+    let user = json::text(event, &["sender", "sender_id", "open_id"]);
+    let replied_to = json::text(event, &["message", "parent_id"]);
+    Ok((user, asked(&text, replied_to)?))
+}
+
+fn message_of_before(event: &Value) -> Result<(Option<&str>, Ask), String> {
+    let kind = json::text(event, &["msg_type"]).unwrap_or_default();
+    if kind != "text" {
+        return Err(format!("not_text: {}", word_of(kind)));
+    }
+    let text = json::text(event, &["text_without_at_bot"]).or(json::text(event, &["text"]));
+    let text = without_tags(text.unwrap_or_default());
+    let ask = asked(&text, json::text(event, &["parent_id"]))?;
+    Ok((json::text(event, &["open_id"]), ask))
+}
+
+fn asked(text: &str, replied_to: Option<&str>) -> Result<Ask, String> {
+    let replied_to = replied_to.map(message_target);
+    command(text, false, replied_to).ok_or_else(|| "no_command".to_owned())
+}
+
+fn reaction(event: &Value) -> Result<(Option<&str>, Ask), String> {
+    // Our own reactions come back as events.
+    if json::text(event, &["operator_type"]) != Some("user") {
+        return Err("sent_by_an_app".to_owned());
+    }
+    let emoji = json::text(event, &["reaction_type", "emoji_type"]).unwrap_or_default();
+    let message = json::text(event, &["message_id"]);
+    let (Some(message), true) = (message, ACKNOWLEDGES.contains(&emoji)) else {
+        return Err(format!("unmapped_reaction: {}", word_of(emoji)));
+    };
+    let target = message_target(message);
+    let ask = Ask::Do { verb: "ack", target, arguments: "{}".to_owned() };
+    Ok((json::text(event, &["user_id", "open_id"]), ask))
+}
+
+fn message_target(id: &str) -> Target {
+    Target::Message { chat: "lark", id: id.to_owned() }
+}
+
+/// The text without a word that stands for whoever was mentioned: `@_user_1`, not `@_user_10`.
+fn without(text: &str, mention: &str) -> String {
+    let words = text.split(' ').filter(|word| *word != mention);
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// The text without `<at ...>name</at>`.
+fn without_tags(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, tag)) = rest.split_once("<at ") {
+        out.push_str(before);
+        rest = tag.split_once("</at>").map_or("", |(_, behind)| behind);
+    }
+    out + rest
+}
+
+/// What makes it the same again. A message is known by its own id: the same one was seen under two
+/// ids of events.
+fn key(body: &Value) -> Option<DeliveryKey> {
+    let stable = |kind: &str, id: &str| {
+        Some(DeliveryKey { key: format!("{kind}:{id}"), stable: true })
+    };
+    let event = &body["event"];
+    let message = match kind(body) {
+        Kind::Message => json::text(event, &["message", "message_id"]),
+        Kind::MessageOfBefore => json::text(event, &["open_message_id"]),
+        Kind::PressOfBefore => {
+            // Nothing names the press but what it carries, and a token made for it.
+            let parts = ["open_message_id", "open_id", "token"].map(|name| body[name].to_string());
+            let action = body["action"]["value"].to_string();
+            let hash = Sha256::digest(format!("{}\0{action}", parts.join("\0")));
+            let key = format!("press:{}", const_hex::encode(hash));
+            return Some(DeliveryKey { key, stable: false });
+        }
+        Kind::Reaction | Kind::Press | Kind::Handshake | Kind::Sealed => None,
+        Kind::Other(_) | Kind::Unknown => None,
+    };
+    match message {
+        Some(id) => stable("message", id),
+        None => {
+            let id = json::text(body, &["header", "event_id"]).or(json::text(body, &["uuid"]));
+            id.and_then(|id| stable("event", id))
+        }
+    }
+}
+
+// --- What proves it -----------------------------------------------------------------------------
+
+fn keys(credentials: &[Credential]) -> impl Iterator<Item = (&String, &Vec<u8>)> {
+    credentials.iter().filter_map(|credential| match credential {
+        Credential::Hmac { id, secret } => Some((id, secret)),
+        Credential::Basic { .. } | Credential::Bearer { .. } | Credential::Token { .. } => None,
+    })
+}
+
+fn tokens(credentials: &[Credential]) -> impl Iterator<Item = (&String, &Vec<u8>)> {
+    credentials.iter().filter_map(|credential| match credential {
+        Credential::Token { id, token } => Some((id, token)),
+        Credential::Basic { .. } | Credential::Bearer { .. } | Credential::Hmac { .. } => None,
+    })
+}
+
+/// The verification token in the body: in the header of schema 2.0, else at the top.
+fn token(body: &Value, credentials: &[Credential]) -> Result<Auth, Refused> {
+    // The card callback of before carries another token under this name.
+    let given = if is_card(body) {
+        None
+    } else {
+        json::text(body, &["header", "token"]).or(json::text(body, &["token"]))
+    };
+    auth::token(given, credentials)
+}
+
+/// SHA-256 of timestamp, nonce, encrypt key and the body as it was sent. A plain hash, no MAC.
+fn event_signature(
+    request: &Request<'_>,
+    signature: &str,
+    credentials: &[Credential],
+) -> Result<Auth, Refused> {
+    signed::<Sha256>(request, signature, "lark_sha256", keys(credentials))
+}
+
+/// SHA-1 of timestamp, nonce, verification token and the body as it was sent; of the card callback
+/// of before alone, whose hash is weaker and whose token stands in every event.
+fn card_signature(
+    request: &Request<'_>,
+    signature: &str,
+    credentials: &[Credential],
+) -> Result<Auth, Refused> {
+    let auth = signed::<Sha1>(request, signature, "lark_card_sha1", tokens(credentials))?;
+    let mut body = parse(request.body);
+    if is_sealed(&body) {
+        body = open(&body, credentials).as_deref().map_or(Value::Null, parse);
+    }
+    if is_card(&body) { Ok(auth) } else { Err(INVALID) }
+}
+
+fn signed<'c, D: Digest>(
+    request: &Request<'_>,
+    signature: &str,
+    method: &str,
+    secrets: impl Iterator<Item = (&'c String, &'c Vec<u8>)>,
+) -> Result<Auth, Refused> {
+    let timestamp = request.header("x-lark-request-timestamp").unwrap_or_default();
+    let nonce = request.header("x-lark-request-nonce").unwrap_or_default();
+    let given = const_hex::decode(signature).unwrap_or_default();
+    let mut matched = None;
+    for (id, secret) in secrets {
+        let parts = [timestamp.as_bytes(), nonce.as_bytes(), secret, request.body];
+        let hash = parts.iter().fold(D::new(), |hash, part| hash.chain_update(part)).finalize();
+        if hash.as_slice().ct_eq(&given).into() {
+            matched = matched.or(Some(id));
+        }
+    }
+    let id = matched.ok_or(INVALID)?;
+    if !auth::is_fresh(timestamp, request) {
+        return Err(auth::STALE);
+    }
+    Ok(Auth { method: method.to_owned(), credential: Some(id.clone()) })
+}
+
+/// Where there is an encrypt key, only the check of the address comes unsigned: it proves itself by
+/// the verification token, and without one by being encrypted.
+fn unsigned_handshake(
+    request: &Request<'_>,
+    credentials: &[Credential],
+) -> Result<Auth, Refused> {
+    let body = parse(request.body);
+    let opened = if is_sealed(&body) { open(&body, credentials) } else { None };
+    let inside = opened.as_deref().map_or(body, parse);
+    if !is_handshake(&inside) {
+        return Err(MISSING);
+    }
+    match (tokens(credentials).next(), opened) {
+        (Some(_), _) => token(&inside, credentials),
+        (None, Some(_)) => Ok(Auth { method: "lark_sealed".to_owned(), credential: None }),
+        (None, None) => Err(MISSING),
+    }
+}
+
+/// The JSON sealed in `encrypt`: base64 of the IV and of AES-256-CBC with PKCS#7 padding, under the
+/// SHA-256 of the encrypt key.
+fn open(body: &Value, credentials: &[Credential]) -> Option<Vec<u8>> {
+    let sealed = BASE64_STANDARD.decode(json::text(body, &["encrypt"])?.trim()).ok()?;
+    let mut opened = keys(credentials).filter_map(|(_, secret)| {
+        let plain = decrypted(secret, &sealed)?;
+        serde_json::from_slice::<Value>(&plain).is_ok_and(|v| v.is_object()).then_some(plain)
+    });
+    opened.next()
+}
+
+pub(super) fn decrypted(secret: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+    let (iv, sealed) = sealed.split_at_checked(16)?;
+    let key = Sha256::digest(secret);
+    let cipher = cbc::Decryptor::<Aes256>::new_from_slices(&key, iv).ok()?;
+    cipher.decrypt_padded_vec::<Pkcs7>(sealed).ok()
+}
