@@ -28,6 +28,7 @@ mod control;
 mod environments;
 mod expiry;
 mod frequency;
+mod interactions;
 mod log;
 mod properties;
 mod redrive;

@@ -1,0 +1,453 @@
+//! What people ask for in chats: each lane sees it at the same position, and one of them does it.
+
+use schemas::{
+    JobId, LaneKey, ProducerId, ProjectId, Record, RecordId, SourceId, Time,
+    event::{Applied, IncidentState, Refused, Settled},
+    record::{Auth, ChatOperator, Delivery},
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    button::Button,
+    observe::{Input, prepare},
+};
+
+const LANES: NonZeroU16 = NonZeroU16::new(4).unwrap();
+/// Telegram's id of the user that is somebody.
+const ADA: u64 = 4711;
+
+/// Some projects, each in another lane; chats stand in the source `chat` of the first.
+fn projects() -> [ProjectId; 3] {
+    let named = |n: u32| ProjectId::new(format!("project-{n}")).unwrap();
+    let in_lane = |lane| (0..).map(named).find(|p| Lane::of(p, LANES) == Lane(lane)).unwrap();
+    [in_lane(1), in_lane(2), in_lane(3)]
+}
+
+/// A record of the log, and whose it is: one lane's, or all's.
+#[derive(Clone)]
+struct Entry {
+    key: LaneKey,
+    record: Record,
+}
+
+#[derive(Default)]
+struct Log {
+    entries: Vec<Entry>,
+}
+
+impl Log {
+    /// Appends a record; returns where it stands.
+    fn append(&mut self, key: LaneKey, project: Option<&ProjectId>, body: Body) -> u64 {
+        let n = self.entries.len() as u64 + 1;
+        let id = RecordId(Uuid::from_u128(u128::from(n)));
+        let record = Record::new(id, second(n as i64), project.cloned(), body);
+        self.entries.push(Entry { key, record });
+        n
+    }
+
+    fn of_project(&mut self, project: &ProjectId, body: Body) -> u64 {
+        self.append(LaneKey::Lane(Lane::of(project, LANES)), Some(project), body)
+    }
+
+    /// Opens an incident, and gives it number 1 of the day; returns its opening.
+    fn incident(&mut self, project: &ProjectId) -> Position {
+        const FIRING: &str = r#"{"version":"4","groupKey":"{}","status":"firing","receiver":"r",
+            "alerts":[{"status":"firing","labels":{"alertname":"Down"},"annotations":{},
+            "startsAt":"2026-01-01T00:00:00Z","fingerprint":"00000000000000aa"}]}"#;
+        let fires = delivered("alertmanager", "main", FIRING.to_owned());
+        let opening = at(self.of_project(project, fires)).alert(0);
+        let number = IncidentNumber {
+            incident: incident_id(project, opening),
+            opening,
+            day: "20260101".into(),
+            number: 1,
+        };
+        self.of_project(project, Body::Control(Box::new(Control::IncidentNumber(number))));
+        opening
+    }
+
+    /// Says who a user of the chat is.
+    fn operator(&mut self, user: u64, projects: Option<&[ProjectId]>, removed: bool) {
+        let said = ChatOperator {
+            user: format!("telegram:{user}"),
+            operator: "ada".into(),
+            projects: projects.map(<[ProjectId]>::to_vec),
+            removed,
+            by: "root".into(),
+        };
+        self.append(LaneKey::All, None, Body::Control(Box::new(Control::ChatOperator(said))));
+    }
+
+    /// An update of the chat of the first project.
+    fn update(&mut self, id: u64, mut update: Value) -> u64 {
+        update["update_id"] = json!(id);
+        let body = delivered("telegram", "chat", update.to_string());
+        self.append(LaneKey::All, Some(&projects()[0]), body)
+    }
+
+    fn press(&mut self, id: u64, user: u64, data: &str) -> u64 {
+        let query = json!({"id": "1", "from": {"id": user, "is_bot": false}, "data": data});
+        self.update(id, json!({ "callback_query": query }))
+    }
+
+    fn write(&mut self, id: u64, user: u64, text: &str) -> u64 {
+        let from = json!({"id": user, "is_bot": false});
+        self.update(id, json!({"message": {"chat": {"id": -100}, "from": from, "text": text}}))
+    }
+
+    /// Folds every lane, each as its owner reads it, and checks the ledger of each.
+    fn fold(&self) -> Vec<Folded> {
+        let lanes = Lane::all(LANES).map(|lane| self.fold_lane(lane, &[]));
+        let folded: Vec<_> = lanes.collect();
+        for (lane, folded) in Lane::all(LANES).zip(&folded) {
+            // One batch, and batches of two, come to the same.
+            assert_eq!(folded, &self.fold_lane(lane, &[usize::MAX]));
+            assert_eq!(folded, &self.fold_lane(lane, &[2, 1, 3]));
+        }
+        folded
+    }
+
+    /// Folds what a lane reads, in batches of these sizes, again and again.
+    fn fold_lane(&self, lane: Lane, sizes: &[usize]) -> Folded {
+        let mut tables = Tables::new(lane, LANES);
+        let read: Vec<_> = (1u64..)
+            .zip(&self.entries)
+            .filter(|(_, entry)| [LaneKey::All, LaneKey::Lane(lane)].contains(&entry.key))
+            .map(|(n, entry)| {
+                let mut bytes = Vec::new();
+                entry.record.encode_into(&mut bytes);
+                let of_all = entry.key == LaneKey::All;
+                let stored_at = entry.record.received_at;
+                let input = Input { at: at(n), bytes: &bytes, stored_at, of_all };
+                prepare(input, tables.rules()).unwrap()
+            })
+            .collect();
+        let count = read.len() as u64;
+        let mut read = read.into_iter().peekable();
+        let mut sizes = sizes.iter().copied().cycle();
+        while read.peek().is_some() {
+            let size = sizes.next().unwrap_or(1);
+            tables.fold(read.by_ref().take(size).collect()).unwrap();
+        }
+        let folded = tables.folded().unwrap();
+        invariant::ledger_balances(count, &folded.ledger).unwrap();
+        invariant::episodes_are_in_order(&folded.events).unwrap();
+        folded
+    }
+
+    /// What operators' requests came to over all lanes, in the order of the log: the record, the
+    /// project and what was said of it.
+    fn story(&self) -> Vec<String> {
+        let mut told: Vec<(u64, String)> = Vec::new();
+        for event in self.fold().iter().flat_map(|folded| &folded.events) {
+            let n = event.at.input.sequence;
+            let project = event.project.as_ref().map_or("-", |p| p.as_str());
+            let place = projects().iter().position(|p| p.as_str() == project);
+            let place = place.map_or("?".to_owned(), |place| place.to_string());
+            let said = match &event.kind {
+                Kind::Applied(applied) => said(applied),
+                Kind::Refused(refused) => {
+                    let Refused { verb, actor, auth_method, reason, .. } = &**refused;
+                    format!("{verb} ! {reason} by {actor} ({auth_method})")
+                }
+                Kind::Settled(settled) if settled.source.as_str() == "chat" => {
+                    let Settled { outcome, reason, .. } = &**settled;
+                    let why = reason.as_deref().unwrap_or_default();
+                    format!("settled {}: {why}", outcome.word())
+                }
+                _ => continue,
+            };
+            told.push((n, format!("{n} of {place}: {said}")));
+        }
+        told.sort();
+        told.into_iter().map(|(_, said)| said).collect()
+    }
+}
+
+fn said(applied: &Applied) -> String {
+    let Applied { verb, actor, auth_method, before, after, changed, .. } = applied;
+    let same = if *changed { "" } else { "=" };
+    let (before, after) = (before.word(), after.word());
+    format!("{verb} {same}{before}-{after} by {actor} ({auth_method})")
+}
+
+fn delivered(provider: &str, source: &str, raw: String) -> Body {
+    Body::Delivery(Box::new(Delivery {
+        provider: provider.into(),
+        source: SourceId::new(source).unwrap(),
+        route: format!("/webhook/{provider}"),
+        headers: Vec::new(),
+        remote: None,
+        auth: Auth { method: "token".into(), credential: None },
+        sha256: [0; 32],
+        raw: raw.into_bytes(),
+        content_type: None,
+        channel: None,
+    }))
+}
+
+fn button(verb: &str, project: &ProjectId, opening: Position) -> String {
+    Button::new(verb, Lane::of(project, LANES), opening).unwrap().to_string()
+}
+
+#[test]
+fn r36_a_press_is_done_by_the_lane_that_has_the_incident() {
+    let [source, other, _] = projects();
+    let mut log = Log::default();
+    log.operator(ADA, None, false);
+    let opening = log.incident(&other);
+    let ack = button("ack", &other, opening);
+    let first = log.press(1, ADA, &ack);
+    let second = log.press(2, ADA, &ack);
+    let unknown = log.press(3, 9, &ack);
+    assert_eq!(
+        log.story(),
+        [
+            format!("{first} of 0: settled command: ack"),
+            format!("{first} of 1: ack open-acknowledged by ada (chat:telegram:4711)"),
+            format!("{second} of 0: settled command: ack"),
+            format!("{second} of 1: ack =acknowledged-acknowledged by ada (chat:telegram:4711)"),
+            format!("{unknown} of 0: settled command: ack"),
+            format!("{unknown} of 1: ack ! unknown_actor by telegram:9 (chat)"),
+        ]
+    );
+    // The source's lane counts them, to the others they are elsewhere.
+    for (lane, folded) in Lane::all(LANES).zip(log.fold()) {
+        let own = lane == Lane::of(&source, LANES);
+        let of = |outcome| folded.ledger.get(&outcome).copied().unwrap_or_default();
+        assert_eq!(
+            (of(Outcome::Command), of(Outcome::Elsewhere)),
+            if own { (3, 0) } else { (0, 3) }
+        );
+        assert!(folded.parked.is_empty());
+    }
+    let incident = log.fold()[2].incidents[&(other.clone(), incident_id(&other, opening))].clone();
+    assert_eq!(incident.state(None), IncidentState::Acknowledged);
+}
+
+#[test]
+fn r13_a_press_that_is_sent_again_is_one_press() {
+    let [_, other, _] = projects();
+    let mut log = Log::default();
+    log.operator(ADA, None, false);
+    let opening = log.incident(&other);
+    let first = log.press(1, ADA, &button("ack", &other, opening));
+    let unack = log.press(2, ADA, &button("unack", &other, opening));
+    let again = log.press(1, ADA, &button("ack", &other, opening));
+    let by = "by ada (chat:telegram:4711)";
+    assert_eq!(
+        log.story(),
+        [
+            format!("{first} of 0: settled command: ack"),
+            format!("{first} of 1: ack open-acknowledged {by}"),
+            format!("{unack} of 0: settled command: unack"),
+            format!("{unack} of 1: unack acknowledged-open {by}"),
+            format!("{again} of 0: settled redelivered: delivery_id_seen"),
+        ]
+    );
+}
+
+#[test]
+fn who_may_act_is_what_the_last_record_says() {
+    let [source, other, third] = projects();
+    let mut log = Log::default();
+    let opening = log.incident(&other);
+    let ack = button("ack", &other, opening);
+    let mut story = Vec::new();
+    let mut step = |log: &mut Log, id, expect: &str| {
+        let n = log.press(id, ADA, &ack);
+        story.push(format!("{n} of 0: settled command: ack"));
+        story.push(format!("{n} of 1: {expect}"));
+    };
+    step(&mut log, 1, "ack ! unknown_actor by telegram:4711 (chat)");
+    log.operator(ADA, Some(&[source.clone(), third.clone()]), false);
+    step(&mut log, 2, "ack ! not_your_project by ada (chat:telegram:4711)");
+    log.operator(ADA, Some(&[source, other.clone()]), false);
+    step(&mut log, 3, "ack open-acknowledged by ada (chat:telegram:4711)");
+    log.operator(ADA, None, true);
+    step(&mut log, 4, "ack ! unknown_actor by telegram:4711 (chat)");
+    assert_eq!(log.story(), story);
+}
+
+#[test]
+fn r15_commands_name_incidents_by_number() {
+    let [source, other, third] = projects();
+    let mut log = Log::default();
+    log.operator(ADA, None, false);
+    let _ = (log.incident(&source), log.incident(&other));
+    let number = "INC-20260101-001";
+    let mut at = Vec::new();
+    for (id, text) in (1u64..).zip([
+        format!("/ack {number}"),
+        format!("/ack {other}/{number}"),
+        format!("/note {other}/{number} it is DNS"),
+        format!("/ack {third}/{number}"),
+        "/ack INC-20260101-002".to_owned(),
+        format!("/silence {number} 1h"),
+        "/ack".to_owned(),
+        "/help".to_owned(),
+        "good morning".to_owned(),
+    ]) {
+        at.push(log.write(id, ADA, &text));
+    }
+    let by = "by ada (chat:telegram:4711)";
+    assert_eq!(
+        log.story(),
+        [
+            format!("{} of 0: ack open-acknowledged {by}", at[0]),
+            format!("{} of 0: settled command: ack", at[0]),
+            format!("{} of 0: settled command: ack", at[1]),
+            format!("{} of 1: ack open-acknowledged {by}", at[1]),
+            format!("{} of 0: settled command: note", at[2]),
+            format!("{} of 1: note acknowledged-acknowledged {by}", at[2]),
+            format!("{} of 0: settled command: ack", at[3]),
+            format!("{} of 2: ack ! unknown_incident {by}", at[3]),
+            format!("{} of 0: ack ! unknown_incident {by}", at[4]),
+            format!("{} of 0: settled command: ack", at[4]),
+            // It is notify's, and not there yet.
+            format!("{} of 0: settled command: silence", at[5]),
+            format!("{} of 0: silence ! unknown_verb {by}", at[5]),
+            format!("{} of 0: settled recorded: no_incident_named: ack", at[6]),
+            format!("{} of 0: settled recorded: help", at[7]),
+            format!("{} of 0: settled recorded: no_command", at[8]),
+        ]
+    );
+}
+
+#[test]
+fn r16_a_reaction_acknowledges_the_incident_that_its_message_tells_of() {
+    let [_, other, _] = projects();
+    let mut log = Log::default();
+    log.operator(ADA, None, false);
+    let opening = log.incident(&other);
+    let react = |log: &mut Log, id, message: i64| {
+        let user = json!({"id": ADA, "is_bot": false});
+        log.update(
+            id,
+            json!({"message_reaction": {"chat": {"id": -100}, "message_id": message,
+            "user": user, "new_reaction": [{"type": "emoji", "emoji": "👍"}]}}),
+        )
+    };
+    let early = react(&mut log, 1, 37);
+    let outcome = |channel: &str, subject: String, id: &str| {
+        Body::Outcome(Box::new(SendOutcome {
+            job: JobId(Uuid::nil()),
+            incident: None,
+            target: "ops".into(),
+            channel: channel.into(),
+            kind: SendKind::Fire.word().into(),
+            subject,
+            trigger: opening,
+            attempts: 1,
+            result: SendResult::Delivered(Some(id.into())),
+        }))
+    };
+    log.of_project(&other, outcome("telegram", opening.to_string(), "-100/37"));
+    log.of_project(&other, outcome("telegram", "digest".into(), "-100/38"));
+    log.of_project(&other, outcome("webhook", opening.to_string(), "-100/39"));
+    let sent = react(&mut log, 2, 37);
+    let (digest, hook) = (react(&mut log, 3, 38), react(&mut log, 4, 39));
+    let recorded = |n| format!("{n} of 0: settled recorded: message_not_of_this_lane: ack");
+    let by = "by ada (chat:telegram:4711)";
+    assert_eq!(
+        log.story(),
+        [
+            recorded(early),
+            recorded(sent),
+            format!("{sent} of 1: ack open-acknowledged {by}"),
+            recorded(digest),
+            recorded(hook),
+        ]
+    );
+}
+
+#[test]
+fn a_press_about_nothing_is_refused_by_the_lane_it_names_or_the_sources_own() {
+    let [source, other, _] = projects();
+    let mut log = Log::default();
+    log.operator(ADA, None, false);
+    let opening = log.incident(&source);
+    // Opened nowhere; and a lane there is none of.
+    let nowhere = log.press(1, ADA, &button("ack", &other, at(99).alert(0)));
+    let beyond = Button::new("ack", Lane(77), opening).unwrap();
+    let beyond = log.press(2, ADA, &beyond.to_string());
+    let strange = log.press(3, ADA, "{}");
+    let by = "by ada (chat:telegram:4711)";
+    assert_eq!(
+        log.story(),
+        [
+            format!("{nowhere} of 0: ack ! unknown_incident {by}"),
+            format!("{nowhere} of 0: settled command: ack"),
+            // The source's own lane happens to have it.
+            format!("{beyond} of 0: ack open-acknowledged {by}"),
+            format!("{beyond} of 0: settled command: ack"),
+            format!("{strange} of 0: settled recorded: unknown_button"),
+        ]
+    );
+}
+
+#[test]
+fn what_only_one_lane_reads_is_done_there_or_parked() {
+    let [source, other, _] = projects();
+    let mut log = Log::default();
+    log.operator(ADA, None, false);
+    let (here, there) = (log.incident(&source), log.incident(&other));
+    let update = |id: u64, data: String| {
+        let query = json!({"id": "1", "from": {"id": ADA}, "data": data});
+        delivered("telegram", "chat", json!({"update_id": id, "callback_query": query}).to_string())
+    };
+    let done = log.of_project(&source, update(1, button("ack", &source, here)));
+    let again = log.of_project(&source, update(1, button("ack", &source, here)));
+    let parked = log.of_project(&source, update(2, button("ack", &other, there)));
+    let reason = "not_in_all: it is asked of a lane that does not read it";
+    assert_eq!(
+        log.story(),
+        [
+            format!("{done} of 0: ack open-acknowledged by ada (chat:telegram:4711)"),
+            format!("{done} of 0: settled command: ack"),
+            format!("{again} of 0: settled redelivered: delivery_id_seen"),
+            format!("{parked} of 0: settled parked: {reason}"),
+        ]
+    );
+}
+
+#[test]
+fn r51_what_people_write_is_redacted() {
+    let [source, ..] = projects();
+    let mut log = Log::default();
+    log.operator(ADA, None, false);
+    log.incident(&source);
+    log.write(1, ADA, "/note INC-20260101-001 password=hunter2-hunter2 is it");
+    let events = format!("{:?}", log.fold()[1].events);
+    assert!(events.contains("is it") && !events.contains("hunter2"), "{events}");
+}
+
+#[test]
+fn a_users_record_is_bounded_and_so_are_users() {
+    let mut state = Tables::new(LANE, ONE).load().unwrap();
+    let mut tables = Tables::new(LANE, ONE);
+    let say = |n: u64, user: String| {
+        let said = ChatOperator {
+            user,
+            operator: "x".repeat(1000),
+            projects: None,
+            removed: false,
+            by: "root".into(),
+        };
+        record(n, second(0), None, Body::Control(Box::new(Control::ChatOperator(said))))
+    };
+    let all = (1..=10_001).map(|n| say(n, format!("telegram:{n}"))).collect();
+    tables.apply(&mut state, all).unwrap();
+    let folded = tables.folded().unwrap();
+    assert_eq!(ledger(&folded), [(Outcome::Parked, 1), (Outcome::Control, 10_000)]);
+    assert_eq!(folded.parked.values().next().unwrap(), "too_many_chat_operators");
+    let known = tables.load().unwrap();
+    assert_eq!(known.operators(), state.operators());
+    assert_eq!(known.operators().get("telegram:1").unwrap().operator.len(), 128);
+    assert_eq!(known.operators().get("telegram:10001"), None);
+    // One who is known may still become somebody else.
+    tables.apply(&mut state, vec![say(20_000, "telegram:1".into())]).unwrap();
+    assert_eq!(tables.folded().unwrap().parked.len(), 1);
+}
