@@ -8,6 +8,7 @@ pub mod config;
 mod controls;
 pub mod keys;
 pub mod local;
+pub mod operators;
 pub mod roles;
 pub mod rules;
 

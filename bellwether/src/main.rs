@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use bellwether::{
     commands::{
-        check_config, demo, keys, migrate, openapi, parked, probe, ready, rules, run, send,
-        sources, up,
+        check_config, demo, keys, migrate, openapi, operators, parked, probe, ready, rules, run,
+        send, sources, up,
     },
     keys::Refused as KeyRefused,
     rules::Refused,
@@ -37,6 +37,9 @@ enum Verb {
     /// Show the rules in force, compare a document with them, or put another in force.
     #[command(subcommand)]
     Rules(rules::Verb),
+    /// List which operators the users of chats are, or say so of one.
+    #[command(subcommand)]
+    Operators(operators::Verb),
     /// List what was given up, and have it applied again.
     #[command(subcommand)]
     Parked(parked::Verb),
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Verb::Run(args) => block_on(run::run(args)),
         Verb::Migrate(args) => block_on(migrate::run(args)),
         Verb::Rules(verb) => block_on(rules::run(verb)),
+        Verb::Operators(verb) => block_on(operators::run(verb)),
         Verb::Parked(verb) => block_on(parked::run(verb)),
         Verb::Keys(verb) => block_on(keys::run(verb)),
         Verb::Sources(verb) => block_on(sources::run(verb)),
@@ -113,6 +117,7 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
     }
     let refused = error.downcast_ref::<parked::Refused>().map(ToString::to_string);
     let refused = refused
+        .or_else(|| error.downcast_ref::<operators::Refused>().map(ToString::to_string))
         .or_else(|| error.downcast_ref::<KeyRefused>().map(ToString::to_string))
         .or_else(|| error.downcast_ref::<send::Refused>().map(ToString::to_string));
     if let Some(refused) = refused {

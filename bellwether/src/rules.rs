@@ -6,23 +6,15 @@
 
 use std::{fmt, time::Duration};
 
-use domain::{
-    replay,
-    rules::{Change, Rules, diff},
-};
-use eventlog::{Log, PublishError, Read};
-use futures_util::StreamExt;
+use domain::rules::{Change, Rules, diff};
+use eventlog::{Log, PublishError};
 use runtime::Clock;
 use schemas::{
-    InputPosition, Lane, LaneKey, Record, RecordId, Time,
+    InputPosition, Record, RecordId, Time,
     record::{Body, Control, RulesDocument},
-    subject::{Class, deliveries, deliveries_stream},
 };
 
-use crate::controls::{frame_of, publication};
-
-/// How long the log may take to show its control records.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::controls::{Controls, frame_of, publication};
 
 /// How often an append is tried whose outcome is unknown, or that another control record of the
 /// lane `all` was faster than.
@@ -106,55 +98,18 @@ impl History {
     /// # Errors
     /// When the log cannot be asked, or holds frames of a newer binary.
     pub async fn read(log: &dyn Log) -> anyhow::Result<Self> {
-        tokio::time::timeout(PATIENCE, Self::read_all(log))
-            .await
-            .map_err(|_| anyhow::anyhow!("the log did not show its rules within {PATIENCE:?}"))?
-    }
-
-    async fn read_all(log: &dyn Log) -> anyhow::Result<Self> {
-        let namespace = log.namespace();
-        let stream = deliveries_stream(namespace);
-        let subject = deliveries(namespace, LaneKey::All, Class::Control);
-        let last = log.last(&stream, &subject).await?.map_or(0, |message| message.sequence);
-        let mut messages = Vec::new();
-        if last > 0 {
-            let read = Read { stream: stream.clone(), filters: vec![subject], from: 1 };
-            let mut read = log.read(read).await?;
-            while let Some(message) = read.next().await {
-                let message = message?;
-                let sequence = message.sequence;
-                messages.push(message);
-                if sequence >= last {
-                    break;
-                }
-            }
-        }
-        // After the reading: what was appended behind it only makes it less untouched.
-        let info = log.info(&stream).await?;
-        let each = messages.iter().map(|message| replay::Message {
-            subject: &message.subject,
-            sequence: message.sequence,
-            stored_at: message.time,
-            payload: &message.payload,
-        });
-        // Any lane: all read these records alike.
-        let frames = replay::frames(namespace, info.incarnation, Lane(0), each)?;
-        let applied = frames.inputs.iter().filter_map(|input| {
-            let Record { id, received_at, body, .. } = Record::decode(input.bytes).ok()?;
+        let Controls { records, last, incarnation, untouched } = Controls::read(log).await?;
+        let applied = records.into_iter().filter_map(|(position, record)| {
+            let Record { id, received_at, body, .. } = record;
             let Body::Control(control) = body else { return None };
             let Control::Rules(RulesDocument { hash, text, operator }) = *control else {
                 return None;
             };
             // One that is none changes nothing: the folds park it.
             let rules = Rules::named(&hash, &text).ok()?;
-            Some(Applied { rules, position: input.at, at: received_at, operator, record: id })
+            Some(Applied { rules, position, at: received_at, operator, record: id })
         });
-        Ok(Self {
-            applied: applied.collect(),
-            last,
-            incarnation: info.incarnation,
-            untouched: info.last_sequence == messages.len() as u64,
-        })
+        Ok(Self { applied: applied.collect(), last, incarnation, untouched })
     }
 
     /// The document in force.
@@ -226,10 +181,14 @@ mod tests {
     use std::{num::NonZeroU16, sync::Mutex};
 
     use eventlog::{
-        Ack, Error, MemoryLog, Message, Messages, Publish, StreamInfo, topology::StreamSpec,
+        Ack, Error, MemoryLog, Message, Messages, Publish, Read, StreamInfo, topology::StreamSpec,
     };
     use futures_util::future::BoxFuture;
-    use schemas::{Namespace, record::Tick};
+    use schemas::{
+        Lane, LaneKey, Namespace,
+        record::Tick,
+        subject::{Class, deliveries},
+    };
 
     use super::*;
 

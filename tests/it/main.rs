@@ -8,6 +8,7 @@
 
 mod alertmanager;
 mod channels;
+mod chat;
 mod commands;
 mod compose;
 mod crash;

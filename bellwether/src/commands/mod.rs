@@ -5,6 +5,7 @@ pub mod demo;
 pub mod keys;
 pub mod migrate;
 pub mod openapi;
+pub mod operators;
 pub mod parked;
 mod place;
 pub mod probe;

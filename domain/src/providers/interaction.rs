@@ -3,6 +3,7 @@
 use schemas::{Lane, Position, ProjectId};
 use serde_json::{Value, json};
 
+use super::by_name;
 use crate::{button::Button, redact::Redactor};
 
 /// Longest text of a command that is looked at, in characters.
@@ -171,6 +172,14 @@ pub(super) fn user(chat: &str, id: &str) -> Option<String> {
     let fits = (1..=64).contains(&id.len())
         && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
     fits.then(|| format!("{chat}:{id}"))
+}
+
+/// Whether that is how records name a user of a chat.
+pub fn is_chat_user(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(chat, id)| {
+        by_name(chat).is_some_and(|provider| provider.channel_type() == "chat")
+            && user(chat, id).is_some()
+    })
 }
 
 /// A name out of the chat's own list (of a kind of event, of a reaction) as it may stand in a reason.

@@ -16,9 +16,10 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{
-    Credential, DeliveryKey, Normalised, Provider, Reading, Refused, Reply, Request, auth,
+    Credential, DeliveryKey, Normalised, Outgoing, Proof, Provider, Reading, Refused, Reply,
+    Request, Secret, auth,
     interaction::{Ask, Interaction, Target, command, press, user, word_of},
-    json,
+    json, sign,
 };
 
 #[cfg(test)]
@@ -96,6 +97,32 @@ impl Provider for Lark {
             (true, "") => unsigned_handshake(request, credentials),
             (true, signature) => event_signature(request, signature, credentials),
             (false, _) => token(&parse(request.body), credentials),
+        }
+    }
+
+    fn sign(&self, outgoing: &Outgoing<'_>, secret: &Secret) -> Option<Proof> {
+        match secret {
+            Secret::Signing(key) => {
+                let (timestamp, nonce) = (sign::unix_seconds(outgoing), outgoing.id.to_owned());
+                let signed = [timestamp.as_bytes(), nonce.as_bytes(), key, outgoing.body].concat();
+                Some(Proof::headers([
+                    ("x-lark-signature", const_hex::encode(Sha256::digest(signed))),
+                    ("x-lark-request-timestamp", timestamp),
+                    ("x-lark-request-nonce", nonce),
+                ]))
+            }
+            Secret::Token(token) => {
+                let mut body = parse(outgoing.body);
+                let of_event = body.get_mut("header").and_then(Value::as_object_mut);
+                let place = match of_event {
+                    Some(header) => header,
+                    None => body.as_object_mut()?,
+                };
+                place.insert("token".to_owned(), Value::from(token.as_str()));
+                let body = Some(body.to_string().into_bytes());
+                Some(Proof { body, ..Proof::default() })
+            }
+            Secret::Basic { .. } | Secret::Bearer(_) => None,
         }
     }
 
@@ -289,9 +316,8 @@ fn without_tags(text: &str) -> String {
 /// What makes it the same again. A message is known by its own id: the same one was seen under two
 /// ids of events.
 fn key(body: &Value) -> Option<DeliveryKey> {
-    let stable = |kind: &str, id: &str| {
-        Some(DeliveryKey { key: format!("{kind}:{id}"), stable: true })
-    };
+    let stable =
+        |kind: &str, id: &str| Some(DeliveryKey { key: format!("{kind}:{id}"), stable: true });
     let event = &body["event"];
     let message = match kind(body) {
         Kind::Message => json::text(event, &["message", "message_id"]),
@@ -393,10 +419,7 @@ fn signed<'c, D: Digest>(
 
 /// Where there is an encrypt key, only the check of the address comes unsigned: it proves itself by
 /// the verification token, and without one by being encrypted.
-fn unsigned_handshake(
-    request: &Request<'_>,
-    credentials: &[Credential],
-) -> Result<Auth, Refused> {
+fn unsigned_handshake(request: &Request<'_>, credentials: &[Credential]) -> Result<Auth, Refused> {
     let body = parse(request.body);
     let opened = if is_sealed(&body) { open(&body, credentials) } else { None };
     let inside = opened.as_deref().map_or(body, parse);

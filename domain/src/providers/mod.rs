@@ -33,7 +33,7 @@ mod sign;
 pub mod times;
 
 pub use fields::{FieldMap, FieldPath};
-pub use interaction::{Ask, Interaction, Number, Target};
+pub use interaction::{Ask, Interaction, Number, Target, is_chat_user};
 pub use request::{Credential, NotAdmitted, Refused, Reply, Request, Senders};
 pub use sign::{Outgoing, Proof, Secret};
 

@@ -9,9 +9,10 @@ use schemas::record::{Auth, Delivery};
 use serde_json::{Value, json};
 
 use super::{
-    Credential, DeliveryKey, Normalised, Provider, Reading, Refused, Reply, Request, auth,
+    Credential, DeliveryKey, Normalised, Outgoing, Proof, Provider, Reading, Refused, Reply,
+    Request, Secret, auth,
     interaction::{self, Ask, Interaction, Target, command, press, word_of},
-    json,
+    json, sign,
 };
 
 const MISSING: Refused =
@@ -41,12 +42,7 @@ impl Provider for Slack {
     }
 
     fn kept_headers(&self) -> &'static [&'static str] {
-        &[
-            "x-slack-request-timestamp",
-            "x-slack-retry-num",
-            "x-slack-retry-reason",
-            "user-agent",
-        ]
+        &["x-slack-request-timestamp", "x-slack-retry-num", "x-slack-retry-reason", "user-agent"]
     }
 
     fn accepts(&self, credential: &Credential) -> bool {
@@ -84,6 +80,17 @@ impl Provider for Slack {
             return Err(auth::STALE);
         }
         Ok(Auth { method: "slack_v0".to_owned(), credential })
+    }
+
+    fn sign(&self, outgoing: &Outgoing<'_>, secret: &Secret) -> Option<Proof> {
+        let Secret::Signing(secret) = secret else { return None };
+        let timestamp = sign::unix_seconds(outgoing);
+        let message = [b"v0:", timestamp.as_bytes(), b":", outgoing.body];
+        let signature = sign::hmac_hex(secret, &message)?;
+        Some(Proof::headers([
+            ("x-slack-signature", format!("v0={signature}")),
+            ("x-slack-request-timestamp", timestamp),
+        ]))
     }
 
     fn reply(&self, request: &Request<'_>) -> Reply {
@@ -269,7 +276,8 @@ mod tests {
 
     #[test]
     fn requests_are_signed_with_their_time() {
-        let hmac = |id: &str, secret: &[u8]| Credential::Hmac { id: id.into(), secret: secret.into() };
+        let hmac =
+            |id: &str, secret: &[u8]| Credential::Hmac { id: id.into(), secret: secret.into() };
         let both = [hmac("current", b"another"), hmac("previous", SECRET)];
         let check = |seconds: i64, signature: &str, body: &str, expect: Result<&str, &str>| {
             let headers = [
@@ -354,8 +362,10 @@ mod tests {
         let event = |event: Value| {
             json!({"type": "event_callback", "event_id": "Ev1", "event": event}).to_string()
         };
-        let mention = |text: &str| event(json!({"type": "app_mention", "user": "U2", "text": text,
-            "channel": "C1", "thread_ts": "1548261231.000200"}));
+        let mention = |text: &str| {
+            event(json!({"type": "app_mention", "user": "U2", "text": text,
+            "channel": "C1", "thread_ts": "1548261231.000200"}))
+        };
         check(&mention("<@U0> ack INC-20261120-001"), &["slack:U2 ", "Number", "event:Ev1"]);
         check(&mention("<@U0> resolve"), &["resolve", "Message", "\"C1/1548261231.000200\""]);
         check(&mention("ack INC-20261120-001"), &["Recorded", "no_command"]);
@@ -367,8 +377,10 @@ mod tests {
         check(&message(json!({})), &["Recorded", "no_command"]);
         check(&message(json!({"bot_id": "B1"})), &["Recorded", "sent_by_an_app"]);
         check(&message(json!({"subtype": "bot_message"})), &["Recorded", "sent_by_an_app"]);
-        let react = |name: &str| event(json!({"type": "reaction_added", "user": "U2",
-            "reaction": name, "item": {"type": "message", "channel": "C1", "ts": "1.2"}}));
+        let react = |name: &str| {
+            event(json!({"type": "reaction_added", "user": "U2",
+            "reaction": name, "item": {"type": "message", "channel": "C1", "ts": "1.2"}}))
+        };
         check(&react("+1::skin-tone-2"), &["ack", "\"C1/1.2\"", "event:Ev1"]);
         check(&react("tada"), &["Recorded", "unmapped_reaction: tada"]);
         check(&event(json!({"type": "team_join"})), &["Recorded", "event: team_join"]);

@@ -8,9 +8,10 @@ use schemas::record::{Auth, Delivery};
 use serde_json::{Value, json};
 
 use super::{
-    Credential, DeliveryKey, Normalised, Provider, Reading, Refused, Reply, Request, auth,
+    Credential, DeliveryKey, Normalised, Outgoing, Proof, Provider, Reading, Refused, Reply,
+    Request, Secret, auth,
     interaction::{self, Ask, Interaction, Target, command, press, word_of},
-    json,
+    json, sign,
 };
 
 /// Reactions that say "I have it" (R16).
@@ -62,6 +63,15 @@ impl Provider for Telegram {
             return auth::authorization(request, credentials);
         }
         auth::token(given, credentials)
+    }
+
+    fn sign(&self, _: &Outgoing<'_>, secret: &Secret) -> Option<Proof> {
+        match secret {
+            Secret::Token(token) => {
+                Some(Proof::headers([("x-telegram-bot-api-secret-token", token.clone())]))
+            }
+            Secret::Signing(_) | Secret::Basic { .. } | Secret::Bearer(_) => sign::shown(secret),
+        }
     }
 
     fn reply(&self, request: &Request<'_>) -> Reply {
@@ -208,7 +218,10 @@ mod tests {
                 "message": {"message_id": 37, "chat": chat, "from": bot}}})
         };
         let ack = json!("/ack shop/INC-20261120-001");
-        check(query(&from, ack.clone()), &["telegram:160213506 ", "ack", "shop", "update:913527394"]);
+        check(
+            query(&from, ack.clone()),
+            &["telegram:160213506 ", "ack", "shop", "update:913527394"],
+        );
         check(query(&from, json!("?")), &["Say", "unknown_button"]);
         check(query(&from, json!(null)), &["Say", "unknown_button"]);
         check(query(&bot, ack), &["Recorded", "sent_by_an_app"]);

@@ -65,8 +65,10 @@ impl Channel for Telegram {
         let reply: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         match (reply["ok"].as_bool(), http_verdict(response)) {
             (Some(true), Verdict::Delivered(_)) => {
-                let id = reply["result"]["message_id"].as_i64();
-                Verdict::Delivered(id.map(|id| id.to_string()))
+                // Ids of messages are unique within a chat. Whoever answers a message names both.
+                let (chat, id) = (&reply["result"]["chat"]["id"], &reply["result"]["message_id"]);
+                let place = chat.as_i64().zip(id.as_i64());
+                Verdict::Delivered(place.map(|(chat, id)| format!("{chat}/{id}")))
             }
             (Some(false), verdict) => refused(&reply, response, verdict),
             (_, Verdict::Delivered(_)) => {
@@ -261,8 +263,8 @@ mod tests {
 
     #[test]
     fn a7_what_each_answer_means() {
-        let taken = json!({"ok": true, "result": {"message_id": 42}});
-        check(200, taken, Verdict::Delivered(Some("42".into())));
+        let taken = json!({"ok": true, "result": {"message_id": 42, "chat": {"id": -1001}}});
+        check(200, taken, Verdict::Delivered(Some("-1001/42".into())));
         check(200, json!({"ok": true}), Verdict::Delivered(None));
         check(200, json!({}), Verdict::Ambiguous("status 200 without a verdict".into()));
 

@@ -88,8 +88,11 @@ fn r14_without_an_encrypt_key_the_token_in_the_body_counts() {
     check(v2("x"), &both, Err("token_invalid"));
     check(v2(TOKEN), &both[..1], Err("token_invalid"));
     check(json!({"uuid": "1", "token": TOKEN, "event": {}}), &both, Ok("token ver-token"));
-    check(json!({"challenge": "c", "type": "url_verification", "token": TOKEN}), &both,
-        Ok("token ver-token"));
+    check(
+        json!({"challenge": "c", "type": "url_verification", "token": TOKEN}),
+        &both,
+        Ok("token ver-token"),
+    );
     check(json!({"header": {}}), &both, Err("token_missing"));
     // The token of a card is no proof, even where it is the same text.
     check(json!({"open_id": "ou_1", "token": TOKEN, "action": {}}), &both, Err("token_missing"));
@@ -133,7 +136,9 @@ fn r17_cards_of_before_are_signed_with_the_verification_token() {
 fn r13_the_check_of_the_address_comes_unsigned_and_is_echoed() {
     let handshake = |token: &str| {
         json!({"type": "url_verification", "challenge": "ajls", "token": token,
-            "header": {"event_type": "contact.user.created_v3"}}).to_string().into_bytes()
+            "header": {"event_type": "contact.user.created_v3"}})
+        .to_string()
+        .into_bytes()
     };
     let (with_token, alone) = ([key(KEY), token_of(TOKEN)], [key(KEY)]);
     let check = |body: &[u8], credentials: &[Credential], expect: Result<&str, &str>| {
@@ -201,11 +206,14 @@ fn event(kind: &str, event: Value) -> Value {
 }
 
 fn message(text: &str, sender: &str) -> Value {
-    event("im.message.receive_v1", json!({
+    event(
+        "im.message.receive_v1",
+        json!({
         "sender": {"sender_id": {"open_id": "ou_84a"}, "sender_type": sender},
         "message": {"message_id": "om_5ce", "chat_type": "group", "message_type": "text",
             "content": json!({"text": text}).to_string(),
-            "mentions": [{"key": "@_user_1", "name": "ai_fixer"}]}}))
+            "mentions": [{"key": "@_user_1", "name": "ai_fixer"}]}}),
+    )
 }
 
 #[test]
@@ -245,8 +253,11 @@ fn r13_schema_1_tells_the_same() {
 #[test]
 fn r16_some_reactions_acknowledge_and_others_are_recorded() {
     let reaction = |emoji: &str, by: &str| {
-        event("im.message.reaction.created_v1", json!({"message_id": "om_t", "operator_type": by,
-            "reaction_type": {"emoji_type": emoji}, "user_id": {"open_id": "ou_r"}}))
+        event(
+            "im.message.reaction.created_v1",
+            json!({"message_id": "om_t", "operator_type": by,
+            "reaction_type": {"emoji_type": emoji}, "user_id": {"open_id": "ou_r"}}),
+        )
     };
     for emoji in ["THUMBSUP", "OK", "DONE", "OnIt"] {
         check(&reaction(emoji, "user"), &["lark:ou_r ", "\"ack\"", "om_t", "event:5e37"]);
@@ -259,10 +270,14 @@ fn r16_some_reactions_acknowledge_and_others_are_recorded() {
 fn r17_presses_of_both_kinds_are_read_and_answered_at_once() {
     let value = json!({"action": "confirm_diagnosis", "incident_id": "INC-20240115-001"});
     let press = |value: &Value| {
-        event("card.action.trigger", json!({"operator": {"open_id": "ou_4f7"}, "token": "c-29",
-            "action": {"tag": "button", "value": value}, "context": {"open_message_id": "om_57"}}))
+        event(
+            "card.action.trigger",
+            json!({"operator": {"open_id": "ou_4f7"}, "token": "c-29",
+            "action": {"tag": "button", "value": value}, "context": {"open_message_id": "om_57"}}),
+        )
     };
-    let texts = [value.clone(), json!(value.to_string()), json!(json!(value.to_string()).to_string())];
+    let texts =
+        [value.clone(), json!(value.to_string()), json!(json!(value.to_string()).to_string())];
     for value in &texts {
         check(&press(value), &["lark:ou_4f7 ", "\"confirm\"", "20240115", "event:5e37"]);
     }
