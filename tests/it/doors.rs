@@ -24,7 +24,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::header::HeaderMap;
 use schemas::{
     Record, RecordFrame, Time,
-    event::{EventBatch, Kind, Observed},
+    event::{EventBatch, Kind, Observed, PartHeader},
     record::{Body, Delivery},
     subject,
 };
@@ -130,7 +130,8 @@ impl Doors {
         let stream = subject::events_stream(&world.namespace, GENERATION);
         let mut found: BTreeMap<Uuid, Vec<Observed>> = BTreeMap::new();
         for message in oracle::everything(&*world.log().await, &stream).await {
-            for event in EventBatch::parse(&message.payload).unwrap().events {
+            let header = PartHeader::from_headers(|name| message.header(name)).unwrap();
+            for event in EventBatch::read(&header, &message.payload).unwrap().events {
                 if let Kind::Observed(observed) = event.kind {
                     found.entry(observed.record.0).or_default().push(*observed);
                 }

@@ -244,6 +244,7 @@ async fn a_reader_of_events_stops_at_a_gap() {
             leading: 1,
             through: format!("1-{batch}-0").parse().unwrap(),
             own: None,
+            unpacked: None,
         };
         let decision = EventChannel::Decision;
         let publish = Publish {

@@ -366,8 +366,8 @@ impl Differences<'_> {
         let of_stage = [EventChannel::Decision, EventChannel::Alert].map(subject);
         let mut read: Vec<Event> = Vec::new();
         for message in messages.iter().filter(|m| of_stage.contains(&m.subject)) {
-            let events = EventBatch::parse(&message.payload).unwrap().events;
             let header = PartHeader::from_headers(|name| message.header(name)).unwrap();
+            let events = EventBatch::read(&header, &message.payload).unwrap().events;
             // What stands behind the channel's own events is for those who read the other one too.
             let own = header.own.map_or(events.len(), |own| own as usize);
             for (index, event) in events.iter().enumerate() {

@@ -78,7 +78,10 @@ impl Writer {
             .into_iter()
             .enumerate()
             .map(|(part, (channel, payload, own))| {
-                let header = PartHeader { batch, part: part as u32, parts, leading, through, own };
+                let part = part as u32;
+                let mut header =
+                    PartHeader { batch, part, parts, leading, through, own, unpacked: None };
+                let payload = header.pack(payload);
                 Message {
                     stream: Stream::Events,
                     subject: subject::events(&self.namespace, self.generation, self.lane, channel),

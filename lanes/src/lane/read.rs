@@ -1,6 +1,9 @@
 //! Reading a lane: messages become entries, entries become batches.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, VecDeque},
+};
 
 use bytes::Bytes;
 use eventlog::{Log, Message, Messages, Read};
@@ -365,8 +368,11 @@ fn expand_part(
         marks.set(new.clone());
         mark = Some(new);
     }
-    let mut items =
-        items_of(&message.payload).map_err(|e| fault(format!("cut into events: {e}")))?;
+    let events = match header.unpack(&message.payload).map_err(|e| fault(e.to_string()))? {
+        Cow::Borrowed(_) => message.payload.clone(),
+        Cow::Owned(events) => events.into(),
+    };
+    let mut items = items_of(&events).map_err(|e| fault(format!("cut into events: {e}")))?;
     if let (false, Some(own)) = (reads_all, header.own) {
         items.truncate(own as usize);
     }
@@ -390,7 +396,7 @@ fn expand_part(
         push(0, Content::Nothing);
     }
     for (index, range) in items.into_iter().enumerate().skip(first) {
-        let bytes: Bytes = message.payload.slice(range);
+        let bytes: Bytes = events.slice(range);
         push(
             index,
             Content::Item(Item {

@@ -1,9 +1,21 @@
 //! The message events travel in.
 
+use std::borrow::Cow;
+
 use minicbor::Decoder;
 
 use super::{EVENT_VERSION, Event};
 use crate::{CodecError, InputPosition, subject::EventChannel};
+
+/// Events shorter than this are not worth packing.
+const WORTH_PACKING: usize = 1024;
+
+/// The fastest level but the negative ones: events repeat each other so much that the next ones gain
+/// little.
+const LEVEL: i32 = 1;
+
+/// The longest events a message may unpack to.
+const MAX_UNPACKED: usize = 16 << 20;
 
 /// Which part of which batch a message of events is. Travels as message headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +33,8 @@ pub struct PartHeader {
     /// Events at the beginning of the message that are of its subject's channel, when those of the
     /// writing stage's other channel follow them; absent when all are.
     pub own: Option<u32>,
+    /// Length of the events when they are packed (Zstandard, RFC 8878); absent when they are not.
+    pub unpacked: Option<u32>,
 }
 
 /// Header names of [`PartHeader`].
@@ -31,6 +45,7 @@ pub mod header {
     pub const LEADING: &str = "Bw-Leading";
     pub const THROUGH: &str = "Bw-Through";
     pub const OWN: &str = "Bw-Own";
+    pub const UNPACKED: &str = "Bw-Unpacked";
 }
 
 impl PartHeader {
@@ -44,6 +59,7 @@ impl PartHeader {
             (header::THROUGH, self.through.to_string()),
         ];
         headers.extend(self.own.map(|own| (header::OWN, own.to_string())));
+        headers.extend(self.unpacked.map(|length| (header::UNPACKED, length.to_string())));
         headers
     }
 
@@ -55,17 +71,55 @@ impl PartHeader {
                 detail: format!("{name} is {value:?}"),
             })
         }
+        fn optional<T: std::str::FromStr>(
+            name: &str,
+            value: Option<&str>,
+        ) -> Result<Option<T>, CodecError> {
+            value.map(|given| field(name, Some(given))).transpose()
+        }
         Ok(Self {
             batch: field(header::BATCH, get(header::BATCH))?,
             part: field(header::PART, get(header::PART))?,
             parts: field(header::PARTS, get(header::PARTS))?,
             leading: field(header::LEADING, get(header::LEADING))?,
             through: field(header::THROUGH, get(header::THROUGH))?,
-            own: match get(header::OWN) {
-                None => None,
-                given => Some(field(header::OWN, given)?),
-            },
+            own: optional(header::OWN, get(header::OWN))?,
+            unpacked: optional(header::UNPACKED, get(header::UNPACKED))?,
         })
+    }
+
+    /// Packs the events of this part, where that makes them shorter, and notes that.
+    pub fn pack(&mut self, events: Vec<u8>) -> Vec<u8> {
+        if !(WORTH_PACKING..=MAX_UNPACKED).contains(&events.len()) {
+            return events;
+        }
+        match zstd::bulk::compress(&events, LEVEL) {
+            Ok(packed) if packed.len() < events.len() => {
+                self.unpacked = Some(events.len() as u32);
+                packed
+            }
+            // Longer is what cannot be packed; and whatever else stood in the way, the events are
+            // as good as they are.
+            Ok(_) | Err(_) => events,
+        }
+    }
+
+    /// The events of this part, out of its payload.
+    ///
+    /// # Errors
+    /// When they are packed and cannot be unpacked to what the header says.
+    pub fn unpack<'p>(&self, payload: &'p [u8]) -> Result<Cow<'p, [u8]>, CodecError> {
+        let Some(length) = self.unpacked else { return Ok(Cow::Borrowed(payload)) };
+        let fail = |detail: String| CodecError::Decode { what: "packed events", detail };
+        let length = length as usize;
+        if length > MAX_UNPACKED {
+            return Err(fail(format!("{length} bytes are more than {MAX_UNPACKED}")));
+        }
+        let events = zstd::bulk::decompress(payload, length).map_err(|e| fail(e.to_string()))?;
+        if events.len() != length {
+            return Err(fail(format!("{} bytes, not {length}", events.len())));
+        }
+        Ok(Cow::Owned(events))
     }
 
     /// The id one part is published under, so that a repeat within the server's window is dropped.
@@ -87,7 +141,12 @@ pub struct EventBatch {
 }
 
 impl EventBatch {
-    /// Reads a message's payload: a CBOR sequence of events, possibly empty.
+    /// Reads a message: its header and its payload.
+    pub fn read(header: &PartHeader, payload: &[u8]) -> Result<Self, CodecError> {
+        Self::parse(&header.unpack(payload)?)
+    }
+
+    /// Reads unpacked events: a CBOR sequence of events, possibly empty.
     pub fn parse(bytes: &[u8]) -> Result<Self, CodecError> {
         let mut d = Decoder::new(bytes);
         let mut events = Vec::new();
@@ -105,5 +164,67 @@ impl EventBatch {
             events.push(event);
         }
         Ok(Self { events })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> PartHeader {
+        PartHeader {
+            batch: 7,
+            part: 0,
+            parts: 1,
+            leading: 1,
+            through: InputPosition { incarnation: 1, sequence: 2, record: 3 },
+            own: Some(1),
+            unpacked: None,
+        }
+    }
+
+    /// Through the headers, as a message travels.
+    fn read_back(sent: &PartHeader) -> PartHeader {
+        let headers = sent.to_headers();
+        let get = |name: &str| headers.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str());
+        PartHeader::from_headers(get).unwrap()
+    }
+
+    #[test]
+    fn events_are_packed_where_that_is_shorter() {
+        let random: Vec<u8> = (0..200u32).flat_map(noise).collect();
+        for (events, packed) in [
+            (Vec::new(), false),
+            (vec![7; WORTH_PACKING - 1], false),
+            (vec![7; 100_000], true),
+            (random, false),
+        ] {
+            let mut sent = header();
+            let payload = sent.pack(events.clone());
+            assert_eq!(sent.unpacked.is_some(), packed, "{} bytes", events.len());
+            assert_eq!(payload.len() < events.len(), packed);
+            let read = read_back(&sent);
+            assert_eq!(read, sent);
+            assert_eq!(read.unpack(&payload).unwrap(), events);
+        }
+    }
+
+    /// Bytes that nothing makes shorter.
+    fn noise(n: u32) -> [u8; 16] {
+        *crate::id::hash(&[&n.to_be_bytes()]).as_bytes()
+    }
+
+    #[test]
+    fn what_cannot_be_unpacked_to_what_the_header_says_is_an_error() {
+        let mut sent = header();
+        let payload = sent.pack(vec![7; 100_000]);
+        let read = |unpacked, payload: &[u8]| {
+            PartHeader { unpacked: Some(unpacked), ..sent }.unpack(payload).map(|e| e.len())
+        };
+        assert_eq!(read(100_000, &payload).unwrap(), 100_000);
+        assert!(read(99_999, &payload).is_err(), "longer than said");
+        assert!(read(100_001, &payload).is_err(), "shorter than said");
+        assert!(read(100_000, &payload[..payload.len() - 1]).is_err(), "torn");
+        assert!(read(u32::MAX, &payload).is_err(), "more than anybody sends");
     }
 }

@@ -144,7 +144,8 @@ async fn publish(log: &dyn Log, lane: Lane, batch: u64, through: InputPosition, 
     let stream = subject::events_stream(namespace, GENERATION);
     let filter = subject::events_of_stage(namespace, GENERATION, lane, "observe");
     for (part, channel) in (0u32..).zip([EventChannel::Decision, EventChannel::Alert]) {
-        let header = PartHeader { batch, part, parts: 2, leading: 1, through, own: None };
+        let header =
+            PartHeader { batch, part, parts: 2, leading: 1, through, own: None, unpacked: None };
         let mut payload = Vec::new();
         for event in out.events.iter().filter(|e| e.kind.channel() == channel) {
             codec::append(event, &mut payload);

@@ -4,7 +4,7 @@
 use std::fs;
 
 use reqwest::redirect::Policy;
-use schemas::{record::Body, subject};
+use schemas::{event::PartHeader, record::Body, subject};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row};
 use tests::{
@@ -255,7 +255,9 @@ async fn r51_planted_secrets_stay_in_the_input_log() {
     let world = &doors.fleet.world;
     let events = subject::events_stream(&world.namespace, GENERATION);
     for message in oracle::everything(&*world.log().await, &events).await {
-        search.look("the events stream", &String::from_utf8_lossy(&message.payload));
+        let header = PartHeader::from_headers(|name| message.header(name)).unwrap();
+        let events = header.unpack(&message.payload).unwrap();
+        search.look("the events stream", &String::from_utf8_lossy(&events));
         search.look("the headers of events", &format!("{:?}", message.headers));
     }
     search.end("event messages", true);

@@ -252,7 +252,7 @@ pub async fn events(world: &World, stage: &str, lane: Lane) -> Vec<Event> {
         assert_eq!((header.batch, header.part), next, "the next part of {stage} in lane {lane}");
         let over = header.part + 1 == header.parts;
         next = if over { (header.batch + 1, 0) } else { (header.batch, header.part + 1) };
-        events.extend(EventBatch::parse(&message.payload).unwrap().events);
+        events.extend(EventBatch::read(&header, &message.payload).unwrap().events);
     }
     events
 }

@@ -165,7 +165,7 @@ async fn messages(world: &World, alerts: usize) -> (Vec<Message>, usize) {
     loop {
         let found = read.next().await.unwrap().unwrap();
         let header = PartHeader::from_headers(|name| found.header(name)).unwrap();
-        let events = EventBatch::parse(&found.payload).unwrap().events;
+        let events = EventBatch::read(&header, &found.payload).unwrap().events;
         let observed = events.iter().filter(|e| matches!(e.kind, Kind::Observed(_))).count();
         let (messages, alerts) = batches.entry(header.batch).or_default();
         *alerts += observed;

@@ -158,14 +158,23 @@ fn a_message_of_two_channels_is_read_as_far_as_the_reader_reads() {
     let lane = Lane(0);
     let message = |sequence: u64, own: Option<u32>, payload: &[u8]| {
         let through = InputPosition { incarnation: 1, sequence, record: 0 };
-        let header = PartHeader { batch: sequence, part: 0, parts: 1, leading: 1, through, own };
+        let mut header = PartHeader {
+            batch: sequence,
+            part: 0,
+            parts: 1,
+            leading: 1,
+            through,
+            own,
+            unpacked: None,
+        };
+        let payload = header.pack(payload.to_vec());
         let generation = Generation(1);
         Message {
             subject: subject::events(&Namespace::default(), generation, lane, BOTH[0]),
             sequence,
             time: Time::default(),
             headers: header.to_headers().into_iter().map(|(n, v)| (n.to_owned(), v)).collect(),
-            payload: Bytes::copy_from_slice(payload),
+            payload: payload.into(),
         }
     };
     let messages: [(u64, Option<u32>, &[u8]); 3] =
