@@ -11,6 +11,7 @@ use super::*;
 
 mod corpus;
 mod dossier;
+mod registry;
 mod reserved;
 mod signing;
 

@@ -47,7 +47,7 @@ fn is_sns_host(host: &str) -> bool {
         [country, middle @ .., number] if (1..=3).contains(&middle.len()) => {
             country.len() == 2
                 && letters(country)
-                && middle.iter().all(|part| letters(part))
+                && middle.iter().all(letters)
                 && matches!(number.as_bytes(), [b'0'..=b'9'])
         }
         _ => false,
