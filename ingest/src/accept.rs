@@ -25,7 +25,7 @@ use crate::{
     Config, Fetch, Sink, Sources,
     body::{self, BodyError},
     budget::{Budget, Held},
-    decode::{self, Encoding},
+    decode,
     gate::{Gate, Shown},
     limits,
     outcome::Outcome,
@@ -44,7 +44,6 @@ pub struct Edge<S> {
     budget: Budget,
     max_body_bytes: usize,
     body_deadline: Duration,
-    allowed_ips: Vec<IpNet>,
     trusted_proxies: Vec<IpNet>,
 }
 
@@ -65,7 +64,6 @@ impl<S: Sink> Edge<S> {
             budget: Budget::new(config.shares()),
             max_body_bytes: config.max_body_bytes,
             body_deadline: config.body_deadline,
-            allowed_ips: config.allowed_ips.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
         }
     }
@@ -180,10 +178,8 @@ async fn accept<'e, S: Sink>(
     *found = named;
     let allowed = match named {
         Some(source) => source.allows(client),
-        None => {
-            let listed = |address| peer::listed(&edge.allowed_ips, address);
-            edge.allowed_ips.is_empty() || client.is_some_and(listed)
-        }
+        // Which list counts is known once the body is; who is on none of them is not read.
+        None => edge.sources.iter().any(|source| source.allows(client)),
     };
     if !allowed {
         return Err(Refusal::forbidden_ip());
@@ -191,15 +187,8 @@ async fn accept<'e, S: Sink>(
     if let Some(source) = named {
         open(source, edge)?;
     }
-    let encoding = decode::encoding(&parts.headers).map_err(|()| Refusal::encoding())?;
-
-    let cap = named.map_or(edge.max_body_bytes, |source| source.max_body_bytes);
-    // Held until the record is durable or given up.
-    let mut held = edge.budget.hold(client, named.map_or(0, |source| source.number));
-    let sent = body::read(body, announced(&parts.headers), cap, edge.body_deadline, &mut held)
-        .await
-        .map_err(|error| Refusal::body(error, cap))?;
-    let decoded = decoded(encoding, &sent, cap, &mut held)?;
+    // Its room is held until the record is durable or given up.
+    let Arrived { sent, decoded, mut held } = arrive(edge, parts, body, client, named).await?;
     let told = decoded.as_deref().unwrap_or(&sent);
 
     let source = match named {
@@ -217,10 +206,13 @@ async fn accept<'e, S: Sink>(
     }
     let gate = open(source, edge)?;
     let headers = texts(&parts.headers);
-    let path = parts.uri.path();
+    let received_at = edge.clock.now();
+    let whole = parts.uri.path();
+    let path = token.and_then(|token| whole.strip_suffix(token)?.strip_suffix('/'));
+    let path = path.unwrap_or(whole);
     let mut request = providers::Request {
-        received_at: edge.clock.now(),
-        path: token.and_then(|token| path.strip_suffix(token)?.strip_suffix('/')).unwrap_or(path),
+        received_at,
+        path,
         headers: &headers,
         query: parts.uri.query().unwrap_or_default(),
         token,
@@ -242,8 +234,10 @@ async fn accept<'e, S: Sink>(
         let response = reply::said(status, body);
         return Ok(Accepted { outcome: Outcome::Handshake, id: None, response });
     }
-    let body = tested(source, request.body);
-    request.body = body;
+    let silent = is_silent_test(source, request.body);
+    if silent {
+        request.body = providers::TEST_BODY.as_bytes();
+    }
     provider.admit(&request, &source.senders).map_err(|reason| Refusal::not_admitted(&reason))?;
     let channel = provider.channel(&request).map(|asked| {
         edge.sources.channel(&asked).map(str::to_owned).ok_or_else(Refusal::unknown_channel)
@@ -251,10 +245,20 @@ async fn accept<'e, S: Sink>(
     let channel = channel.transpose()?;
     let _place = limits::enter(&source.limits, &source.project_limits, Instant::now())
         .map_err(|wait| Refusal::rate_limited(wait, provider.retries_too_many()))?;
-
     let follow_up = provider.follow_up(&request);
-    let raw = body.to_vec();
-    let record = record(edge, source, &request, (client, auth, channel), raw);
+
+    // The bytes go into the record as they are; nothing looks at the request again.
+    let about = providers::Request {
+        received_at,
+        path,
+        headers: &headers,
+        ..providers::Request::default()
+    };
+    let raw = match silent {
+        true => providers::TEST_BODY.as_bytes().to_vec(),
+        false => unsealed.or(decoded).unwrap_or(sent),
+    };
+    let record = record(edge, source, &about, (client, auth, channel), raw);
     let id = record.id;
     let durable = edge.sink.append(source.lane, record).await.map_err(|error| {
         tracing::warn!(%error, delivery.id = %id, "append of delivery {id} failed");
@@ -265,6 +269,11 @@ async fn accept<'e, S: Sink>(
         let done = (edge.fetch)(url).await.is_some();
         tracing::info!({ source.id = %source.id, delivery.id = %id, done }, "followed delivery {id} up");
     }
+    Ok(accepted(own, id, durable))
+}
+
+/// What is answered once the record is durable.
+fn accepted(own: Reply, id: RecordId, durable: Durable) -> Accepted {
     let response = match own {
         Reply::Stored { status, body } => reply::said(status, body),
         Reply::Created => reply::stored(StatusCode::CREATED, id),
@@ -274,7 +283,44 @@ async fn accept<'e, S: Sink>(
         Durable::Appended(_) => Outcome::Accepted,
         Durable::Spooled => Outcome::Spooled,
     };
-    Ok(Accepted { outcome, id: Some(id), response })
+    Accepted { outcome, id: Some(id), response }
+}
+
+/// A whole body.
+struct Arrived {
+    /// As it was sent.
+    sent: Vec<u8>,
+    /// In the clear, where it was encoded.
+    decoded: Option<Vec<u8>>,
+    /// Its room.
+    held: Held,
+}
+
+/// Reads the body within its bounds, in the clear.
+async fn arrive<S>(
+    edge: &Edge<S>,
+    parts: &Parts,
+    body: Body,
+    client: Option<IpAddr>,
+    named: Option<&Source>,
+) -> Result<Arrived, Refusal> {
+    let encoding = decode::encoding(&parts.headers).map_err(|()| Refusal::encoding())?;
+    let (cap, number) =
+        named.map_or((edge.max_body_bytes, 0), |source| (source.max_body_bytes, source.number));
+    let mut held = edge.budget.hold(client, number);
+    let sent = body::read(body, announced(&parts.headers), cap, edge.body_deadline, &mut held)
+        .await
+        .map_err(|error| Refusal::body(error, cap))?;
+    let decoded = match encoding {
+        None => None,
+        Some(encoding) => {
+            let decoded = decode::decode(encoding, &sent, cap)
+                .map_err(|error| Refusal::decoding(error, cap))?;
+            held.take(decoded.len()).map_err(|reason| Refusal::body(reason.into(), cap))?;
+            Some(decoded)
+        }
+    };
+    Ok(Arrived { sent, decoded, held })
 }
 
 /// What the source asks for now, unless it refuses everything.
@@ -283,20 +329,6 @@ fn open<S>(source: &Source, edge: &Edge<S>) -> Result<Gate, Refusal> {
         Gate::Closed(detail) => Err(Refusal::credentials_missing(detail)),
         gate @ (Gate::Verify(_) | Gate::Address | Gate::Open) => Ok(gate),
     }
-}
-
-/// The body in the clear, where it is encoded.
-fn decoded(
-    encoding: Option<Encoding>,
-    sent: &[u8],
-    cap: usize,
-    held: &mut Held,
-) -> Result<Option<Vec<u8>>, Refusal> {
-    let Some(encoding) = encoding else { return Ok(None) };
-    let decoded =
-        decode::decode(encoding, sent, cap).map_err(|error| Refusal::decoding(error, cap))?;
-    held.take(decoded.len()).map_err(|reason| Refusal::body(reason.into(), cap))?;
-    Ok(Some(decoded))
 }
 
 /// How the request proves where it comes from.
@@ -336,13 +368,9 @@ async fn authentic<S: Sink>(
     })
 }
 
-/// The body of a test that says nothing.
-fn tested<'b>(source: &Source, body: &'b [u8]) -> &'b [u8] {
-    let silent = body.iter().all(u8::is_ascii_whitespace);
-    if silent && source.id.as_str() == providers::TEST_SOURCE {
-        return providers::TEST_BODY.as_bytes();
-    }
-    body
+/// Whether this is a test that says nothing itself.
+fn is_silent_test(source: &Source, body: &[u8]) -> bool {
+    source.id.as_str() == providers::TEST_SOURCE && body.iter().all(u8::is_ascii_whitespace)
 }
 
 fn record<S>(

@@ -22,6 +22,7 @@ use tower::ServiceExt;
 
 use super::*;
 
+mod chats;
 mod doors;
 mod encodings;
 mod fetches;

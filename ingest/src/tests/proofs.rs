@@ -58,7 +58,7 @@ async fn r12_who_is_on_no_list_is_answered_403_before_anything_is_looked_at() {
         ("/webhook/sentry/own", "2001:db8::7", true),
         ("/webhook/sentry/own", "10.1.2.3", false),
         ("/hook", "192.0.2.1", false),
-        ("/api/alert", "192.0.2.1", false),
+        ("/api/alert", "198.51.100.1", false),
         ("/test", "192.0.2.1", false),
     ] {
         let (got, headers, text) = answer(&app, from(to(path), address)).await;
