@@ -302,7 +302,7 @@ mod tests {
         assert!(!metadata.contains_key("anomaly_frequency"));
 
         let other = of(&Facts { service: Some("cart".into()), ..facts("uptime-kuma") }, None);
-        assert_eq!(other.action, "Uptime-kuma UNKNOWN Alert: ValueError in calculate_score");
+        assert_eq!(other.action, "Uptime Kuma UNKNOWN Alert: ValueError in calculate_score");
         assert_eq!(other.requested_by, "uptime-kuma-webhook");
         assert_eq!(other.blast_radius.related_services, ["cart"]);
         assert_eq!(other.metadata["alert_type"], "uptime_kuma_unknown");

@@ -26,6 +26,9 @@ const MISSING: Refused = Refused {
 /// What a sender's public key begins with.
 const PUBLIC_KEY: &[u8] = b"whpk_";
 
+/// Longest word at the end of a type that is taken for a status.
+const MAX_WORD: usize = 16;
+
 /// Signatures of one header that are compared; a sender has one per key it rotates.
 const MAX_SIGNATURES: usize = 8;
 
@@ -117,7 +120,9 @@ fn flat(mut body: Value) -> Value {
     let kind = json::text(&body, &["type"]).map(str::to_owned);
     let has_status = ["status", "state", "alert_state"].iter().any(|name| all.contains_key(*name));
     let word = kind.as_deref().and_then(|kind| kind.rsplit_once('.')).map(|(_, word)| word);
-    if let Some(word) = word.filter(|_| !has_status) {
+    // A word and nothing else: what is cut off a longer text is not known for a credential again.
+    let plain = |word: &&str| word.len() <= MAX_WORD && word.bytes().all(|b| b.is_ascii_lowercase());
+    if let Some(word) = word.filter(|_| !has_status).filter(plain) {
         all.insert("status".to_owned(), word.into());
     }
     for (name, value) in body.as_object().into_iter().flatten() {
