@@ -121,7 +121,8 @@ fn flat(mut body: Value) -> Value {
     let has_status = ["status", "state", "alert_state"].iter().any(|name| all.contains_key(*name));
     let word = kind.as_deref().and_then(|kind| kind.rsplit_once('.')).map(|(_, word)| word);
     // A word and nothing else: what is cut off a longer text is not known for a credential again.
-    let plain = |word: &&str| word.len() <= MAX_WORD && word.bytes().all(|b| b.is_ascii_lowercase());
+    let plain =
+        |word: &&str| word.len() <= MAX_WORD && word.bytes().all(|b| b.is_ascii_lowercase());
     if let Some(word) = word.filter(|_| !has_status).filter(plain) {
         all.insert("status".to_owned(), word.into());
     }
