@@ -181,8 +181,8 @@ fn write_private(file: &Path, text: &str) -> anyhow::Result<()> {
     write().with_context(|| format!("write {}", file.display()))
 }
 
-/// The configuration of a first start: two sources with secrets of their own and one for scripts,
-/// messages to the terminal, one operator.
+/// The configuration of a first start: two sources with secrets of their own, one for scripts
+/// and one for chats, messages to the terminal, one operator.
 fn configuration(secrets: &Secrets, key: &str) -> String {
     let key = const_hex::encode(Sha256::digest(key.as_bytes()));
     format!(
@@ -209,6 +209,12 @@ basic = {{ user = "alertmanager", password = "{alertmanager}" }}
 # production: bearer = [{{ key = "..." }}] asks for one.
 [sources.custom]
 provider = "custom"
+project = "default"
+
+# What people write and press in Lark, at /lark/event and /lark/card/action; the app's encrypt key is
+# the secret, its verification token the token.
+[sources.lark]
+provider = "lark"
 project = "default"
 
 # Prints each message to the terminal.

@@ -57,6 +57,7 @@ fn fill(value: &str) -> String {
     let filled = match name {
         "OPERATOR_KEY_SHA256" => "ab".repeat(32),
         "ENVIRONMENT" => "production".into(),
+        "ALLOWED_IPS" => "10.0.0.0/8, 192.168.0.0/16".into(),
         _ => "filled-in".into(),
     };
     format!("{before}{filled}{after}")

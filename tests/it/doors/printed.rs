@@ -21,7 +21,7 @@ fn run(up: &Up, command: &str) -> (String, u16) {
     (body.to_owned(), status.parse().unwrap_or_else(|_| panic!("{command}: {said:?}")))
 }
 
-/// R8, R9, R18, R65.
+/// R8, R9, R15, R18, R65.
 #[tokio::test(flavor = "multi_thread")]
 async fn r65_the_sources_own_commands_are_answered() {
     if !["/usr/bin/curl", "/bin/curl", "/usr/local/bin/curl"].iter().any(|p| Path::new(p).exists())
@@ -57,6 +57,23 @@ async fn r65_the_sources_own_commands_are_answered() {
         let url = said["status_url"].as_str().unwrap();
         outcomes.push(up.get(&format!("{url}?wait=10")).await);
     }
+    let (said, status) = run(
+        &up,
+        r#"curl -X POST http://localhost:8080/lark/event \
+  -H "Content-Type: application/json" \
+  -H "X-Lark-Signature: test_signature" \
+  -d '{
+    "type": "event_callback",
+    "event": {
+      "message": {
+        "content": "{\"text\":\"@ai_fixer /help\"}",
+        "sender": {"sender_id": {"open_id": "ou_xxxxxxxx"}}
+      }
+    }
+  }'"#,
+    );
+    assert_eq!(status, 200, "{said}");
+    assert!(serde_json::from_str::<Value>(&said).unwrap().is_object(), "{said}");
     let [test, alert, text] = outcomes.as_slice() else { unreachable!() };
     assert_eq!(
         (&test["outcome"], &test["alerts"][0]["stage"]),
