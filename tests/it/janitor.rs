@@ -153,7 +153,10 @@ async fn days_go_when_every_lane_has_left_them_behind_and_the_next_stands_ahead(
              seen 165 166 167 170 171"
         )
     );
-    assert_eq!(second.dropped, [("seen", 3), ("rejected", 1), ("handle", 1), ("delivery", 1), ("dossier", 1)]);
+    assert_eq!(
+        second.dropped,
+        [("seen", 3), ("rejected", 1), ("handle", 1), ("delivery", 1), ("dossier", 1)]
+    );
 
     // A reader of a table is not waited for; the next look does it.
     sqlx::query("update cursor set lane_time = $1")
