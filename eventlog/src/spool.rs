@@ -6,8 +6,7 @@
 //! holds any more are emptied by whoever finds them. Two frames of one lane key are never on their
 //! way at once, so the frames of a producer reach the log in their order.
 //!
-//! The format is described in `docs/adr/0012-the-spool-is-its-own-file-format.md`; a way for another
-//! reason not to publish needs nothing here.
+//! The format and its reasons: `docs/adr/0012-the-spool-is-its-own-file-format.md`.
 
 mod drain;
 mod entry;
@@ -21,7 +20,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use schemas::ProducerId;
+use schemas::{Namespace, ProducerId};
 use serde::Deserialize;
 use tokio::sync::{
     mpsc::{self, UnboundedReceiver, UnboundedSender},
@@ -29,7 +28,7 @@ use tokio::sync::{
 };
 
 pub(crate) use entry::Entry;
-use folder::Folder;
+use folder::{Folder, Holder};
 pub use identity::LogIdentity;
 
 /// Frames that are written and synced at once, at most.
@@ -126,7 +125,7 @@ type Slot = Mutex<Option<Folder>>;
 
 struct Shared {
     config: SpoolConfig,
-    salt: [u8; 16],
+    holder: Holder,
     own: Arc<Slot>,
     /// Taken by whoever runs the spool.
     incoming: Mutex<Option<UnboundedReceiver<Item>>>,
@@ -141,11 +140,11 @@ struct Item {
 impl Spool {
     /// Takes a folder below `config.dir` and finds what waits in it. Blocks. A folder that cannot be
     /// opened is tried again for as long as the spool runs, and until then takes nothing.
-    pub fn open(config: SpoolConfig, producer: ProducerId) -> Self {
+    pub fn open(config: SpoolConfig, producer: ProducerId, namespace: Namespace) -> Self {
         let (queue, incoming) = mpsc::unbounded_channel();
         let shared = Shared {
             config,
-            salt: producer.0.into_bytes(),
+            holder: Holder { salt: producer.0.into_bytes(), namespace },
             own: Arc::default(),
             incoming: Mutex::new(Some(incoming)),
             status: watch::Sender::new(SpoolStatus::default()),
@@ -194,7 +193,6 @@ impl Spool {
         while incoming.recv_many(&mut items, GROUP).await > 0 {
             let (entries, replies): (Vec<_>, Vec<_>) =
                 items.drain(..).map(|item: Item| (item.entry, item.reply)).unzip();
-            let bytes: u64 = entries.iter().map(Entry::size).sum();
             let max_bytes = self.shared.config.max_bytes;
             let count = entries.len();
             let answers = self
@@ -211,9 +209,6 @@ impl Spool {
             metrics::counter!("bellwether_spool_spooled_frames_total").increment(stored);
             metrics::counter!("bellwether_spool_refused_frames_total")
                 .increment(count as u64 - stored);
-            if stored > 0 {
-                metrics::counter!("bellwether_spool_written_bytes_total").increment(bytes);
-            }
             for (reply, answer) in replies.into_iter().zip(answers) {
                 // A writer that is gone wants no answer.
                 let _ = reply.send(answer);
@@ -267,7 +262,7 @@ impl Shared {
         let folder = match &mut *slot {
             Some(folder) => folder,
             none => {
-                let claimed = Folder::claim(&self.config.dir, self.salt);
+                let claimed = Folder::claim(&self.config.dir, &self.holder);
                 none.insert(claimed.map_err(|e| self.named(&e))?)
             }
         };

@@ -37,9 +37,10 @@ pub(super) async fn open(
 ) -> anyhow::Result<OpenedLog> {
     let spool = config.ingest.spool.clone().filter(|_| plays_ingest);
     let topology = [topology::deliveries(&config.nats)];
-    let known = spool.as_ref().and_then(|spool| LogIdentity::read(&spool.dir)).filter(|known| {
-        (&known.namespace, known.lanes) == (&config.nats.namespace, config.nats.lanes)
-    });
+    let known = spool
+        .as_ref()
+        .and_then(|spool| LogIdentity::read(&spool.dir, &config.nats.namespace))
+        .filter(|known| known.lanes == config.nats.lanes);
     let dir = spool.as_ref().map(|spool| spool.dir.clone());
     let (opened, is_open) = watch::channel(false);
     let jetstream = match (known, &dir) {
@@ -70,7 +71,7 @@ pub(super) async fn open(
                         };
                         if let Err(error) = found {
                             // What is spooled from here on might be for another log.
-                            LogIdentity::forget(&dir);
+                            LogIdentity::forget(&dir, &config.nats.namespace);
                             tracing::error!("the log cannot be used: {error:#}");
                             return;
                         }
@@ -92,7 +93,8 @@ pub(super) async fn open(
     };
     let spool = match spool {
         Some(spool) => {
-            let open = move || Spool::open(spool, producer);
+            let namespace = config.nats.namespace.clone();
+            let open = move || Spool::open(spool, producer, namespace);
             Some(tokio::task::spawn_blocking(open).await.context("open the spool")?)
         }
         None => None,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use futures_util::future::{join_all, join4};
 use schemas::{LaneKey, subject::Class, subject::deliveries, subject::deliveries_stream};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{
     Shared, Slot, Spool,
@@ -17,6 +17,8 @@ use crate::{Log, Publish, PublishError};
 /// Pause before a frame is sent again, doubled up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// How often it is said that a frame is not taken.
+const SAY_AGAIN: Duration = Duration::from_secs(30);
 /// Pause between two looks for folders that nobody holds, and after a folder that cannot be read.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -78,7 +80,7 @@ impl Spool {
         self.in_background(|shared| {
             let own = lock(&shared.own).as_ref().map(|folder| folder.dir().to_owned());
             let Some(own) = own else { return Ok(None) };
-            Folder::abandoned(&shared.config.dir, &own, shared.salt)
+            Folder::abandoned(&shared.config.dir, &own, &shared.holder)
         })
         .await?
     }
@@ -151,6 +153,7 @@ impl Spool {
             keep_forever: entry.class == Class::Control,
         };
         let mut pause = FIRST_PAUSE;
+        let mut say = Instant::now();
         loop {
             let published = log.publish(message.clone()).await;
             if is_own {
@@ -166,8 +169,9 @@ impl Spool {
                 // A log that is away is no news: its readiness says so.
                 PublishError::Unknown { .. } => tracing::debug!("{error}"),
                 PublishError::NotStored { .. } | PublishError::WrongSequence { .. } => {
-                    if pause == FIRST_PAUSE {
+                    if say <= Instant::now() {
                         tracing::warn!("a frame stays in the spool: {error}");
+                        say = Instant::now() + SAY_AGAIN;
                     }
                 }
             }

@@ -9,6 +9,8 @@ use std::{
     time::SystemTime,
 };
 
+use schemas::Namespace;
+
 use super::{
     SpoolFailure,
     entry::{Entry, Found, Place, scan},
@@ -20,6 +22,17 @@ const SEGMENT_BYTES: u64 = 2 << 20;
 const MOST_FOLDERS: u32 = 4096;
 const ENDING: &str = ".frames";
 const PROBE: &str = "probe";
+/// Locked by who holds the folder; its content names the log its frames are for.
+const LOCK: &str = "lock";
+
+/// Who takes a folder.
+#[derive(Debug)]
+pub(super) struct Holder {
+    /// Of the segments it makes.
+    pub(super) salt: [u8; 16],
+    /// Of the log its frames are for.
+    pub(super) namespace: Namespace,
+}
 
 /// A folder this process holds; the system lets go of it whatever ends the process.
 #[derive(Debug)]
@@ -59,27 +72,43 @@ pub(super) struct Chunk {
 }
 
 impl Folder {
-    /// Takes the first folder below `parent` that nobody holds, and finds what is in it.
-    pub(super) fn claim(parent: &Path, salt: [u8; 16]) -> io::Result<Self> {
+    /// Takes the first folder below `parent` that nobody holds and that has no frames of another
+    /// log, and finds what is in it.
+    pub(super) fn claim(parent: &Path, holder: &Holder) -> io::Result<Self> {
         make_dir(parent)?;
         for n in 0..MOST_FOLDERS {
             let dir = parent.join(n.to_string());
             make_dir(&dir)?;
-            if let Some(lock) = lock(&dir)? {
-                return Self::open(dir, lock, salt);
+            if let Some(mut lock) = lock(&dir)? {
+                let named = name_in(&mut lock)?;
+                if !is_of(&named, &holder.namespace) && !segments_in(&dir)?.is_empty() {
+                    continue;
+                }
+                if named != holder.namespace.as_str().as_bytes() {
+                    lock.set_len(0)?;
+                    lock.rewind()?;
+                    lock.write_all(holder.namespace.as_str().as_bytes())?;
+                    lock.sync_all()?;
+                }
+                return Self::open(dir, lock, holder.salt);
             }
         }
         Err(io::Error::other(format!("{MOST_FOLDERS} folders are held by others")))
     }
 
-    /// A folder beside `own` that nobody holds and in which frames wait.
-    pub(super) fn abandoned(parent: &Path, own: &Path, salt: [u8; 16]) -> io::Result<Option<Self>> {
+    /// A folder beside `own` that nobody holds and in which frames of the same log wait.
+    pub(super) fn abandoned(
+        parent: &Path,
+        own: &Path,
+        holder: &Holder,
+    ) -> io::Result<Option<Self>> {
         for dir in folders_in(parent)? {
             if dir != own
                 && !segments_in(&dir)?.is_empty()
-                && let Some(lock) = lock(&dir)?
+                && let Some(mut lock) = lock(&dir)?
+                && is_of(&name_in(&mut lock)?, &holder.namespace)
             {
-                let folder = Self::open(dir, lock, salt)?;
+                let folder = Self::open(dir, lock, holder.salt)?;
                 if !folder.segments.is_empty() {
                     return Ok(Some(folder));
                 }
@@ -292,10 +321,11 @@ impl Chunk {
     }
 }
 
-/// Whether frames wait in any folder below `parent`.
-pub(super) fn any_waits(parent: &Path) -> io::Result<bool> {
+/// Whether frames of this log wait in any folder below `parent`, whoever holds it.
+pub(super) fn any_waits(parent: &Path, namespace: &Namespace) -> io::Result<bool> {
     for dir in folders_in(parent)? {
-        if !segments_in(&dir)?.is_empty() {
+        let named = fs::read(dir.join(LOCK)).unwrap_or_default();
+        if is_of(&named, namespace) && !segments_in(&dir)?.is_empty() {
             return Ok(true);
         }
     }
@@ -358,10 +388,23 @@ pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// What a lock says about the log its folder's frames are for.
+fn name_in(lock: &mut File) -> io::Result<Vec<u8>> {
+    let mut found = Vec::new();
+    lock.read_to_end(&mut found)?;
+    Ok(found)
+}
+
+/// Whether frames are for this log. Those of a folder whose lock says nothing, because somebody
+/// removed it, are taken for ours rather than left for ever.
+fn is_of(named: &[u8], namespace: &Namespace) -> bool {
+    named.is_empty() || named == namespace.as_str().as_bytes()
+}
+
 /// The lock of a folder; none when somebody holds it.
 fn lock(dir: &Path) -> io::Result<Option<File>> {
-    let path = dir.join("lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    let path = dir.join(LOCK);
+    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),

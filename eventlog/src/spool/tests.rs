@@ -8,13 +8,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use schemas::{Lane, LaneKey, ProducerId, subject::Class};
+use schemas::{Lane, LaneKey, Namespace, ProducerId, subject::Class};
 use tempfile::TempDir;
 use tokio::time::{Instant, timeout};
 
-use super::{Entry, Folder, Spool, SpoolConfig, SpoolFailure, entry::Found};
+use super::{Entry, Folder, Holder, Spool, SpoolConfig, SpoolFailure, entry::Found};
 
-const SALT: [u8; 16] = [7; 16];
+fn holder(salt: u8) -> Holder {
+    Holder { salt: [salt; 16], namespace: Namespace::default() }
+}
 const ENOUGH: u64 = 1 << 30;
 
 fn entry(n: u64, size: usize) -> Entry {
@@ -65,7 +67,7 @@ fn take_all(folder: &mut Folder) -> (Vec<Entry>, bool) {
 fn what_was_acknowledged_is_there_after_a_kill_at_any_byte() {
     let dir = TempDir::new().unwrap();
     let parent = dir.path().join("written");
-    let mut folder = Folder::claim(&parent, SALT).unwrap();
+    let mut folder = Folder::claim(&parent, &holder(7)).unwrap();
     let mut ends = vec![0];
     for n in 0..4 {
         assert_eq!(folder.append(&[entry(n, 20)], ENOUGH), [Ok(())]);
@@ -78,7 +80,7 @@ fn what_was_acknowledged_is_there_after_a_kill_at_any_byte() {
         let parent = dir.path().join(format!("cut-{cut}"));
         fs::create_dir_all(parent.join("0")).unwrap();
         fs::write(parent.join("0").join(written.file_name().unwrap()), &bytes[..cut]).unwrap();
-        let mut reopened = Folder::claim(&parent, [8; 16]).unwrap();
+        let mut reopened = Folder::claim(&parent, &holder(8)).unwrap();
         let whole = ends.iter().filter(|end| **end <= cut).count() as u64 - 1;
         assert_eq!(reopened.frames(), whole, "cut at {cut}");
         // What comes next goes behind it, whatever the last write left.
@@ -94,7 +96,7 @@ fn what_was_acknowledged_is_there_after_a_kill_at_any_byte() {
 #[test]
 fn a_flipped_byte_is_loud_and_costs_one_frame() {
     let dir = TempDir::new().unwrap();
-    let mut folder = Folder::claim(dir.path(), SALT).unwrap();
+    let mut folder = Folder::claim(dir.path(), &holder(7)).unwrap();
     folder.append(&entries(0..3), ENOUGH);
     let own = folder.dir().to_owned();
     drop(folder);
@@ -103,7 +105,7 @@ fn a_flipped_byte_is_loud_and_costs_one_frame() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0x10;
     fs::write(&file, bytes).unwrap();
-    let mut folder = Folder::claim(dir.path(), SALT).unwrap();
+    let mut folder = Folder::claim(dir.path(), &holder(7)).unwrap();
     let (taken, damaged) = take_all(&mut folder);
     assert!(damaged);
     assert_eq!(taken, [entry(0, 20), entry(2, 20)]);
@@ -113,18 +115,18 @@ fn a_flipped_byte_is_loud_and_costs_one_frame() {
 #[test]
 fn a_folder_has_one_holder_and_what_nobody_holds_is_found() {
     let dir = TempDir::new().unwrap();
-    let mut first = Folder::claim(dir.path(), SALT).unwrap();
-    let second = Folder::claim(dir.path(), [8; 16]).unwrap();
+    let mut first = Folder::claim(dir.path(), &holder(7)).unwrap();
+    let second = Folder::claim(dir.path(), &holder(8)).unwrap();
     assert_ne!(first.dir(), second.dir());
     first.append(&entries(0..2), ENOUGH);
-    let abandoned = || Folder::abandoned(dir.path(), second.dir(), [8; 16]).unwrap();
+    let abandoned = || Folder::abandoned(dir.path(), second.dir(), &holder(8)).unwrap();
     assert!(abandoned().is_none(), "it is held");
     let of_first = first.dir().to_owned();
     drop(first);
     let mut found = abandoned().unwrap();
     assert_eq!(found.dir(), of_first);
     // Its process comes back meanwhile: it takes another.
-    let back = Folder::claim(dir.path(), SALT).unwrap();
+    let back = Folder::claim(dir.path(), &holder(7)).unwrap();
     assert!(back.dir() != of_first && back.dir() != second.dir() && back.is_empty());
     assert_eq!(take_all(&mut found).0, entries(0..2));
     drop(found);
@@ -132,9 +134,38 @@ fn a_folder_has_one_holder_and_what_nobody_holds_is_found() {
 }
 
 #[test]
+fn frames_of_another_log_are_left_alone() {
+    let dir = TempDir::new().unwrap();
+    let other = Holder { salt: [9; 16], namespace: Namespace::new("staging").unwrap() };
+    let mut theirs = Folder::claim(dir.path(), &other).unwrap();
+    theirs.append(&entries(0..2), ENOUGH);
+    let of_theirs = theirs.dir().to_owned();
+    drop(theirs);
+    // Neither taken nor emptied by a process of this log ...
+    let mut own = Folder::claim(dir.path(), &holder(7)).unwrap();
+    assert!(own.dir() != of_theirs && own.is_empty());
+    assert!(Folder::abandoned(dir.path(), own.dir(), &holder(7)).unwrap().is_none());
+    own.append(&entries(5..6), ENOUGH);
+    let of_own = own.dir().to_owned();
+    drop(own);
+    // ... but found by the next of its own.
+    let mut back = Folder::claim(dir.path(), &other).unwrap();
+    assert_eq!(back.dir(), of_theirs);
+    assert_eq!(take_all(&mut back).0, entries(0..2));
+    assert!(Folder::abandoned(dir.path(), &of_theirs, &other).unwrap().is_none());
+    // An empty folder is anybody's.
+    drop(back);
+    let mut own = Folder::claim(dir.path(), &holder(8)).unwrap();
+    assert_eq!(own.dir(), of_theirs);
+    let mut found = Folder::abandoned(dir.path(), own.dir(), &holder(8)).unwrap().unwrap();
+    assert_eq!(found.dir(), of_own);
+    assert_eq!((take_all(&mut found).0, take_all(&mut own).0), (entries(5..6), Vec::new()));
+}
+
+#[test]
 fn segments_are_closed_at_their_size_and_removed_when_they_are_through() {
     let dir = TempDir::new().unwrap();
-    let mut folder = Folder::claim(dir.path(), SALT).unwrap();
+    let mut folder = Folder::claim(dir.path(), &holder(7)).unwrap();
     let large: Vec<_> = (0..5).map(|n| entry(n, 1 << 20)).collect();
     for entry in &large {
         assert_eq!(folder.append(std::slice::from_ref(entry), ENOUGH), [Ok(())]);
@@ -157,7 +188,7 @@ fn segments_are_closed_at_their_size_and_removed_when_they_are_through() {
 #[test]
 fn a_full_spool_takes_what_fits_and_nothing_else() {
     let dir = TempDir::new().unwrap();
-    let mut folder = Folder::claim(dir.path(), SALT).unwrap();
+    let mut folder = Folder::claim(dir.path(), &holder(7)).unwrap();
     let limit = 2 * entry(0, 20).size();
     let full = Err(SpoolFailure::Full { max_bytes: limit });
     let some = [entry(0, 20), entry(1, 500), entry(2, 20), entry(3, 20)];
@@ -194,7 +225,7 @@ impl Drop for SmallDisk {
 fn a_full_disk_loses_nothing_that_was_acknowledged_and_heals() {
     let dir = TempDir::new().unwrap();
     let Some(disk) = SmallDisk::mount(&dir.path().join("disk")) else { return };
-    let mut folder = Folder::claim(&disk.0, SALT).unwrap();
+    let mut folder = Folder::claim(&disk.0, &holder(7)).unwrap();
     let mut stored = Vec::new();
     let failure = loop {
         let next = entry(stored.len() as u64, 30_000);
@@ -212,7 +243,7 @@ fn a_full_disk_loses_nothing_that_was_acknowledged_and_heals() {
         stored.push(small);
     }
     drop(folder);
-    let mut folder = Folder::claim(&disk.0, SALT).unwrap();
+    let mut folder = Folder::claim(&disk.0, &holder(7)).unwrap();
     assert_eq!(take_all(&mut folder), (stored, false));
     assert_eq!(folder.append(&[entry(1, 30_000)], ENOUGH), [Ok(())]);
 }
@@ -222,13 +253,12 @@ async fn what_cannot_be_written_is_refused_said_and_tried_again() {
     let dir = TempDir::new().unwrap();
     let blocked = dir.path().join("spool");
     fs::write(&blocked, "not a folder").unwrap();
-    let spool = Spool::open(config(&blocked, ENOUGH), ProducerId(uuid::Uuid::nil()));
+    let spool =
+        Spool::open(config(&blocked, ENOUGH), ProducerId(uuid::Uuid::nil()), Namespace::default());
     let problem = spool.status().problem.unwrap();
     assert!(problem.contains(&blocked.display().to_string()), "{problem}");
-    let log = std::sync::Arc::new(crate::MemoryLog::new(
-        schemas::Namespace::default(),
-        std::num::NonZeroU16::MIN,
-    ));
+    let log =
+        std::sync::Arc::new(crate::MemoryLog::new(Namespace::default(), std::num::NonZeroU16::MIN));
     let run = tokio::spawn(spool.clone().run(log));
     let refused = spool.append(entry(1, 20)).await;
     assert!(matches!(refused, Err(SpoolFailure::Unwritable { .. })), "{refused:?}");

@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{
     appender::{Fate, Scripted, Stored, check_numbering, check_tries_alike, config, frames},
-    lane, record,
+    lane, ns, record,
 };
 use crate::{AppendError, Durable, Log, Spool, SpoolConfig, SpoolingAppender};
 
@@ -30,7 +30,7 @@ impl Replica {
 
     fn bounded(log: Arc<dyn Log>, producer: u128, spool: SpoolConfig) -> Self {
         let config = config(producer);
-        let spool = Spool::open(spool, config.producer);
+        let spool = Spool::open(spool, config.producer, ns());
         let (appender, driver) = SpoolingAppender::start(log, config, Some(spool.clone()));
         Self { appender, spool, driver: tokio::spawn(driver) }
     }
