@@ -22,7 +22,8 @@ async fn r13_a_challenge_is_answered_at_once_and_not_stored() {
 #[tokio::test]
 async fn r13_a_message_is_answered_200_and_goes_where_every_lane_reads_it() {
     let (app, world) = open(&["lark"]);
-    let body = r#"{"type":"event_callback","event":{"message":{"content":"{\"text\":\"/help\"}"}}}"#;
+    let body =
+        r#"{"type":"event_callback","event":{"message":{"content":"{\"text\":\"/help\"}"}}}"#;
     let (status, _, text) = answer(&app, to("/lark/event", body)).await;
     assert_eq!((status, text.as_str()), (StatusCode::OK, "{}"));
     let stored = world.deliveries().await.remove(0);
