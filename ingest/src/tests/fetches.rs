@@ -24,8 +24,7 @@ fn fetching(topic: &str, certificate: Option<Vec<u8>>) -> Fetching {
     let source = SourceConfig { senders: vec![topic.to_owned()], ..SourceConfig::default() };
     let configured = BTreeMap::from([("aws-sns".to_owned(), source)]);
     let config = Config::default();
-    let sources =
-        Sources::build(&config, &configured, &Environment::Production, lanes()).unwrap();
+    let sources = Sources::build(&config, &configured, &Environment::Production, lanes()).unwrap();
     let asked = Arc::new(Mutex::new(Vec::new()));
     let certificate: Option<Arc<[u8]>> = certificate.map(Into::into);
     let fetch: Fetch = Arc::new({
@@ -86,7 +85,8 @@ async fn threat_ssrf_nothing_is_fetched_for_who_is_not_authentic_but_what_the_pr
     // Another host: not even that.
     let certificate: serde_json::Value = serde_json::from_str(&text).unwrap();
     let url = certificate["SigningCertURL"].as_str().unwrap();
-    for other in ["http://169.254.169.254/x.pem", "https://sns.eu-west-1.amazonaws.com.evil/x.pem"] {
+    for other in ["http://169.254.169.254/x.pem", "https://sns.eu-west-1.amazonaws.com.evil/x.pem"]
+    {
         let forged = text.replace(url, other);
         assert_eq!(fetching.send(forged.as_bytes()).await, StatusCode::UNAUTHORIZED, "{other}");
         assert!(fetching.asked().is_empty(), "{other}");
