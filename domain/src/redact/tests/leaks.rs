@@ -183,6 +183,15 @@ fn r51_no_field_of_any_alert_leaks_by_its_name() {
             if let Some(Value::Array(pairs)) = map.get_mut("attributes") {
                 pairs.push(json!({"key": sentences, "value": {"stringValue": sentences}}));
             }
+            // A body within a body, as AWS sends them.
+            for text in map.values_mut() {
+                let inner = text.as_str().map(serde_json::from_str::<serde_json::Map<_, _>>);
+                if let Some(Ok(mut inner)) = inner {
+                    inner.insert(sentences.clone(), json!(1));
+                    inner.insert(format!("field {n}"), json!(sentences));
+                    *text = Value::Object(inner).to_string().into();
+                }
+            }
             n += 1;
         });
         search.look(&provider, &headers, "names", changed.to_string().into_bytes());
