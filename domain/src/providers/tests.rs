@@ -11,6 +11,7 @@ use super::*;
 
 mod corpus;
 mod dossier;
+mod large;
 mod registry;
 mod reserved;
 mod signing;
