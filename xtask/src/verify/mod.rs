@@ -3,6 +3,7 @@
 //!
 //! To add an area: one file here and one line in [`AREAS`].
 
+mod doors;
 mod main_line;
 mod observe;
 
@@ -15,7 +16,7 @@ use std::{
 use anyhow::{Context, bail};
 use servers::Programs;
 
-use crate::{cargo, integration_tests, setup};
+use crate::{cargo, has_nextest, integration_tests, setup};
 
 /// One area.
 pub struct Area {
@@ -24,7 +25,7 @@ pub struct Area {
 }
 
 /// Every area.
-const AREAS: &[Area] = &[main_line::AREA, observe::AREA];
+const AREAS: &[Area] = &[main_line::AREA, observe::AREA, doors::AREA];
 
 /// Runs the area of that name; `long` adds what does not belong in CI.
 pub fn run(root: &Path, name: &str, long: bool) -> anyhow::Result<()> {
@@ -67,6 +68,16 @@ impl Verification {
     /// The tests of one module of the integration binary.
     pub fn tests(&self, module: &str) -> anyhow::Result<Command> {
         Ok(self.with_servers(integration_tests(&self.root, module)?))
+    }
+
+    /// The unit tests of these crates.
+    pub fn units(&mut self, what: &str, packages: &[&str]) -> anyhow::Result<()> {
+        let words: &[&str] = if has_nextest(&self.root)? { &["nextest", "run"] } else { &["test"] };
+        let mut tests = self.cargo(words);
+        for name in packages {
+            tests.args(["--package", name]);
+        }
+        self.holds(what, &mut tests)
     }
 
     fn with_servers(&self, mut command: Command) -> Command {

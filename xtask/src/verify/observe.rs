@@ -32,18 +32,9 @@ const MODULES: &[(&str, &str)] = &[
 fn run(v: &mut Verification) -> anyhow::Result<()> {
     let mut build = v.cargo(&["build", "--workspace", "--bins"]);
     v.holds("everything builds", &mut build)?;
-    units(v)?;
+    v.units("fold, redaction, providers, rules, tables, loops: unit tests", UNITS)?;
     whole(v)?;
     bench(v)
-}
-
-fn units(v: &mut Verification) -> anyhow::Result<()> {
-    let words: &[&str] = if has_nextest(&v.root)? { &["nextest", "run"] } else { &["test"] };
-    let mut tests = v.cargo(words);
-    for name in UNITS {
-        tests.args(["--package", name]);
-    }
-    v.holds("fold, redaction, providers, rules, tables, loops: unit tests", &mut tests)
 }
 
 fn whole(v: &mut Verification) -> anyhow::Result<()> {
