@@ -1,6 +1,6 @@
 //! `bellwether keys`: makes, lists and revokes the keys that senders show (R11).
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use domain::providers::Credential;
 use eventlog::{Log, topology};
@@ -8,7 +8,7 @@ use ingest::{
     Source,
     keys::{Key, Scope},
 };
-use runtime::{Clock, ConfigError, config::duration};
+use runtime::{Clock, ConfigError, config::duration, http_client};
 use schemas::{ProjectId, SourceId, Time};
 
 use super::place::{Place, connect, user};
@@ -62,6 +62,10 @@ pub struct List {
     /// Also those that hold no more.
     #[arg(long)]
     all: bool,
+    /// An ingest that is asked when it last saw each; that of the configuration, or of an `up`
+    /// here, when absent.
+    #[arg(long)]
+    url: Option<String>,
     #[command(flatten)]
     place: Place,
 }
@@ -176,11 +180,15 @@ fn lets_in<'c>(
 }
 
 async fn list(args: List) -> anyhow::Result<()> {
+    let checked = args.place.checked()?;
     let clock = Clock::system();
-    let known = keys::known(&args.place.log().await?, &clock).await?;
+    let known = keys::known(&connect(&checked.config.nats).await?, &clock).await?;
     let now = clock.now();
+    let (ingest, _) = args.place.addresses(&checked.config)?;
+    let used = last_used(args.url.as_deref().unwrap_or(&ingest)).await;
     let shown = |key: &&Key| args.all || key.holds(now);
-    let lines: Vec<_> = known.held.keys().iter().filter(shown).map(|key| line(key, now)).collect();
+    let line = |key| line(key, now, used.as_ref());
+    let lines: Vec<_> = known.held.keys().iter().filter(shown).map(line).collect();
     for line in &lines {
         println!("{line}");
     }
@@ -194,7 +202,7 @@ async fn list(args: List) -> anyhow::Result<()> {
 }
 
 /// A key in one line.
-fn line(key: &Key, now: Time) -> String {
+fn line(key: &Key, now: Time, used: Option<&BTreeMap<String, Time>>) -> String {
     let state = match (&key.revoked, key.until) {
         (Some(by), _) => format!("revoked {} by {}", by.at, by.operator),
         (None, Some(until)) if until <= now => format!("ended {until}"),
@@ -202,7 +210,39 @@ fn line(key: &Key, now: Time) -> String {
         (None, None) => "holds".to_owned(),
     };
     let made = &key.made;
-    format!("{}  {}  {state}  made {} by {}", key.id, key.scope, made.at, made.operator)
+    let used = match used.map(|used| used.get(&key.id)) {
+        Some(Some(at)) => format!("  used {at}"),
+        Some(None) => "  not used since ingest started".to_owned(),
+        None => String::new(),
+    };
+    format!("{}  {}  {state}{used}  made {} by {}", key.id, key.scope, made.at, made.operator)
+}
+
+/// When an ingest last saw each credential; none where it does not say. It knows what it saw itself,
+/// since it was started.
+async fn last_used(ingest: &str) -> Option<BTreeMap<String, Time>> {
+    let timeout = Duration::from_secs(1);
+    let config = http_client::ClientConfig { timeout, ..http_client::ClientConfig::default() };
+    let client = http_client::build(&config).ok()?;
+    let url = format!("{}/metrics", ingest.trim_end_matches('/'));
+    let response = client.get(url).send().await.ok()?.error_for_status().ok()?;
+    Some(read_last_used(&response.text().await.ok()?))
+}
+
+/// The lines of the metric that says so.
+fn read_last_used(metrics: &str) -> BTreeMap<String, Time> {
+    let mut used = BTreeMap::new();
+    let name = "bellwether_ingest_credential_used_timestamp_seconds{";
+    for line in metrics.lines().filter_map(|line| line.strip_prefix(name)) {
+        let Some((labels, value)) = line.rsplit_once("} ") else { continue };
+        let mut labels = labels.split(',').filter_map(|label| label.strip_prefix("credential=\""));
+        let id = labels.next().and_then(|id| id.strip_suffix('"'));
+        let (Some(id), Ok(seconds)) = (id, value.parse::<f64>()) else { continue };
+        let at = Time::default().plus_seconds(seconds as i64);
+        let latest = used.entry(id.to_owned()).or_insert(at);
+        *latest = (*latest).max(at);
+    }
+    used
 }
 
 async fn revoke(args: Revoke) -> anyhow::Result<()> {
@@ -226,4 +266,25 @@ async fn revoke(args: Revoke) -> anyhow::Result<()> {
 /// A length of time, for the command line.
 fn length(text: &str) -> Result<Duration, String> {
     duration::parse(text).ok_or_else(|| "use a whole number with ms, s, m, h or d".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_use_over_all_sources_counts() {
+        let name = "bellwether_ingest_credential_used_timestamp_seconds";
+        let text = format!(
+            "# TYPE {name} gauge\n\
+             {name}{{source=\"a\",credential=\"0a1b2c3d\"}} 1800000005.25\n\
+             {name}{{source=\"b\",credential=\"0a1b2c3d\"}} 1800000007\n\
+             {name}{{source=\"b\",credential=\"current\"}} 1700000000\n\
+             {name}{{source=\"b\",credential=\"x\"}} nothing\n\
+             another{{credential=\"y\"}} 1\n"
+        );
+        let used = read_last_used(&text);
+        assert_eq!(used.keys().collect::<Vec<_>>(), ["0a1b2c3d", "current"]);
+        assert_eq!(used["0a1b2c3d"].to_string(), "2027-01-15T08:00:07Z");
+    }
 }
