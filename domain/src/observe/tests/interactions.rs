@@ -1,7 +1,7 @@
 //! What people ask for in chats: each lane sees it at the same position, and one of them does it.
 
 use schemas::{
-    JobId, LaneKey, ProducerId, ProjectId, Record, RecordId, SourceId, Time,
+    JobId, LaneKey, ProjectId, Record, RecordId, SourceId,
     event::{Applied, IncidentState, Refused, Settled},
     record::{Auth, ChatOperator, Delivery},
 };
