@@ -302,7 +302,7 @@ fn prepare_delivery(
                     key: key.map(|key| seen_key(project, &delivery, &key)),
                 },
                 Normalised::Interaction { interaction, key } => Told::Interaction {
-                    interaction: prepare_interaction(interaction),
+                    interaction: prepare_interaction(*interaction),
                     key: key.map(|key| seen_key(project, &delivery, &key)),
                 },
                 Normalised::Recorded { reason } => Told::Recorded { reason },

@@ -175,7 +175,7 @@ impl Provider for Lark {
         match told {
             Ok((id, ask)) => match id.and_then(|id| user("lark", id)) {
                 Some(user) => Normalised::Interaction {
-                    interaction: Interaction { user, ask },
+                    interaction: Box::new(Interaction { user, ask }),
                     key: key(&body),
                 },
                 None => Normalised::Recorded { reason: "no_user".to_owned() },

@@ -208,7 +208,7 @@ pub enum Normalised {
     /// At least one alert.
     Alerts { alerts: Vec<Alert>, key: Option<DeliveryKey> },
     /// What somebody asks for in a chat.
-    Interaction { interaction: Interaction, key: Option<DeliveryKey> },
+    Interaction { interaction: Box<Interaction>, key: Option<DeliveryKey> },
     /// Understood, and no alert.
     Recorded { reason: String },
     /// Not this provider's payload.

@@ -122,7 +122,7 @@ impl Provider for Slack {
         };
         match told {
             Ok(Told { user, ask, key }) => Normalised::Interaction {
-                interaction: Interaction { user, ask },
+                interaction: Box::new(Interaction { user, ask }),
                 key: key.map(|key| DeliveryKey { key, stable: true }),
             },
             Err(reason) => Normalised::Recorded { reason },
@@ -309,7 +309,8 @@ mod tests {
 
     fn told(body: &str) -> String {
         match normalise("slack", &json!({}), body.as_bytes()) {
-            Normalised::Interaction { interaction: Interaction { user, ask }, key } => {
+            Normalised::Interaction { interaction, key } => {
+                let Interaction { user, ask } = *interaction;
                 format!("{user} {ask:?} {}", key.map_or("no key".into(), |key| key.key))
             }
             other => format!("{other:?}"),

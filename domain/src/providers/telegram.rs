@@ -110,7 +110,7 @@ impl Provider for Telegram {
         };
         match told {
             Ok((user, ask)) => Normalised::Interaction {
-                interaction: Interaction { user, ask },
+                interaction: Box::new(Interaction { user, ask }),
                 key: Some(DeliveryKey { key: format!("update:{update}"), stable: true }),
             },
             Err(reason) => Normalised::Recorded { reason },
@@ -197,7 +197,8 @@ mod tests {
 
     fn told(body: &Value) -> String {
         match normalise("telegram", &json!({}), body.to_string().as_bytes()) {
-            Normalised::Interaction { interaction: Interaction { user, ask }, key } => {
+            Normalised::Interaction { interaction, key } => {
+                let Interaction { user, ask } = *interaction;
                 format!("{user} {ask:?} {}", key.unwrap().key)
             }
             other => format!("{other:?}"),

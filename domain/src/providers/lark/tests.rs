@@ -188,7 +188,8 @@ fn r13_sealed_bodies_are_opened_with_any_of_the_keys() {
 
 fn told(body: &Value) -> String {
     match normalise("lark", &json!({}), body.to_string().as_bytes()) {
-        Normalised::Interaction { interaction: Interaction { user, ask }, key } => {
+        Normalised::Interaction { interaction, key } => {
+            let Interaction { user, ask } = *interaction;
             format!("{user} {ask:?} {key:?}")
         }
         other => format!("{other:?}"),
