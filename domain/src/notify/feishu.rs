@@ -36,7 +36,8 @@ pub struct Message<'a> {
 ///
 /// `text_limit` is how many characters (code points) of each longer text are shown.
 pub fn feishu_card(message: &Message<'_>, text_limit: usize) -> Value {
-    let card = Card { m: message, error: providers::tells_errors(&message.facts.provider), text_limit };
+    let card =
+        Card { m: message, error: providers::tells_errors(&message.facts.provider), text_limit };
     json!({
         "msg_type": "interactive",
         "card": {
