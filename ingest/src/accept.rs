@@ -71,7 +71,7 @@ impl<S: Sink> Edge<S> {
     /// Whoever sent the request, as far as that can be trusted.
     fn client(&self, parts: &Parts) -> Option<IpAddr> {
         let peer = parts.extensions.get::<Peer>()?.0.ip();
-        Some(peer::client(peer, &parts.headers, &self.trusted_proxies))
+        peer::client(peer, &parts.headers, &self.trusted_proxies)
     }
 }
 

@@ -190,6 +190,12 @@ impl Config {
         }
         for (project, limits) in &self.projects {
             limits.validate(&format!("ingest.projects.{project}"))?;
+            if limits.max_body_bytes.is_some_and(|bytes| bytes > self.max_body_bytes) {
+                let problem =
+                    format!("is more than ingest.max_body_bytes ({})", self.max_body_bytes);
+                let key = format!("projects.{project}.max_body_bytes");
+                return fail(&key, problem, "lower it".to_owned());
+            }
         }
         // Everything that may be held at once must fit, or a spool that is empty would refuse it.
         if let Some(spool) = &self.spool

@@ -8,6 +8,11 @@ use schemas::{Time, record::Auth};
 
 use crate::{config::Require, credentials::Valid};
 
+/// What was asked for once is asked for still, also where there is nothing left to show: a provider
+/// that needs no credential would take none at all for none asked for.
+const NONE_HOLDS: Refused =
+    Refused { code: "credentials_invalid", detail: "No credential of this source holds now" };
+
 /// What a request has to show, now.
 pub enum Gate {
     /// One of these, or one of each kind.
@@ -25,7 +30,7 @@ pub enum Gate {
 pub struct Keyring {
     credentials: Vec<Credential>,
     until: Vec<Option<Time>>,
-    /// Every kind of credential in it, those that are over included.
+    /// Every kind of credential in it, those that are over or revoked included.
     kinds: Vec<&'static str>,
     /// `WWW-Authenticate` of a 401.
     pub challenge: Option<HeaderValue>,
@@ -49,20 +54,25 @@ impl Gate {
 }
 
 impl Keyring {
-    /// A keyring of these.
-    pub fn new(valid: impl Iterator<Item = Valid>) -> Self {
+    /// A keyring of these. `issued`: there was a bearer key among them once, and that it was revoked
+    /// takes nothing from what is asked for.
+    pub fn new(valid: impl Iterator<Item = Valid>, issued: bool) -> Self {
         let (credentials, until): (Vec<_>, Vec<_>) =
             valid.map(|valid| (valid.credential, valid.until)).unzip();
         let mut kinds: Vec<_> = credentials.iter().map(Credential::kind).collect();
+        if issued {
+            let (id, sha256) = (String::new(), [0; 32]);
+            kinds.push(Credential::Bearer { id, sha256 }.kind());
+        }
         kinds.sort_unstable();
         kinds.dedup();
         let challenge = challenge(&credentials);
         Self { credentials, until, kinds, challenge }
     }
 
-    /// Whether there never was anything in it.
-    pub fn is_empty(&self) -> bool {
-        self.credentials.is_empty()
+    /// Whether nobody gets in without a credential of it, also where none holds any more.
+    pub fn is_guarded(&self) -> bool {
+        !self.kinds.is_empty()
     }
 }
 
@@ -87,14 +97,20 @@ impl Shown {
         require: Require,
         request: &Request<'_>,
     ) -> Result<Auth, Refused> {
+        let one_of = |some: &[Credential]| {
+            let auth = provider.authenticate(request, some)?;
+            if some.is_empty() && self.keyring.is_guarded() { Err(NONE_HOLDS) } else { Ok(auth) }
+        };
         match require {
-            Require::Credential | Require::Address => provider.authenticate(request, self),
+            Require::Credential | Require::Address => one_of(self),
+            // Of no kind, every one is shown by anybody: what the provider itself verifies decides.
+            Require::EveryKind if !self.keyring.is_guarded() => one_of(self),
             Require::EveryKind => {
                 let of_kind = |kind: &&str| -> Vec<Credential> {
                     self.iter().filter(|c| c.kind() == *kind).cloned().collect()
                 };
                 let kinds = self.keyring.kinds.iter().map(of_kind);
-                let shown = kinds.map(|some| provider.authenticate(request, &some));
+                let shown = kinds.map(|some| one_of(&some));
                 let shown: Vec<Auth> = shown.collect::<Result<_, _>>()?;
                 let methods: Vec<_> = shown.iter().map(|auth| auth.method.as_str()).collect();
                 let ids: Vec<_> = shown.iter().filter_map(|a| a.credential.as_deref()).collect();

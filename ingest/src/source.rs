@@ -49,8 +49,6 @@ pub struct Source {
 /// What can change while the process runs.
 struct State {
     keyring: Arc<Keyring>,
-    /// Nobody gets in without a credential, also where there is none at present.
-    guarded: bool,
     off: bool,
     unread: bool,
 }
@@ -162,7 +160,7 @@ impl Source {
         };
         let section = common.config.projects.get(project.as_str());
         let most = [config.max_body_bytes, section.and_then(|section| section.max_body_bytes)];
-        let most = most.into_iter().flatten().min().unwrap_or(common.config.max_body_bytes);
+        let most = most.into_iter().flatten().fold(common.config.max_body_bytes, usize::min);
         let of_project = || Arc::new(section.map(Limits::new).unwrap_or_default());
         let project_limits =
             Arc::clone(common.projects.entry(project.to_string()).or_insert_with(of_project));
@@ -171,8 +169,7 @@ impl Source {
             own => own.to_vec(),
         };
         common.count += 1;
-        let keyring = Arc::new(Keyring::new(configured.iter().cloned()));
-        let guarded = !keyring.is_empty();
+        let keyring = Arc::new(Keyring::new(configured.iter().cloned(), false));
         Self {
             number: common.count,
             lane,
@@ -185,7 +182,7 @@ impl Source {
             allowed_ips,
             production: matches!(common.environment, Environment::Production),
             configured,
-            state: RwLock::new(State { keyring, guarded, off: false, unread: false }),
+            state: RwLock::new(State { keyring, off: false, unread: false }),
             id,
             project,
             provider,
@@ -196,10 +193,10 @@ impl Source {
     pub fn issue(&self, issued: Issued) {
         let Issued { keys, guarded, off, unread } = issued;
         let keys = keys.into_iter().filter(|key| self.provider.accepts(&key.credential));
-        let keyring = Arc::new(Keyring::new(self.configured.iter().cloned().chain(keys)));
-        let guarded = guarded || !keyring.is_empty();
+        let all = self.configured.iter().cloned().chain(keys);
+        let keyring = Arc::new(Keyring::new(all, guarded));
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        *state = State { keyring, guarded, off, unread };
+        *state = State { keyring, off, unread };
     }
 
     /// Whether somebody switched it off.
@@ -216,7 +213,7 @@ impl Source {
     /// every key that was issued.
     pub fn gate(&self, now: Time) -> Gate {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        match (self.require, state.guarded, self.production) {
+        match (self.require, state.keyring.is_guarded(), self.production) {
             (Require::Address, ..) => Gate::Address,
             // Anybody may know how to verify it.
             (_, false, _) if !self.provider.needs_credential() => {

@@ -1,6 +1,12 @@
 //! From the spool into the log.
 
-use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::future::{join_all, join4};
 use schemas::{LaneKey, subject::Class, subject::deliveries, subject::deliveries_stream};
@@ -9,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     Shared, Slot, Spool,
     entry::{Entry, Found},
-    folder::Folder,
+    folder::{Abandoned, Folder},
     lock, shown,
 };
 use crate::{Log, Publish, PublishError};
@@ -40,6 +46,7 @@ impl Spool {
 
     /// Publishes what waits in folders whose process is gone.
     async fn adopt(&self, log: &dyn Log) {
+        let mut said = BTreeSet::new();
         loop {
             sleep(LOOK).await;
             // A folder is taken only when it can be emptied: its process may come back for it.
@@ -47,7 +54,14 @@ impl Spool {
             if !self.sees_another().await || log.info(&stream).await.is_err() {
                 continue;
             }
-            match self.abandoned().await {
+            let found = match self.abandoned().await {
+                Ok(Abandoned { found, unreadable }) => {
+                    say_unreadable(&unreadable, &mut said);
+                    Ok(found)
+                }
+                Err(e) => Err(e),
+            };
+            match found {
                 Ok(Some(folder)) => {
                     let (dir, frames) = (shown(folder.dir()), folder.frames());
                     tracing::warn!(
@@ -76,10 +90,10 @@ impl Spool {
         .unwrap_or_default()
     }
 
-    async fn abandoned(&self) -> io::Result<Option<Folder>> {
+    async fn abandoned(&self) -> io::Result<Abandoned> {
         self.in_background(|shared| {
             let own = lock(&shared.own).as_ref().map(|folder| folder.dir().to_owned());
-            let Some(own) = own else { return Ok(None) };
+            let Some(own) = own else { return Ok(Abandoned::default()) };
             Folder::abandoned(&shared.config.dir, &own, &shared.holder)
         })
         .await?
@@ -193,4 +207,15 @@ impl Spool {
         let shared = self.shared.clone();
         tokio::task::spawn_blocking(move || work(&shared)).await.map_err(io::Error::other)
     }
+}
+
+/// Says of each folder that cannot be read that it is so, once until its reason changes.
+fn say_unreadable(unreadable: &[(PathBuf, io::Error)], said: &mut BTreeSet<String>) {
+    let now: BTreeSet<_> =
+        unreadable.iter().map(|(dir, e)| format!("{}: {e}", dir.display())).collect();
+    for news in now.difference(said) {
+        metrics::counter!("bellwether_spool_unreadable_folders_total").increment(1);
+        tracing::error!("a folder of the spool is passed over, frames may wait in it: {news}");
+    }
+    *said = now;
 }

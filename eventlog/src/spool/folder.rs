@@ -48,6 +48,14 @@ pub(super) struct Folder {
     _lock: File,
 }
 
+/// What a look for folders that nobody holds came to.
+#[derive(Debug, Default)]
+pub(super) struct Abandoned {
+    pub(super) found: Option<Folder>,
+    /// Those passed over on the way, and why.
+    pub(super) unreadable: Vec<(PathBuf, io::Error)>,
+}
+
 #[derive(Debug)]
 struct Segment {
     path: PathBuf,
@@ -96,25 +104,35 @@ impl Folder {
         Err(io::Error::other(format!("{MOST_FOLDERS} folders are held by others")))
     }
 
-    /// A folder beside `own` that nobody holds and in which frames of the same log wait.
-    pub(super) fn abandoned(
-        parent: &Path,
-        own: &Path,
-        holder: &Holder,
-    ) -> io::Result<Option<Self>> {
+    /// A folder beside `own` that nobody holds and in which frames of the same log wait; one that
+    /// cannot be read is passed over and named.
+    pub(super) fn abandoned(parent: &Path, own: &Path, holder: &Holder) -> io::Result<Abandoned> {
+        let mut unreadable = Vec::new();
         for dir in folders_in(parent)? {
-            if dir != own
-                && !segments_in(&dir)?.is_empty()
-                && let Some(mut lock) = lock(&dir)?
-                && is_of(&name_in(&mut lock)?, &holder.namespace)
-            {
-                let folder = Self::open(dir, lock, holder.salt)?;
-                if !folder.segments.is_empty() {
-                    return Ok(Some(folder));
-                }
+            if dir == own {
+                continue;
+            }
+            match Self::take_over(&dir, holder) {
+                Ok(None) => {}
+                Ok(found) => return Ok(Abandoned { found, unreadable }),
+                // The others are not kept waiting by one that, say, has another owner.
+                Err(e) => unreadable.push((dir, e)),
             }
         }
-        Ok(None)
+        Ok(Abandoned { found: None, unreadable })
+    }
+
+    /// Takes this folder, if nobody holds it and frames of the holder's log wait in it.
+    fn take_over(dir: &Path, holder: &Holder) -> io::Result<Option<Self>> {
+        if segments_in(dir)?.is_empty() {
+            return Ok(None);
+        }
+        let Some(mut lock) = lock(dir)? else { return Ok(None) };
+        if !is_of(&name_in(&mut lock)?, &holder.namespace) {
+            return Ok(None);
+        }
+        let folder = Self::open(dir.to_owned(), lock, holder.salt)?;
+        Ok(Some(folder).filter(|folder| !folder.segments.is_empty()))
     }
 
     fn open(dir: PathBuf, lock: File, salt: [u8; 16]) -> io::Result<Self> {
@@ -372,16 +390,31 @@ fn file_name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
-/// Makes a folder only its owner can enter, if there is none, and has its name on disk.
+/// Makes a folder only its owner can enter, if there is none, and has its name on disk, and those
+/// of the folders above it that are missing too.
 pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
+    make_dir_with(dir, &mut sync_dir)
+}
+
+/// Makes the missing folders from the top down; `sync` puts the names in a folder on disk.
+pub(super) fn make_dir_with(
+    dir: &Path,
+    sync: &mut impl FnMut(&Path) -> io::Result<()>,
+) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
-        _ => sync_dir(Path::new(".")),
+    let parent = match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    make_dir_with(parent, sync)?;
+    match DirBuilder::new().mode(0o700).create(dir) {
+        // Another process made it meanwhile, and may not have its name on disk yet.
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
+        made => made?,
     }
+    sync(parent)
 }
 
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {

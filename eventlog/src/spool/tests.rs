@@ -12,7 +12,9 @@ use schemas::{Lane, LaneKey, Namespace, ProducerId, subject::Class};
 use tempfile::TempDir;
 use tokio::time::{Instant, timeout};
 
-use super::{Entry, Folder, Holder, Spool, SpoolConfig, SpoolFailure, entry::Found};
+use super::{
+    Entry, Folder, Holder, Spool, SpoolConfig, SpoolFailure, entry::Found, folder::make_dir_with,
+};
 
 fn holder(salt: u8) -> Holder {
     Holder { salt: [salt; 16], namespace: Namespace::default() }
@@ -119,7 +121,7 @@ fn a_folder_has_one_holder_and_what_nobody_holds_is_found() {
     let second = Folder::claim(dir.path(), &holder(8)).unwrap();
     assert_ne!(first.dir(), second.dir());
     first.append(&entries(0..2), ENOUGH);
-    let abandoned = || Folder::abandoned(dir.path(), second.dir(), &holder(8)).unwrap();
+    let abandoned = || Folder::abandoned(dir.path(), second.dir(), &holder(8)).unwrap().found;
     assert!(abandoned().is_none(), "it is held");
     let of_first = first.dir().to_owned();
     drop(first);
@@ -134,6 +136,60 @@ fn a_folder_has_one_holder_and_what_nobody_holds_is_found() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_read_keeps_none_of_the_others_waiting() {
+    let dir = TempDir::new().unwrap();
+    let own = Folder::claim(dir.path(), &holder(7)).unwrap();
+    // Not a lock that can be opened, whoever this user is: as when the folder has another owner.
+    let mut bad = Vec::new();
+    for n in [1, 2, 4, 5] {
+        let folder = dir.path().join(n.to_string());
+        fs::create_dir_all(folder.join("lock")).unwrap();
+        fs::write(folder.join(format!("{:012}-{:032x}.frames", 0, 1)), "x").unwrap();
+        bad.push(folder);
+    }
+    fs::create_dir(dir.path().join("3")).unwrap();
+    let look = || Folder::abandoned(dir.path(), own.dir(), &holder(7)).unwrap();
+    let first = look();
+    assert!(first.found.is_none());
+    let mut unreadable: Vec<_> = first.unreadable.into_iter().map(|(dir, _)| dir).collect();
+    unreadable.sort();
+    assert_eq!(unreadable, bad);
+    fs::remove_dir(dir.path().join("3")).unwrap();
+    // One that was held and written, among them.
+    let aside = TempDir::new().unwrap();
+    let mut written = Folder::claim(aside.path(), &holder(9)).unwrap();
+    written.append(&entries(0..2), ENOUGH);
+    let from = written.dir().to_owned();
+    drop(written);
+    fs::create_dir(dir.path().join("3")).unwrap();
+    for found in fs::read_dir(from).unwrap() {
+        let found = found.unwrap();
+        fs::copy(found.path(), dir.path().join("3").join(found.file_name())).unwrap();
+    }
+    let mut found = look().found.unwrap();
+    assert_eq!(found.dir(), dir.path().join("3"));
+    assert_eq!(take_all(&mut found).0, entries(0..2));
+}
+
+#[test]
+fn the_name_of_each_new_folder_is_on_disk() {
+    let dir = TempDir::new().unwrap();
+    let deep = dir.path().join("a/b/c");
+    let mut synced = Vec::new();
+    let mut note = |dir: &Path| {
+        synced.push(dir.to_owned());
+        Ok(())
+    };
+    make_dir_with(&deep, &mut note).unwrap();
+    make_dir_with(&deep, &mut note).unwrap();
+    assert!(deep.is_dir());
+    assert_eq!(synced, [dir.path().into(), dir.path().join("a"), dir.path().join("a/b")]);
+    // A folder whose name may not be on disk is none.
+    let refused = make_dir_with(&deep.join("d/e"), &mut |_| Err(std::io::Error::other("no")));
+    assert!(refused.is_err() && !deep.join("d/e").exists());
+}
+
+#[test]
 fn frames_of_another_log_are_left_alone() {
     let dir = TempDir::new().unwrap();
     let other = Holder { salt: [9; 16], namespace: Namespace::new("staging").unwrap() };
@@ -144,7 +200,7 @@ fn frames_of_another_log_are_left_alone() {
     // Neither taken nor emptied by a process of this log ...
     let mut own = Folder::claim(dir.path(), &holder(7)).unwrap();
     assert!(own.dir() != of_theirs && own.is_empty());
-    assert!(Folder::abandoned(dir.path(), own.dir(), &holder(7)).unwrap().is_none());
+    assert!(Folder::abandoned(dir.path(), own.dir(), &holder(7)).unwrap().found.is_none());
     own.append(&entries(5..6), ENOUGH);
     let of_own = own.dir().to_owned();
     drop(own);
@@ -152,12 +208,12 @@ fn frames_of_another_log_are_left_alone() {
     let mut back = Folder::claim(dir.path(), &other).unwrap();
     assert_eq!(back.dir(), of_theirs);
     assert_eq!(take_all(&mut back).0, entries(0..2));
-    assert!(Folder::abandoned(dir.path(), &of_theirs, &other).unwrap().is_none());
+    assert!(Folder::abandoned(dir.path(), &of_theirs, &other).unwrap().found.is_none());
     // An empty folder is anybody's.
     drop(back);
     let mut own = Folder::claim(dir.path(), &holder(8)).unwrap();
     assert_eq!(own.dir(), of_theirs);
-    let mut found = Folder::abandoned(dir.path(), own.dir(), &holder(8)).unwrap().unwrap();
+    let mut found = Folder::abandoned(dir.path(), own.dir(), &holder(8)).unwrap().found.unwrap();
     assert_eq!(found.dir(), of_own);
     assert_eq!((take_all(&mut found).0, take_all(&mut own).0), (entries(5..6), Vec::new()));
 }

@@ -44,15 +44,29 @@ impl CopyFile {
         Ok(Some(known))
     }
 
-    /// Puts this in its place: a crash leaves the old one or the new one, whole.
+    /// Puts this in its place: a crash leaves the old one or the new one, whole. A copy that
+    /// another process of the same folder made from more of the same log stays, unless it goes as
+    /// far as `beyond`, a sequence that was found not to be in that log.
     ///
     /// # Errors
     /// What the disk said; the old one then stands.
-    pub fn write(&self, known: &Known) -> io::Result<()> {
+    pub fn write(&self, known: &Known, beyond: Option<u64>) -> io::Result<()> {
         let write = || {
             let folder = self.path.parent().unwrap_or(Path::new("."));
             fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-            // Several processes may keep their copies in one folder.
+            // Several processes may keep their copies in one folder: one looks and writes at a
+            // time, or an older state could still be put over a newer one between the two.
+            let alone = File::open(folder)?;
+            // Where a disk knows no locks the look alone has to do.
+            let _ = alone.lock();
+            // One that cannot be read is no reason to keep it.
+            if let Ok(Some(there)) = self.read()
+                && there.incarnation == known.incarnation
+                && there.sequence > known.sequence
+                && beyond.is_none_or(|beyond| there.sequence < beyond)
+            {
+                return Ok(());
+            }
             let beside = self.path.with_extension(format!("{}.new", runtime::random_uuid()));
             let write = || {
                 let mut options = File::options();
@@ -66,7 +80,7 @@ impl CopyFile {
                 let _ = fs::remove_file(&beside);
                 return Err(error);
             }
-            File::open(folder)?.sync_all()
+            alone.sync_all()
         };
         write().map_err(|error| self.told(&error))
     }
@@ -95,7 +109,7 @@ mod tests {
         assert_eq!(copy.read().unwrap(), None);
         for sequence in [1, 2] {
             let known = Known { sequence, ..Known::nothing(7, Time::from_micros(9)) };
-            copy.write(&known).unwrap();
+            copy.write(&known, None).unwrap();
             assert_eq!(copy.read().unwrap(), Some(known));
         }
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -107,10 +121,46 @@ mod tests {
     }
 
     #[test]
+    fn a_slower_replica_puts_no_older_state_over_a_newer_one() {
+        let folder = folder();
+        let known = |incarnation, sequence| Known {
+            sequence,
+            ..Known::nothing(incarnation, Time::from_micros(9))
+        };
+        let copy = CopyFile::in_folder(&folder);
+        copy.write(&known(7, 5), None).unwrap();
+        copy.write(&known(7, 4), None).unwrap();
+        assert_eq!(copy.read().unwrap(), Some(known(7, 5)));
+        // A log made anew begins at its front; it may be of a server whose clock is behind.
+        copy.write(&known(8, 1), None).unwrap();
+        assert_eq!(copy.read().unwrap(), Some(known(8, 1)));
+        copy.write(&known(7, 2), None).unwrap();
+        assert_eq!(copy.read().unwrap(), Some(known(7, 2)));
+        // A copy of what that log has lost is not newer.
+        copy.write(&known(7, 1), Some(3)).unwrap();
+        assert_eq!(copy.read().unwrap(), Some(known(7, 2)));
+        copy.write(&known(7, 1), Some(2)).unwrap();
+        assert_eq!(copy.read().unwrap(), Some(known(7, 1)));
+        // Many at once leave the newest, whoever comes last.
+        std::thread::scope(|scope| {
+            for sequence in 3..40 {
+                let (copy, known) = (&copy, known(7, sequence));
+                scope.spawn(move || copy.write(&known, None).unwrap());
+            }
+        });
+        assert_eq!(copy.read().unwrap(), Some(known(7, 39)));
+        // One that cannot be read is replaced by any.
+        fs::write(&copy.path, "{").unwrap();
+        copy.write(&known(7, 1), None).unwrap();
+        assert_eq!(copy.read().unwrap(), Some(known(7, 1)));
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
     fn one_that_is_none_is_an_error_that_names_the_file() {
         let folder = folder();
         let copy = CopyFile::in_folder(&folder);
-        copy.write(&Known::nothing(7, Time::default())).unwrap();
+        copy.write(&Known::nothing(7, Time::default()), None).unwrap();
         let whole = fs::read_to_string(&copy.path).unwrap();
         for bad in ["", "{}", &whole[..whole.len() / 2], &whole.replace("\": 1,", "\": 2,")] {
             fs::write(&copy.path, bad).unwrap();
@@ -120,7 +170,7 @@ mod tests {
         fs::remove_dir_all(&folder).unwrap();
         // A folder that cannot be one.
         fs::write(&folder, "").unwrap();
-        assert!(copy.write(&Known::nothing(7, Time::default())).is_err());
+        assert!(copy.write(&Known::nothing(7, Time::default()), None).is_err());
         fs::remove_file(folder).unwrap();
     }
 }

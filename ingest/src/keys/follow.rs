@@ -35,6 +35,9 @@ pub struct Follower {
     health: Health,
     /// What requests are let in by.
     known: Option<Known>,
+    /// A sequence of that log that is not in it any more: copies that go as far are of a log that
+    /// was put back to an earlier state.
+    beyond: Option<u64>,
 }
 
 /// Why the log is read anew.
@@ -88,7 +91,7 @@ impl Follower {
             tracing::warn!(%error, "the copy of the keys cannot be used: {error}");
             None
         });
-        let follower = Self { log, sources, copy, clock, health, known };
+        let follower = Self { log, sources, copy, clock, health, known, beyond: None };
         match &follower.known {
             Some(known) => follower.hold(&known.held),
             None => follower.sources.iter().for_each(|source| {
@@ -145,6 +148,10 @@ impl Follower {
             Some(known) => known.clone(),
             None => Known::nothing(info.incarnation, self.clock.now()),
         };
+        let lost = |known: &&Known| known.sequence > info.last_sequence;
+        if let Some(known) = self.known.as_ref().filter(lost) {
+            self.beyond = Some(known.sequence);
+        }
         let mut last = self.last(&stream, &subject).await?;
         let read =
             Read { stream: stream.clone(), filters: vec![subject.clone()], from: now.sequence + 1 };
@@ -210,9 +217,15 @@ impl Follower {
         if before.as_ref().is_some_and(same) {
             return;
         }
-        let written = tokio::task::spawn_blocking(move || copy.write(&now)).await;
-        if let Ok(Err(error)) = written {
-            tracing::error!(%error, "the copy of the keys cannot be written: {error}");
+        let beyond = self.beyond;
+        let written = tokio::task::spawn_blocking(move || copy.write(&now, beyond)).await;
+        match written {
+            Ok(Ok(())) => self.beyond = None,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the copy of the keys cannot be written: {error}");
+            }
+            // The process ends.
+            Err(_) => {}
         }
     }
 }

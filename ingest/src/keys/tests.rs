@@ -414,7 +414,7 @@ async fn the_copy_of_another_log_is_not_believed_once_the_log_is_there() {
     for (incarnation, sequence) in [(1, 1), (1_735_689_600, 99)] {
         let mut known = Known::nothing(incarnation, START);
         (known.sequence, known.held) = (sequence, held.clone());
-        CopyFile::in_folder(&world.folder).write(&known).unwrap();
+        CopyFile::in_folder(&world.folder).write(&known, None).unwrap();
         let ingest = world.ingest(START);
         ingest.says("").await;
         assert_eq!(ingest.post(BARE, "Bearer k1").await, AWAY);

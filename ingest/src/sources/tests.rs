@@ -3,7 +3,7 @@ use schemas::SourceId;
 
 use super::*;
 use crate::{
-    config::{BasicConfig, BearerConfig, Require},
+    config::{BasicConfig, BearerConfig, LimitsConfig, Require},
     credentials::Valid,
     source::Issued,
 };
@@ -410,4 +410,24 @@ fn bounds_that_mean_nothing_are_refused() {
     check(SourceConfig { max_body_bytes: Some(0), ..secret("s") }, "max_body_bytes");
     check(SourceConfig { max_body_bytes: Some(1 << 30), ..secret("s") }, "max_body_bytes");
     check(SourceConfig { require: Require::Address, ..secret("s") }, "require");
+}
+
+#[test]
+fn a_project_takes_no_larger_bodies_than_ingest_does() {
+    let limits = |bytes| LimitsConfig { max_body_bytes: Some(bytes), ..LimitsConfig::default() };
+    let of_project = |bytes| Config {
+        max_body_bytes: 1000,
+        projects: BTreeMap::from([("default".to_owned(), limits(bytes))]),
+        ..Config::default()
+    };
+    assert!(of_project(1000).validate().is_ok());
+    let error = of_project(1001).validate().unwrap_err().to_string();
+    assert!(error.contains("ingest.projects.default.max_body_bytes"), "{error}");
+    for (project, own, expect) in [(1001, None, 1000), (900, None, 900), (900, Some(800), 800)] {
+        let source = SourceConfig { max_body_bytes: own, ..secret("s") };
+        let configured = BTreeMap::from([("sentry".to_owned(), source)]);
+        let config = of_project(project);
+        let sources = Sources::build(&config, &configured, &production(), NonZeroU16::MIN).unwrap();
+        assert_eq!(at(&sources, "/webhook/sentry").unwrap().max_body_bytes, expect);
+    }
 }

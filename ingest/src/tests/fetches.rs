@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use super::*;
+use crate::config::Require;
 
 const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:alarms";
 
@@ -14,17 +15,24 @@ fn sample(name: &str) -> Vec<u8> {
 /// A router that fetches from memory, and what it was asked to fetch.
 struct Fetching {
     app: Router,
+    sources: Arc<Sources>,
     asked: Arc<Mutex<Vec<String>>>,
     world: World,
 }
 
 /// `certificate`: what stands where the samples say that their certificate is.
 fn fetching(topic: &str, certificate: Option<Vec<u8>>) -> Fetching {
+    requiring(Require::Credential, topic, certificate)
+}
+
+fn requiring(require: Require, topic: &str, certificate: Option<Vec<u8>>) -> Fetching {
     let world = world("production");
-    let source = SourceConfig { senders: vec![topic.to_owned()], ..SourceConfig::default() };
+    let senders = vec![topic.to_owned()];
+    let source = SourceConfig { senders, require, ..SourceConfig::default() };
     let configured = BTreeMap::from([("aws-sns".to_owned(), source)]);
     let config = Config::default();
     let sources = Sources::build(&config, &configured, &Environment::Production, lanes()).unwrap();
+    let sources = Arc::new(sources);
     let asked = Arc::new(Mutex::new(Vec::new()));
     let certificate: Option<Arc<[u8]>> = certificate.map(Into::into);
     let fetch: Fetch = Arc::new({
@@ -37,8 +45,8 @@ fn fetching(topic: &str, certificate: Option<Vec<u8>>) -> Fetching {
     });
     // Within the certificate's validity.
     let clock = Clock::fixed("2026-12-01T00:00:00Z".parse().unwrap());
-    let app = routes(&config, Arc::new(sources), world.appender.clone(), clock, fetch);
-    Fetching { app, asked, world }
+    let app = routes(&config, sources.clone(), world.appender.clone(), clock, fetch);
+    Fetching { app, sources, asked, world }
 }
 
 impl Fetching {
@@ -101,4 +109,24 @@ async fn a_subscription_to_a_topic_that_is_not_listed_is_not_confirmed() {
     assert_eq!(status, StatusCode::FORBIDDEN);
     assert_eq!(fetching.asked(), [CERTIFICATE]);
     assert!(fetching.world.records().await.is_empty());
+}
+
+#[tokio::test]
+async fn threat_r11_a_signature_is_asked_for_whatever_else_is_required() {
+    let alarm = sample("cloudwatch-alarm.json");
+    let text = String::from_utf8(alarm.clone()).unwrap();
+    let envelope: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let unsigned = text.replace(envelope["Signature"].as_str().unwrap(), "");
+    for require in [Require::Credential, Require::EveryKind] {
+        let fetching = requiring(require, TOPIC, Some(sample("certificate.pem")));
+        let refused = StatusCode::UNAUTHORIZED;
+        assert_eq!(fetching.send(unsigned.as_bytes()).await, refused, "{require:?}");
+        assert!(fetching.world.records().await.is_empty());
+        assert_eq!(fetching.send(&alarm).await, StatusCode::ACCEPTED, "{require:?}");
+        // A key was asked for once: that it was revoked does not make the signature enough again.
+        let source = fetching.sources.iter().next().unwrap();
+        source.issue(Issued { guarded: true, ..Issued::default() });
+        assert_eq!(fetching.send(&alarm).await, refused, "{require:?}");
+        assert_eq!(fetching.world.records().await.len(), 1);
+    }
 }

@@ -205,3 +205,64 @@ async fn threat_r11_the_credential_that_let_a_request_in_is_recorded_and_its_tim
     assert_eq!(status(&app, to("new-token")).await, StatusCode::ACCEPTED);
     assert_eq!(status(&app, to("old-token")).await, StatusCode::UNAUTHORIZED);
 }
+
+/// What became of a key that was issued for a source.
+enum Key {
+    Never,
+    Holds,
+    Revoked,
+}
+
+fn issue(source: &Source, key: &Key) {
+    let valid = || Valid {
+        credential: domain::providers::Credential::Bearer {
+            id: "k1".to_owned(),
+            sha256: Sha256::digest("k1").into(),
+        },
+        until: None,
+    };
+    source.issue(match key {
+        Key::Never => Issued::default(),
+        Key::Holds => Issued { keys: vec![valid()], guarded: true, ..Issued::default() },
+        Key::Revoked => Issued { guarded: true, ..Issued::default() },
+    });
+}
+
+#[tokio::test]
+async fn threat_r11_every_kind_of_none_lets_nobody_in_and_a_revoked_key_loosens_nothing() {
+    let every = |config: SourceConfig| SourceConfig { require: Require::EveryKind, ..config };
+    let scripts = SourceConfig { senders: vec!["bot".to_owned()], ..of("custom") };
+    let signed_too = SourceConfig { secret: Some(SECRET.into()), ..of("sentry") };
+    let world = world("production");
+    let configured = BTreeMap::from([
+        ("scripts".to_owned(), every(scripts)),
+        ("both".to_owned(), every(signed_too)),
+    ]);
+    let config = Config::default();
+    let sources = Sources::build(&config, &configured, &Environment::Production, lanes()).unwrap();
+    let sources = Arc::new(sources);
+    let app = router(&config, sources.clone(), world.appender.clone(), Clock::fixed(NOW));
+    let (yes, no) = (StatusCode::ACCEPTED, StatusCode::UNAUTHORIZED);
+    let closed = StatusCode::SERVICE_UNAVAILABLE;
+    for (key, shown, to_scripts, to_both) in [
+        (Key::Never, None, closed, yes),
+        (Key::Holds, Some("Bearer k1"), yes, yes),
+        (Key::Holds, None, no, no),
+        (Key::Revoked, Some("Bearer k1"), no, no),
+        (Key::Revoked, None, no, no),
+    ] {
+        sources.iter().for_each(|source| issue(source, &key));
+        let body = r#"{"message":"x","sender_id":"bot"}"#;
+        for (path, expect) in
+            [("/webhook/custom/scripts", to_scripts), ("/webhook/sentry/both", to_both)]
+        {
+            let mut request =
+                post(path).header("sentry-hook-signature", sign(SECRET, body.as_bytes()));
+            if let Some(shown) = shown {
+                request = request.header("authorization", shown);
+            }
+            let got = status(&app, request.body(Body::from(body)).unwrap()).await;
+            assert_eq!(got, expect, "{path} {shown:?}");
+        }
+    }
+}

@@ -11,7 +11,9 @@ const MAX_URL: usize = 2048;
 pub(super) fn is_certificate(url: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
     path(url).is_some_and(|path| {
-        path.ends_with(".pem") && path.chars().all(plain) && !path.contains("..")
+        // Two spellings of one path would be two addresses to ask.
+        let detour = ["..", "/.", "//"].iter().any(|part| path.contains(part));
+        path.ends_with(".pem") && path.chars().all(plain) && !detour
     })
 }
 
@@ -91,6 +93,10 @@ mod tests {
             "https://sns.eu-west-1.amazonaws.com/a.txt",
             "https://sns.eu-west-1.amazonaws.com/../a.pem",
             "https://sns.eu-west-1.amazonaws.com/%2e/a.pem",
+            "https://sns.eu-west-1.amazonaws.com/./a.pem",
+            "https://sns.eu-west-1.amazonaws.com/.pem",
+            "https://sns.eu-west-1.amazonaws.com//a.pem",
+            "https://sns.eu-west-1.amazonaws.com/a//b.pem",
             "https://sns.eu-west-1.amazonaws.com",
             "https://sns.eu-west-1.amazonaws.com/a\u{430}.pem",
             "https://169.254.169.254/a.pem",
