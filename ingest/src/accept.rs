@@ -350,7 +350,7 @@ async fn authentic<S: Sink>(
     };
     let told = providers::Request { body: decoded.unwrap_or(request.body), ..request };
     let fetched = match source.provider.needs(&told) {
-        Some(url) => (edge.fetch)(url).await,
+        Some(url) => Some((edge.fetch)(url).await.ok_or_else(Refusal::not_verifiable)?),
         None => None,
     };
     request.fetched = fetched.as_deref();

@@ -37,11 +37,13 @@ pub enum Outcome {
     ForbiddenSender,
     /// Not known to be in the log, nor in the spool.
     NotDurable,
+    /// What its proof is checked with could not be fetched.
+    NotVerifiable,
 }
 
 impl Outcome {
     /// Every outcome, in the order of the discriminants.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Accepted,
         Self::Spooled,
         Self::Handshake,
@@ -59,6 +61,7 @@ impl Outcome {
         Self::InvalidField,
         Self::ForbiddenSender,
         Self::NotDurable,
+        Self::NotVerifiable,
     ];
 
     /// The label value.
@@ -81,6 +84,7 @@ impl Outcome {
             Self::InvalidField => "invalid_field",
             Self::ForbiddenSender => "forbidden_sender",
             Self::NotDurable => "not_durable",
+            Self::NotVerifiable => "not_verifiable",
         }
     }
 }

@@ -59,6 +59,14 @@ impl Refusal {
             .retry_after(RETRY_CREDENTIALS)
     }
 
+    /// What a proof is checked with could not be fetched now. Senders come back after a 503, and
+    /// not after a 401.
+    pub fn not_verifiable() -> Self {
+        let detail = "what the signature is checked with could not be fetched: send it again";
+        Self::new(Outcome::NotVerifiable, StatusCode::SERVICE_UNAVAILABLE, detail)
+            .retry_after(RETRY_NOT_DURABLE)
+    }
+
     /// An address that is on no list. The body is what the sources answered, and no problem+json.
     pub fn forbidden_ip() -> Self {
         Self::new(Outcome::ForbiddenIp, StatusCode::FORBIDDEN, "IP not allowed")

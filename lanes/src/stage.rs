@@ -128,13 +128,17 @@ pub trait Stage: Send + Sync + 'static {
     fn fold(&self, state: &mut Self::State, item: Item, prepared: Self::Prepared, out: &mut Out);
 
     /// Writes what the folds of this batch changed; job rows get their state from
-    /// [`LaneTransaction::job_state`].
+    /// [`store::lane::Standing::job_state`].
     fn write<'a>(
         &'a self,
         transaction: &'a mut LaneTransaction<'_>,
         state: &'a mut Self::State,
         out: &'a mut Out,
     ) -> BoxFuture<'a, Result<(), store::Error>>;
+
+    /// Called when a batch of the live generation is committed, or could not be: for what is said
+    /// and counted of its events.
+    fn ended(&self, _events: &[Event], _failed: Option<&store::Error>) {}
 
     /// Called for each owned lane every few seconds with Postgres's `now()`; observe appends its
     /// tick here.

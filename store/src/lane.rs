@@ -33,7 +33,7 @@ pub struct LaneConnection {
 ///
 /// What the batch writes is gathered, and made true by one statement at the end; that is all there
 /// is in most batches. A statement that is needed before opens a transaction around them all. Either
-/// way the generation row is held FOR SHARE.
+/// way the generation row is held FOR SHARE while a batch that moves the cursor is committed.
 #[derive(Debug)]
 pub struct LaneTransaction<'a> {
     open: Open<'a>,

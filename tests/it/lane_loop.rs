@@ -1,5 +1,6 @@
 //! The lane loop against real servers, with a stage small enough to check by hand.
 
+mod commit;
 mod harness;
 mod silence;
 mod toy;

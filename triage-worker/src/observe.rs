@@ -323,14 +323,12 @@ impl Stage for ObserveStage {
                 detail: e.to_string(),
             })?;
             let effects = std::mem::take(&mut lane.effects);
-            // A shadow folds in silence.
-            let live = transaction.was_live();
-            let written = self.write_batch(transaction, &changes, effects, out).await;
-            if live {
-                tell(&out.events, written.as_ref().err());
-            }
-            written
+            self.write_batch(transaction, &changes, effects, out).await
         })
+    }
+
+    fn ended(&self, events: &[Event], failed: Option<&store::Error>) {
+        tell(events, failed);
     }
 
     fn beat<'a>(&'a self, lane: Lane, now: Time) -> BoxFuture<'a, ()> {

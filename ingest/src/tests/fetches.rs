@@ -80,9 +80,9 @@ async fn a_certificate_is_fetched_and_a_subscription_confirmed_once_it_is_stored
 async fn threat_ssrf_nothing_is_fetched_for_who_is_not_authentic_but_what_the_provider_allows() {
     let confirmation = sample("subscription-confirmation.json");
     let text = String::from_utf8(confirmation.clone()).unwrap();
-    // Without the certificate nothing is believed.
+    // Without the certificate nothing is believed, and the sender is asked to come back.
     let without = fetching(TOPIC, None);
-    assert_eq!(without.send(&confirmation).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(without.send(&confirmation).await, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(without.asked(), [CERTIFICATE]);
     let fetching = fetching(TOPIC, Some(sample("certificate.pem")));
     // Forged: the certificate of a host that may have one, and no further.

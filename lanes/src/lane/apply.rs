@@ -219,10 +219,15 @@ async fn commit<S: Stage>(
     let Effects { entries, old, mut new, attempts, writer, input, state, out } = effects;
     let last = entries.last().map_or(old.at, |entry| entry.input);
     let mut transaction = connection.begin();
-    AssertUnwindSafe(stage.write(&mut transaction, state, out))
+    let written = AssertUnwindSafe(stage.write(&mut transaction, state, out))
         .catch_unwind()
         .await
-        .map_err(|panic| poison(last, "write", &*panic))??;
+        .map_err(|panic| poison(last, "write", &*panic))?;
+    let live = transaction.was_live();
+    if let Err(error) = written {
+        say(stage, live, out, Some(&error));
+        return Err(error.into());
+    }
 
     new.lane_time = out.lane_time;
     let mut messages = writer.parts(new.batch, new.through, &out.events).map_err(Stop::Halt)?;
@@ -243,8 +248,18 @@ async fn commit<S: Stage>(
     let silent = input != Input::Records && channels_of(writer.stage).is_empty();
     transaction.advance(old, &new, last, (!silent).then_some(&account));
     faults.at("before_commit");
-    transaction.commit().await?;
+    let committed = transaction.commit().await;
+    say(stage, live, out, committed.as_ref().err());
+    committed?;
     Ok(Committed { cursor: new, messages })
+}
+
+/// Lets the stage say what became of a batch; not of one that somebody else applies.
+fn say<S: Stage>(stage: &S, live: bool, out: &Out, failed: Option<&store::Error>) {
+    use store::Error::{Frozen, NotOwner};
+    if live && !matches!(failed, Some(Frozen { .. } | NotOwner { .. })) {
+        stage.ended(&out.events, failed);
+    }
 }
 
 /// Folds strictly in log order.

@@ -368,13 +368,15 @@ fn expand_part(
         marks.set(new.clone());
         mark = Some(new);
     }
-    let events = match header.unpack(&message.payload).map_err(|e| fault(e.to_string()))? {
+    let mut events = match header.unpack(&message.payload).map_err(|e| fault(e.to_string()))? {
         Cow::Borrowed(_) => message.payload.clone(),
         Cow::Owned(events) => events.into(),
     };
     let mut items = items_of(&events).map_err(|e| fault(format!("cut into events: {e}")))?;
     if let (false, Some(own)) = (reads_all, header.own) {
         items.truncate(own as usize);
+        // What the reader does not read shall not stay in memory with what it does.
+        events = Bytes::copy_from_slice(&events[..items.last().map_or(0, |last| last.end)]);
     }
     let last = items.len().saturating_sub(1);
     // The input is covered once the batch's last part is applied, not its first.

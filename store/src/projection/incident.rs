@@ -138,8 +138,10 @@ impl LaneTransaction<'_> {
                escalation_level = coalesce(u.level, i.escalation_level), \
                anomaly_frequency = coalesce(u.frequency, i.anomaly_frequency), \
                flapping = coalesce(u.flapping, i.flapping) \
-             from unnest(?::incident_change_row[]) as u \
-             where i.generation = $1 and i.project = u.project and i.incident = u.incident",
+             from (select $1 as generation, c.* from unnest(?::incident_change_row[]) as c \
+               offset 0) as u \
+             where i.generation = u.generation and i.project = u.project \
+               and i.incident = u.incident",
         )
         .bind(composites(rows));
     }

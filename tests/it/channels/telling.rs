@@ -53,7 +53,7 @@ async fn r66_fire_and_resolve_of_each_provider_arrive_in_each_channel_as_rendere
         assert!(fire.0 < resolve.0 && fire.1 < resolve.1, "{provider}: {fire:?} {resolve:?}");
     }
 
-    // And the log says so, with Telegram's message ids.
+    // And the log says so, with Telegram's message ids, which are unique within their chat.
     let mut told: Vec<(String, SendResult)> =
         office.outcomes().await.into_iter().map(|o| (o.channel, o.result)).collect();
     told.sort_by_key(|(channel, result)| (channel.clone(), format!("{result:?}")));
@@ -61,7 +61,9 @@ async fn r66_fire_and_resolve_of_each_provider_arrive_in_each_channel_as_rendere
         (channel.to_owned(), SendResult::Delivered(id.map(str::to_owned)))
     };
     let expect: Vec<_> = std::iter::repeat_n(delivered("feishu", None), 4)
-        .chain(["100", "101", "102", "103"].map(|id| delivered("telegram", Some(id))))
+        .chain(
+            (100..104).map(|id| delivered("telegram", Some(&format!("{}/{id}", telegram::CHAT)))),
+        )
         .collect();
     assert_eq!(told, expect);
 }
@@ -160,6 +162,7 @@ async fn a6_telegram_is_told_again_where_it_refuses_markup() {
     api.inbox.fail_next([Fault::Answer(400, answer)]);
     office.fire("shop", 7, sample("sentry", SendKind::Fire)).await;
     let job = office.claim().await.remove("chat").unwrap();
-    assert_eq!(office.perform(&job).await, SendResult::Delivered(Some("100".into())));
+    let id = format!("{}/100", telegram::CHAT);
+    assert_eq!(office.perform(&job).await, SendResult::Delivered(Some(id)));
     assert_eq!(api.inbox.taken()[0]["text"], fixture("sentry.telegram.fire.txt"));
 }

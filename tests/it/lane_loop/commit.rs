@@ -1,0 +1,66 @@
+//! I3: what refuses a batch refuses all of it, whatever happened while it waited.
+
+use schemas::InputPosition;
+use sqlx::{Connection, Executor};
+use store::{
+    Error,
+    lane::{Account, Cursor},
+};
+use tests::{GENERATION, World};
+
+use super::harness::LANE;
+
+/// A batch that goes through sequence 10, beside what `meanwhile` does to the tables while its
+/// statement waits for the generation's row; returns its error and what stands in the tables then.
+async fn refused(meanwhile: &'static str) -> (Error, i64) {
+    let world = World::with_lanes(1).await;
+    let mut lane = world.store.own_lane("observe", GENERATION, LANE).await.unwrap().unwrap();
+    let old = lane.cursor().await.unwrap();
+    let last = InputPosition { incarnation: 7, sequence: 10, record: 0 };
+    let new = Cursor { at: last, through: last, batch: old.batch + 1, ..old.clone() };
+
+    let (mut other, mut watch) = (world.sql().await, world.sql().await);
+    let mut held = other.begin().await.unwrap();
+    held.execute("select from generation for update").await.unwrap();
+    held.execute(meanwhile).await.unwrap();
+    let commit = async {
+        let mut batch = lane.begin();
+        batch.put_lane_state(b"new");
+        let outcomes = [(schemas::Outcome::Observed, 3)].into();
+        let account = Account { in_frames: 3, outcomes: &outcomes, producers: &[], messages: &[] };
+        batch.advance(&old, &new, last, Some(&account));
+        batch.commit().await
+    };
+    let let_go = async {
+        let waits = "select count(*) from pg_stat_activity \
+                     where wait_event_type = 'Lock' and query like 'with held as %'";
+        while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut watch).await.unwrap() == 0 {
+            tokio::task::yield_now().await;
+        }
+        held.commit().await.unwrap();
+    };
+    let (committed, ()) = tokio::join!(commit, let_go);
+    let written: i64 = sqlx::query_scalar(
+        "select (select count(*) from lane_state) + (select count(*) from ledger) \
+           + (select max(batch) from cursor)",
+    )
+    .fetch_one(&mut watch)
+    .await
+    .unwrap();
+    (committed.unwrap_err(), written)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i3_a_batch_beyond_where_the_generation_was_just_frozen_writes_nothing() {
+    let freeze = "update generation set state = 'frozen', frozen_inc = 7, frozen_seq = 9";
+    let (error, written) = refused(freeze).await;
+    assert!(matches!(error, Error::Frozen { .. }), "{error}");
+    assert_eq!(written, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i3_a_batch_of_a_generation_that_was_just_dropped_writes_nothing() {
+    let (error, written) = refused("update generation set state = 'dropped'").await;
+    assert!(matches!(error, Error::Generation { .. }), "{error}");
+    assert_eq!(written, 0);
+}
