@@ -382,7 +382,9 @@ fn address(text: &str, allow_private: bool) -> Result<Url, (&'static str, &'stat
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(("this is no http or https URL", form));
     }
-    if !allow_private && sender::literal_address(&url).is_some_and(|ip| !runtime::address::is_public(ip)) {
+    if !allow_private
+        && sender::literal_address(&url).is_some_and(|ip| !runtime::address::is_public(ip))
+    {
         return Err(("this is not a public address", "set allow_private = true if that is meant"));
     }
     Ok(url)

@@ -28,8 +28,8 @@ mod interaction;
 mod json;
 mod request;
 pub mod severity;
-mod single;
 mod sign;
+mod single;
 pub mod times;
 
 pub use fields::{FieldMap, FieldPath};
