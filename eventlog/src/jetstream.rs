@@ -147,6 +147,7 @@ impl JetStream {
             lanes: self.config.lanes,
             incarnation: self.info_of(&stream).await?.incarnation,
             max_payload: self.client.max_payload(),
+            doubted: false,
         })
     }
 

@@ -40,7 +40,7 @@ pub(super) async fn open(
     let known = spool
         .as_ref()
         .and_then(|spool| LogIdentity::read(&spool.dir, &config.nats.namespace))
-        .filter(|known| known.lanes == config.nats.lanes);
+        .filter(|known| known.lanes == config.nats.lanes && !known.doubted);
     let dir = spool.as_ref().map(|spool| spool.dir.clone());
     let (opened, is_open) = watch::channel(false);
     let jetstream = match (known, &dir) {
@@ -63,15 +63,25 @@ pub(super) async fn open(
                     tasks.spawn("log", async move {
                         let found = async {
                             log.open(&topology).await?;
-                            look_at(&log, &config, true, Some(dir.clone())).await
+                            loop {
+                                match look_at(&log, &config, true, Some(dir.clone())).await {
+                                    Err(error) if is_passing(&error) => {
+                                        tracing::warn!("the log cannot be looked at: {error:#}");
+                                        tokio::time::sleep(A_MOMENT).await;
+                                    }
+                                    looked => break looked,
+                                }
+                            }
                         };
                         let found = tokio::select! {
                             found = found => found,
                             () = shutdown.stopping() => return,
                         };
                         if let Err(error) = found {
-                            // What is spooled from here on might be for another log.
-                            LogIdentity::forget(&dir, &config.nats.namespace);
+                            if !is_passing(&error) {
+                                // The next start shall not take deliveries for it unseen.
+                                LogIdentity::doubt(&dir, &config.nats.namespace);
+                            }
                             tracing::error!("the log cannot be used: {error:#}");
                             return;
                         }
@@ -122,6 +132,11 @@ async fn look_at(
         kept => kept?,
     }
     Ok(())
+}
+
+/// Whether the log was only in the way: it may be what it was.
+fn is_passing(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Error>().is_some_and(|error| !matches!(error, Error::Mismatch { .. }))
 }
 
 /// A body that fits no message would wait in the spool for ever.

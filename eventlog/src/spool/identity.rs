@@ -24,6 +24,10 @@ pub struct LogIdentity {
     pub incarnation: i64,
     /// Largest message the server takes, in bytes.
     pub max_payload: usize,
+    /// The log that was found last was another one: nothing may be taken for it unseen, and what
+    /// waits is still for the one this describes.
+    #[serde(default)]
+    pub doubted: bool,
 }
 
 impl LogIdentity {
@@ -52,8 +56,11 @@ impl LogIdentity {
                     stream: format!("of the frames in {}", dir.display()),
                     found: format!("{} lanes", before.lanes),
                     wanted: format!("{} lanes", self.lanes),
-                    remedy: "start once as before so that they are published, or move them away"
-                        .into(),
+                    remedy: format!(
+                        "bring back the stream with {} lanes so that they are published, or move \
+                         the numbered folders away before setting nats.lanes",
+                        before.lanes
+                    ),
                 });
             }
             if before.incarnation != self.incarnation {
@@ -63,9 +70,15 @@ impl LogIdentity {
         self.write(dir).map_err(failed)
     }
 
-    /// Removes the copy: the log is not what it was.
-    pub fn forget(dir: &Path, namespace: &Namespace) {
-        let _ = fs::remove_file(file(dir, namespace));
+    /// Notes in the copy that the log is not what it was. The copy stays: it says what the frames
+    /// that wait are for.
+    pub fn doubt(dir: &Path, namespace: &Namespace) {
+        if let Some(copy) = Self::read(dir, namespace) {
+            let doubted = Self { doubted: true, ..copy };
+            if let Err(error) = doubted.write(dir) {
+                tracing::error!("note in {} that the log is another: {error}", dir.display());
+            }
+        }
     }
 
     fn write(&self, dir: &Path) -> io::Result<()> {
@@ -94,6 +107,7 @@ mod tests {
             lanes: NonZeroU16::new(lanes).unwrap(),
             incarnation,
             max_payload: 8 << 20,
+            doubted: false,
         }
     }
 
@@ -110,11 +124,8 @@ mod tests {
         assert_eq!(fs::read_dir(&spool).unwrap().count(), 1);
         let other = Namespace::new("staging").unwrap();
         assert_eq!(LogIdentity::read(&spool, &other), None);
-        let copy = file(&spool, &Namespace::default());
-        fs::write(&copy, "{").unwrap();
+        fs::write(file(&spool, &Namespace::default()), "{").unwrap();
         assert_eq!(read(), None);
-        LogIdentity::forget(&spool, &Namespace::default());
-        assert!(!copy.exists());
     }
 
     #[test]
@@ -130,6 +141,14 @@ mod tests {
         let refused = shape(8, 2).keep(dir.path()).unwrap_err();
         assert!(refused.to_string().contains("8 lanes"), "{refused}");
         assert_eq!(LogIdentity::read(dir.path(), &Namespace::default()), Some(shape(4, 2)));
+        // Nor once it is known that the log is another, which only the one of before takes back.
+        LogIdentity::doubt(dir.path(), &Namespace::default());
+        let doubted = || LogIdentity::read(dir.path(), &Namespace::default()).unwrap().doubted;
+        assert!(doubted());
+        shape(8, 2).keep(dir.path()).unwrap_err();
+        assert!(doubted());
+        shape(4, 2).keep(dir.path()).unwrap();
+        assert!(!doubted());
         // Those of another log on the same disk are not ours to look at.
         let other = LogIdentity { namespace: Namespace::new("staging").unwrap(), ..shape(8, 1) };
         other.keep(dir.path()).unwrap();
