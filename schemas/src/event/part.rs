@@ -7,8 +7,9 @@ use minicbor::Decoder;
 use super::{EVENT_VERSION, Event};
 use crate::{CodecError, InputPosition, subject::EventChannel};
 
-/// Events shorter than this are not worth packing.
-const WORTH_PACKING: usize = 1024;
+/// Events shorter than this are not worth packing: they are those of a trickle, where somebody waits
+/// for them and their bytes cost little.
+const WORTH_PACKING: usize = 64 * 1024;
 
 /// The fastest level but the negative ones: events repeat each other so much that the next ones gain
 /// little.
@@ -192,7 +193,7 @@ mod tests {
 
     #[test]
     fn events_are_packed_where_that_is_shorter() {
-        let random: Vec<u8> = (0..200u32).flat_map(noise).collect();
+        let random: Vec<u8> = (0..5_000u32).flat_map(noise).collect();
         for (events, packed) in [
             (Vec::new(), false),
             (vec![7; WORTH_PACKING - 1], false),
