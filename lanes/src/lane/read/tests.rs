@@ -195,3 +195,39 @@ fn a_message_of_two_channels_is_read_as_far_as_the_reader_reads() {
         assert_eq!(reading.pending.iter().map(covers).collect::<Vec<_>>(), expected);
     }
 }
+
+#[test]
+fn a_packed_message_is_read_as_what_was_packed() {
+    const CHANNELS: &[EventChannel] = &[EventChannel::Decision];
+    // Long enough to be packed; each byte is one CBOR item.
+    let events = vec![7u8; 100_000];
+    let through = InputPosition { incarnation: 1, sequence: 1, record: 0 };
+    let (own, unpacked) = (Some(3), None);
+    let mut header = PartHeader { batch: 1, part: 0, parts: 1, leading: 1, through, own, unpacked };
+    let payload = header.pack(events);
+    assert!(header.unpacked.is_some());
+    let message = |payload: Vec<u8>| Message {
+        subject: subject::events(&Namespace::default(), Generation(1), Lane(0), CHANNELS[0]),
+        sequence: 1,
+        time: Time::default(),
+        headers: header.to_headers().into_iter().map(|(n, v)| (n.to_owned(), v)).collect(),
+        payload: payload.into(),
+    };
+    let mut reading = Reading::after(0, 0, false);
+    let (place, pending) = (&reading.place, &mut reading.pending);
+    expand_part(place, CHANNELS, &mut Marks::default(), message(payload.clone()), pending).unwrap();
+    reading.check(&[(1, 0, "item"), (1, 1, "item"), (1, 2, "item")], 0);
+    let bytes = |entry: &Entry| match &entry.content {
+        Content::Item(item) => item.bytes.to_vec(),
+        Content::Repeated | Content::GivenUp(_) | Content::Nothing => Vec::new(),
+    };
+    assert!(reading.pending.iter().all(|entry| bytes(entry) == [7]));
+
+    // One that cannot be unpacked stops the lane rather than lose what it holds.
+    let torn = message(payload[..payload.len() - 1].to_vec());
+    let mut reading = Reading::after(0, 0, false);
+    let (place, pending) = (&reading.place, &mut reading.pending);
+    let stop = expand_part(place, CHANNELS, &mut Marks::default(), torn, pending).unwrap_err();
+    assert!(matches!(&stop, Stop::Halt(why) if why.contains("packed events")), "{stop:?}");
+    assert!(reading.pending.is_empty());
+}
