@@ -88,6 +88,9 @@ pub fn episodes_are_in_order<'a>(
             }
             Kind::Applied(_)
             | Kind::Refused(_)
+            | Kind::SilenceChanged(_)
+            | Kind::Asked(_)
+            | Kind::Tested(_)
             | Kind::Stale(_)
             | Kind::Answered(_)
             | Kind::Ticked

@@ -131,8 +131,10 @@ impl DeliverWork {
     async fn notification(&self, job: &Job, send: &SendJob) -> Result<Notification, store::Error> {
         let number = self.store.incident_number(send.incident).await?;
         let analysis = match send.kind {
-            SendKind::Fire => self.store.latest_answer(send.incident).await?,
-            SendKind::Resolve => None,
+            SendKind::Fire | SendKind::Update | SendKind::Remind => {
+                self.store.latest_answer(send.incident).await?
+            }
+            SendKind::Resolve | SendKind::Summary | SendKind::Test | SendKind::Reply => None,
         };
         let analysis = analysis.and_then(|answer| answer.analysis);
         let shown = number.clone().unwrap_or_else(|| send.incident.to_string());

@@ -52,7 +52,13 @@ impl NotifyStage {
         let id = send_id(plan, &target.id, &subject);
         let hold = match plan.kind {
             SendKind::Fire if !target.channel.can_edit() => self.hold,
-            SendKind::Fire | SendKind::Resolve => None,
+            SendKind::Fire
+            | SendKind::Resolve
+            | SendKind::Update
+            | SendKind::Remind
+            | SendKind::Summary
+            | SendKind::Test
+            | SendKind::Reply => None,
         };
         let payload = schemas::codec::encode(&SendJob {
             project: plan.project.clone(),
@@ -66,6 +72,12 @@ impl NotifyStage {
             rule: plan.rule.clone(),
             rules: plan.rules.clone(),
             planned_at: plan.at,
+            frequency: None,
+            cause: None,
+            standing: None,
+            summary: None,
+            reply: None,
+            tags: Vec::new(),
         });
         NewJob {
             id,

@@ -85,6 +85,15 @@ pub enum Kind {
     /// An operator's command or redrive took none.
     #[n(11)]
     Refused(#[n(0)] Box<Refused>),
+    /// A silence begins, is changed or ends.
+    #[n(12)]
+    SilenceChanged(#[n(0)] Box<crate::record::SilenceChange>),
+    /// Somebody in a chat asked for what changes nothing.
+    #[n(13)]
+    Asked(#[n(0)] Box<Asked>),
+    /// Somebody tries whether messages arrive (R18).
+    #[n(14)]
+    Tested(#[n(0)] Box<Tested>),
 
     // channel alert
     /// An alert, normalised, and what the fold made of it.
@@ -121,7 +130,10 @@ impl Kind {
             | Self::Escalated(_)
             | Self::Expired(_)
             | Self::Applied(_)
-            | Self::Refused(_) => EventChannel::Decision,
+            | Self::Refused(_)
+            | Self::SilenceChanged(_)
+            | Self::Asked(_)
+            | Self::Tested(_) => EventChannel::Decision,
             Self::Observed(_) | Self::Settled(_) | Self::Sent(_) => EventChannel::Alert,
             Self::Planned(_) | Self::Withheld(_) => EventChannel::Notice,
         }
@@ -142,6 +154,9 @@ impl Kind {
             Self::Expired(_) => "expired",
             Self::Applied(_) => "applied",
             Self::Refused(_) => "refused",
+            Self::SilenceChanged(_) => "silence_changed",
+            Self::Asked(_) => "asked",
+            Self::Tested(_) => "tested",
             Self::Observed(_) => "observed",
             Self::Settled(_) => "settled",
             Self::Sent(_) => "sent",
@@ -207,6 +222,9 @@ pub struct Opened {
     /// The rule by which the problem is flapping; absent while it is not.
     #[n(9)]
     pub flapping: Option<String>,
+    /// The channel its sender asked for (R5), by id, in place of those the routes name.
+    #[n(10)]
+    pub channel: Option<String>,
 }
 
 /// The problem still fires.
@@ -436,6 +454,9 @@ pub struct Planned {
     /// The rule that decided.
     #[n(4)]
     pub rule: String,
+    /// The summary it is told in.
+    #[n(5)]
+    pub summary: Option<String>,
 }
 
 /// A message was not planned.
@@ -452,6 +473,45 @@ pub struct Withheld {
     /// The rule that decided.
     #[n(3)]
     pub rule: String,
+    /// The key of the summary it is going to be told in; absent: it is not going to be told.
+    #[n(4)]
+    pub summary: Option<String>,
+    /// What decided besides the rule: the silence, the incident that inhibits, ...
+    #[n(5)]
+    pub by: Option<String>,
+}
+
+/// Somebody in a chat asked for what changes nothing: `help`, `status`, `top`, `why`.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Asked {
+    /// The incident it is about.
+    #[n(0)]
+    pub incident: Option<IncidentId>,
+    #[n(1)]
+    pub opening: Option<Position>,
+    #[n(2)]
+    pub verb: String,
+    /// As JSON text, redacted.
+    #[n(3)]
+    pub arguments: String,
+    #[n(4)]
+    pub actor: String,
+    #[n(5)]
+    pub to: crate::job::ReplyTo,
+}
+
+/// Somebody tries whether messages arrive.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Tested {
+    #[n(0)]
+    pub record: RecordId,
+    #[n(1)]
+    pub facts: Facts,
+    /// The one channel that is tried, by id; absent: whoever the routes name.
+    #[n(2)]
+    pub channel: Option<String>,
 }
 
 impl Event {

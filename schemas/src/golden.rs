@@ -5,6 +5,7 @@
 
 mod control;
 mod incident;
+mod notify;
 
 use std::collections::BTreeMap;
 
@@ -188,7 +189,8 @@ fn records() -> Vec<(&'static str, Record)> {
         record.trace = text("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
         record
     };
-    bodies.into_iter().chain(control::bodies()).map(|(name, body)| (name, whole(body))).collect()
+    let bodies = bodies.into_iter().chain(control::bodies()).chain(notify::bodies());
+    bodies.map(|(name, body)| (name, whole(body))).collect()
 }
 
 fn observed() -> Observed {
@@ -264,6 +266,7 @@ fn events() -> Vec<(&'static str, Event)> {
                 frequency: None,
                 raised_by: None,
                 flapping: None,
+                channel: None,
             })),
         ),
         (
@@ -342,6 +345,7 @@ fn events() -> Vec<(&'static str, Event)> {
                 kind: SendKind::Fire,
                 receiver: "default".into(),
                 rule: "everything".into(),
+                summary: None,
             }),
         ),
         (
@@ -351,6 +355,8 @@ fn events() -> Vec<(&'static str, Event)> {
                 opening: at(),
                 reason: "repeat".into(),
                 rule: "repeat".into(),
+                summary: None,
+                by: None,
             }),
         ),
     ];
@@ -363,7 +369,8 @@ fn events() -> Vec<(&'static str, Event)> {
         rules: "0011223344556677".into(),
         kind,
     };
-    kinds.into_iter().chain(incident::kinds()).map(|(name, kind)| (name, whole(kind))).collect()
+    let kinds = kinds.into_iter().chain(incident::kinds()).chain(notify::kinds());
+    kinds.map(|(name, kind)| (name, whole(kind))).collect()
 }
 
 fn jobs() -> (TriageJob, SendJob) {
@@ -387,6 +394,12 @@ fn jobs() -> (TriageJob, SendJob) {
         rule: "everything".into(),
         rules: "0011223344556677".into(),
         planned_at: time(3),
+        frequency: None,
+        cause: None,
+        standing: None,
+        summary: None,
+        reply: None,
+        tags: Vec::new(),
     };
     (triage, send)
 }
@@ -397,12 +410,18 @@ where
 {
     let golden: BTreeMap<&str, &str> =
         file.lines().filter_map(|line| line.split_once(' ')).collect();
+    let missing: Vec<String> = samples
+        .iter()
+        .filter(|(name, _)| !golden.contains_key(name))
+        .map(|(name, sample)| {
+            let hex: String = codec::encode(sample).iter().map(|b| format!("{b:02x}")).collect();
+            format!("{name} {hex}")
+        })
+        .collect();
+    assert!(missing.is_empty(), "no golden lines; add these:\n{}", missing.join("\n"));
     for (name, sample) in samples {
         let hex: String = codec::encode(sample).iter().map(|b| format!("{b:02x}")).collect();
-        let Some(expected) = golden.get(name) else {
-            panic!("no golden line; add this one:\n{name} {hex}");
-        };
-        assert_eq!(*expected, hex, "{name}: the writer changed the wire format");
+        assert_eq!(golden[name], hex, "{name}: the writer changed the wire format");
         let bytes: Vec<u8> = (0..hex.len() / 2)
             .map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap())
             .collect();
@@ -424,8 +443,9 @@ fn events_keep_their_wire_format() {
 #[test]
 fn jobs_keep_their_wire_format() {
     let (triage, send) = jobs();
+    let sends: Vec<_> = [("send", send)].into_iter().chain(notify::sends()).collect();
     check(include_str!("../fixtures/v1/triage-job.txt"), &[("triage", triage)]);
-    check(include_str!("../fixtures/v1/send-job.txt"), &[("send", send)]);
+    check(include_str!("../fixtures/v1/send-job.txt"), &sends);
 }
 
 #[test]

@@ -3,7 +3,12 @@
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::{Facts, IncidentId, JobId, Position, ProjectId, Time, alert::Risk, id};
+use crate::{
+    Facts, IncidentId, JobId, Level, Position, ProjectId, SourceId, Time,
+    alert::Risk,
+    event::{Cause, Frequency, IncidentState},
+    id,
+};
 
 /// A triage call that is asked for: one per (opening position, reason).
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
@@ -36,9 +41,11 @@ impl JobId {
 pub struct SendJob {
     #[n(0)]
     pub project: ProjectId,
+    /// The incident; of a summary or a reply an id derived from its subject.
     #[n(1)]
     pub incident: IncidentId,
-    /// The incident's opening position; with digests the digest key.
+    /// The incident's opening position, the key of a summary, or the position of what is replied
+    /// to. All sends of one subject to one target are about one message there.
     #[n(2)]
     pub subject: String,
     #[n(3)]
@@ -60,6 +67,168 @@ pub struct SendJob {
     /// Lane time at which it was decided.
     #[n(10)]
     pub planned_at: Time,
+    /// How often the problem occurred lately.
+    #[n(11)]
+    pub frequency: Option<Frequency>,
+    /// Why the incident was opened.
+    #[n(12)]
+    pub cause: Option<Cause>,
+    /// Where the incident stands; absent while nobody did anything with it.
+    #[n(13)]
+    pub standing: Option<Standing>,
+    /// What a summary says.
+    #[n(14)]
+    pub summary: Option<Box<Summary>>,
+    /// What a reply says, and where.
+    #[n(15)]
+    pub reply: Option<Box<Reply>>,
+    /// Marks the policy puts on it, like `environment:testing`.
+    #[n(16)]
+    #[cbor(default, skip_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+}
+
+/// Where an incident stands, and who brought it there.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
+pub struct Standing {
+    #[n(0)]
+    pub state: IncidentState,
+    /// The operator's last verb (`ack`, `silence`, ...) and name; absent where no operator did it.
+    #[n(1)]
+    pub verb: Option<String>,
+    #[n(2)]
+    pub actor: Option<String>,
+    /// Lane time of the last change.
+    #[n(3)]
+    pub at: Time,
+    /// Nobody is told of it until this lane time.
+    #[n(4)]
+    pub silenced_until: Option<Time>,
+    /// Times it reappeared, or was told again, within the hour of its message (R43).
+    #[n(5)]
+    #[cbor(default)]
+    pub folded: u64,
+}
+
+/// Why several incidents stand in one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]
+#[cbor(index_only)]
+#[serde(rename_all = "snake_case")]
+pub enum SummaryReason {
+    /// They belong together and came within the route's wait.
+    #[n(0)]
+    Bundle,
+    /// The policy tells of them once an hour.
+    #[n(1)]
+    Hourly,
+    /// The policy tells of them once a day.
+    #[n(2)]
+    Daily,
+    /// Too many new problems at once: one message for all of them, edited while it grows.
+    #[n(3)]
+    Storm,
+}
+
+impl SummaryReason {
+    /// The word in keys, tables and metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Bundle => "bundle",
+            Self::Hourly => "hourly",
+            Self::Daily => "daily",
+            Self::Storm => "storm",
+        }
+    }
+}
+
+/// One message about several incidents.
+#[derive(Clone, Debug, PartialEq, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
+pub struct Summary {
+    #[n(0)]
+    pub reason: SummaryReason,
+    /// What it is known by; `alert-group:<key>` in the pages (R48).
+    #[n(1)]
+    pub key: String,
+    /// Lane time of the first and the last alert in it.
+    #[n(2)]
+    pub since: Time,
+    #[n(3)]
+    pub until: Time,
+    /// All incidents and alerts it counts.
+    #[n(4)]
+    pub incidents: u64,
+    #[n(5)]
+    pub alerts: u64,
+    /// What they have in common: names and values of the route's `group_by`.
+    #[n(6)]
+    pub group: Vec<(String, String)>,
+    /// The first of them, worst first.
+    #[n(7)]
+    pub items: Vec<SummaryItem>,
+}
+
+/// One incident in a summary.
+#[derive(Clone, Debug, PartialEq, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
+pub struct SummaryItem {
+    #[n(0)]
+    pub incident: IncidentId,
+    #[n(1)]
+    pub opening: Position,
+    #[n(2)]
+    pub provider: String,
+    #[n(3)]
+    pub title: String,
+    #[n(4)]
+    pub level: Option<Level>,
+    #[n(5)]
+    pub environment: Option<String>,
+    /// Alerts of it since the summary before.
+    #[n(6)]
+    pub alerts: u64,
+    #[n(7)]
+    pub state: IncidentState,
+}
+
+/// An answer to somebody in a chat.
+#[derive(Clone, Debug, PartialEq, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
+pub struct Reply {
+    #[n(0)]
+    pub to: ReplyTo,
+    /// What was asked for: `ack`, `help`, `status`, ...
+    #[n(1)]
+    pub verb: String,
+    /// Its arguments as JSON text.
+    #[n(2)]
+    pub arguments: String,
+    /// The operator, or who the chat says it is.
+    #[n(3)]
+    pub actor: String,
+    /// Why it was not done; absent where it was.
+    #[n(4)]
+    pub refused: Option<String>,
+}
+
+/// Where an answer belongs.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
+pub struct ReplyTo {
+    /// The provider and the source it was asked at.
+    #[n(0)]
+    pub provider: String,
+    #[n(1)]
+    pub source: SourceId,
+    /// The chat there, and the message in it that asks.
+    #[n(2)]
+    pub chat: Option<String>,
+    #[n(3)]
+    pub message: Option<String>,
+    /// The record that asks: credentials for an answer stand nowhere else (I8).
+    #[n(4)]
+    pub at: Position,
 }
 
 /// What a message says.
@@ -73,6 +242,21 @@ pub enum SendKind {
     /// Its episode is over.
     #[n(1)]
     Resolve,
+    /// What was told before changed: edited where the channel can, else told where it matters.
+    #[n(2)]
+    Update,
+    /// It fires and nobody has it.
+    #[n(3)]
+    Remind,
+    /// Several incidents in one message.
+    #[n(4)]
+    Summary,
+    /// Somebody tries whether messages arrive (R18).
+    #[n(5)]
+    Test,
+    /// An answer to somebody in a chat.
+    #[n(6)]
+    Reply,
 }
 
 impl SendKind {
@@ -81,6 +265,11 @@ impl SendKind {
         match self {
             Self::Fire => "fire",
             Self::Resolve => "resolve",
+            Self::Update => "update",
+            Self::Remind => "remind",
+            Self::Summary => "summary",
+            Self::Test => "test",
+            Self::Reply => "reply",
         }
     }
 }
@@ -100,6 +289,9 @@ pub enum SendResult {
     /// It may or may not have arrived, and asking again could tell twice.
     #[n(3)]
     Unknown(#[n(0)] String),
+    /// There was nothing to tell by then, and why.
+    #[n(4)]
+    NotNeeded(#[n(0)] String),
 }
 
 impl SendResult {
@@ -110,6 +302,7 @@ impl SendResult {
             Self::AlreadyTold => "already_told",
             Self::Refused(_) => "refused",
             Self::Unknown(_) => "unknown",
+            Self::NotNeeded(_) => "not_needed",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What stands in the input log: one entry is a record.
 
 use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     CodecError, IncidentId, JobId, Position, ProjectId, RecordId, SourceId, Time,
@@ -175,7 +176,7 @@ pub struct SendOutcome {
     pub target: String,
     #[n(3)]
     pub channel: String,
-    /// `fire` or `resolve`.
+    /// The word of its [`crate::job::SendKind`].
     #[n(4)]
     pub kind: String,
     /// Opening position or digest key, as text.
@@ -233,6 +234,87 @@ pub enum Control {
     /// Which operator a user of a chat is, from here on.
     #[n(5)]
     ChatOperator(#[n(0)] ChatOperator),
+    /// A silence begins, is changed, or ends before its time.
+    #[n(6)]
+    Silence(#[n(0)] SilenceChange),
+}
+
+/// What became of a silence. It concerns the record's project, or all where it has none.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct SilenceChange {
+    /// What the silence is known by.
+    #[n(0)]
+    pub id: String,
+    /// As it is from here on; absent: it is over.
+    #[n(1)]
+    pub silence: Option<Silence>,
+    /// Who changed it.
+    #[n(2)]
+    pub operator: String,
+}
+
+/// Whoever matches is told to nobody for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
+pub struct Silence {
+    /// All of them match.
+    #[n(0)]
+    pub matchers: Vec<Matcher>,
+    /// Lane time from which it holds; absent: from its record on.
+    #[n(1)]
+    pub starts_at: Option<Time>,
+    /// Lane time at which it is over.
+    #[n(2)]
+    pub ends_at: Time,
+    /// Whom to ask about it.
+    #[n(3)]
+    pub owner: String,
+    #[n(4)]
+    pub reason: String,
+}
+
+/// What a fact of an alert has to be; Alertmanager's four operators.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
+pub struct Matcher {
+    /// A label, or a field of the alert: `alertname`, `severity`, `environment`, ...
+    #[n(0)]
+    pub name: String,
+    #[n(1)]
+    pub operator: MatchOperator,
+    #[n(2)]
+    pub value: String,
+}
+
+/// How a value is compared. What is absent counts as empty; expressions match the whole value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode, Serialize, Deserialize)]
+#[cbor(index_only)]
+pub enum MatchOperator {
+    #[n(0)]
+    #[serde(rename = "=")]
+    Equal,
+    #[n(1)]
+    #[serde(rename = "!=")]
+    NotEqual,
+    #[n(2)]
+    #[serde(rename = "=~")]
+    Regex,
+    #[n(3)]
+    #[serde(rename = "!~")]
+    NotRegex,
+}
+
+impl MatchOperator {
+    /// As it is written.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Equal => "=",
+            Self::NotEqual => "!=",
+            Self::Regex => "=~",
+            Self::NotRegex => "!~",
+        }
+    }
 }
 
 /// A rules document.

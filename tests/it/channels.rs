@@ -122,7 +122,7 @@ impl Office {
             rule: None,
             frequency: None,
             raised_by: None,
-            flapping: None,
+            flapping: None, channel: None,
         };
         self.batch(project, Kind::Opened(Box::new(opened))).await;
     }

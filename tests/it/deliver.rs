@@ -216,7 +216,7 @@ fn opened() -> Kind {
         rule: None,
         frequency: None,
         raised_by: None,
-        flapping: None,
+        flapping: None, channel: None,
     }))
 }
 

@@ -415,6 +415,9 @@ fn tell(events: &[Event], failed: Option<&store::Error>) {
             | Kind::Expired(_)
             | Kind::Applied(_)
             | Kind::Refused(_)
+            | Kind::SilenceChanged(_)
+            | Kind::Asked(_)
+            | Kind::Tested(_)
             | Kind::Sent(_)
             | Kind::Planned(_)
             | Kind::Withheld(_) => {}

@@ -75,9 +75,9 @@ impl Card<'_> {
         };
         match (self.m.kind, level) {
             (SendKind::Resolve, _) => "green",
-            (SendKind::Fire, Some(Level::Warning)) => "yellow",
-            (SendKind::Fire, Some(Level::Info)) => "blue",
-            (SendKind::Fire, Some(Level::Error | Level::Fatal) | None) => "red",
+            (_, Some(Level::Warning)) => "yellow",
+            (_, Some(Level::Info)) => "blue",
+            (_, Some(Level::Error | Level::Fatal) | None) => "red",
         }
     }
 
@@ -89,7 +89,12 @@ impl Card<'_> {
         let severity = severity(self.m.facts).unwrap_or_default();
         let (project, environment) = (self.project(), self.environment());
         let end = match self.m.kind {
-            SendKind::Fire => "出现异常",
+            SendKind::Fire
+            | SendKind::Update
+            | SendKind::Remind
+            | SendKind::Summary
+            | SendKind::Test
+            | SendKind::Reply => "出现异常",
             SendKind::Resolve => "已恢复",
         };
         format!("【{provider}{severity}】 {project}项目在{environment}环境{end}")
@@ -109,7 +114,12 @@ impl Card<'_> {
         let field =
             |short: bool, content: String| json!({ "is_short": short, "text": lark_md(content) });
         let when = match self.m.kind {
-            SendKind::Fire => "时间",
+            SendKind::Fire
+            | SendKind::Update
+            | SendKind::Remind
+            | SendKind::Summary
+            | SendKind::Test
+            | SendKind::Reply => "时间",
             SendKind::Resolve => "恢复时间",
         };
         let id = self.m.facts.issue_id.as_deref().unwrap_or(self.m.number);
@@ -135,7 +145,12 @@ impl Card<'_> {
             body.push_str(&format!("\n{value}"));
         }
         match self.m.kind {
-            SendKind::Fire => {
+            SendKind::Fire
+            | SendKind::Update
+            | SendKind::Remind
+            | SendKind::Summary
+            | SendKind::Test
+            | SendKind::Reply => {
                 let message = facts.message.as_deref().filter(|text| !text.trim().is_empty());
                 // R5: where there is no message, the title stands for it.
                 let message = message.or(self.error.then_some(&facts.title));
@@ -170,7 +185,12 @@ impl Card<'_> {
 
     fn analysis(&self) -> Option<String> {
         let analysis = match self.m.kind {
-            SendKind::Fire => self.m.analysis?,
+            SendKind::Fire
+            | SendKind::Update
+            | SendKind::Remind
+            | SendKind::Summary
+            | SendKind::Test
+            | SendKind::Reply => self.m.analysis?,
             SendKind::Resolve => return None,
         };
         Some(format!(
@@ -185,7 +205,12 @@ impl Card<'_> {
 
     fn button(&self, url: &str) -> Value {
         let (label, style) = match self.m.kind {
-            SendKind::Fire => ("开始处理", "primary"),
+            SendKind::Fire
+            | SendKind::Update
+            | SendKind::Remind
+            | SendKind::Summary
+            | SendKind::Test
+            | SendKind::Reply => ("开始处理", "primary"),
             SendKind::Resolve => ("查看详情", "default"),
         };
         json!({
@@ -233,7 +258,12 @@ impl Card<'_> {
     fn time(&self) -> String {
         let facts = self.m.facts;
         let stated = match self.m.kind {
-            SendKind::Fire => facts.started_at.filter(|at| facts.first_seen != Some(*at)),
+            SendKind::Fire
+            | SendKind::Update
+            | SendKind::Remind
+            | SendKind::Summary
+            | SendKind::Test
+            | SendKind::Reply => facts.started_at.filter(|at| facts.first_seen != Some(*at)),
             SendKind::Resolve => facts.ended_at,
         };
         let time = stated.unwrap_or(self.m.told_at).timestamp().to_zoned(self.m.zone.clone());

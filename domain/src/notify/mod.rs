@@ -98,6 +98,9 @@ pub fn prepare(event: Event) -> Result<Prepared, rules::Error> {
         | Kind::Expired(_)
         | Kind::Applied(_)
         | Kind::Refused(_)
+        | Kind::SilenceChanged(_)
+        | Kind::Asked(_)
+        | Kind::Tested(_)
         | Kind::Observed(_)
         | Kind::Settled(_)
         | Kind::Sent(_)
@@ -136,7 +139,10 @@ pub fn decide(state: &mut State, prepared: &Prepared) -> Decided {
         | Kind::Ticked
         | Kind::Escalated(_)
         | Kind::Applied(_)
-        | Kind::Refused(_) => {}
+        | Kind::Refused(_)
+        | Kind::SilenceChanged(_)
+        | Kind::Asked(_)
+        | Kind::Tested(_) => {}
         // Not on channel `decision`.
         Kind::Observed(_)
         | Kind::Settled(_)
@@ -233,6 +239,7 @@ impl Desk<'_> {
             kind,
             receiver: receiver.to_owned(),
             rule: rule.to_owned(),
+            summary: None,
         }));
         self.decided.plans.push(Plan {
             project,
@@ -255,6 +262,8 @@ impl Desk<'_> {
             opening,
             reason: reason.to_owned(),
             rule: rule.to_owned(),
+            summary: None,
+            by: None,
         }));
     }
 

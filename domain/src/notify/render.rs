@@ -45,7 +45,12 @@ pub fn render_text(
     let mut lines = vec![BAR.to_owned(), header(kind, facts), BAR.to_owned()];
     lines.extend(subject(facts).into_iter().map(|(mark, text)| format!("{mark}{text}")));
     match kind {
-        SendKind::Fire => {
+        SendKind::Fire
+        | SendKind::Update
+        | SendKind::Remind
+        | SendKind::Summary
+        | SendKind::Test
+        | SendKind::Reply => {
             lines.extend(frequency.filter(|f| f.count_24h > 1).map(frequency_line));
             lines.extend(analysis.into_iter().flat_map(analysis_lines));
         }
@@ -60,13 +65,18 @@ pub fn render_text(
 pub fn header(kind: SendKind, facts: &Facts) -> String {
     let emoji = match (kind, facts.level) {
         (SendKind::Resolve, _) => "✅",
-        (SendKind::Fire, Some(Level::Fatal)) => "💀",
-        (SendKind::Fire, Some(Level::Error)) => "❌",
-        (SendKind::Fire, Some(Level::Warning)) => "⚠️",
-        (SendKind::Fire, Some(Level::Info) | None) => "🐛",
+        (_, Some(Level::Fatal)) => "💀",
+        (_, Some(Level::Error)) => "❌",
+        (_, Some(Level::Warning)) => "⚠️",
+        (_, Some(Level::Info) | None) => "🐛",
     };
     let end = match kind {
-        SendKind::Fire => "告警",
+        SendKind::Fire
+        | SendKind::Update
+        | SendKind::Remind
+        | SendKind::Summary
+        | SendKind::Test
+        | SendKind::Reply => "告警",
         SendKind::Resolve => "已恢復",
     };
     let provider = single_line(&facts.provider, cut::WORD).to_uppercase();

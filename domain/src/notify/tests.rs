@@ -236,6 +236,7 @@ mod deciding {
             frequency: None,
             raised_by: None,
             flapping: None,
+            channel: None,
         }))
     }
 
@@ -378,6 +379,7 @@ mod deciding {
             changed: before != after,
             arguments: "{}".into(),
             triage: None,
+            reply: None,
         }))
     }
 

@@ -220,7 +220,10 @@ fn readable(record: Record, rules: &Rules) -> Readable {
                 names.extend(project.iter().flat_map(|p| handle::of_number(p, &given)));
                 Kind::Control
             }
-            Control::Promote(_) | Control::Key(_) | Control::SourceSwitch(_) => Kind::Control,
+            Control::Promote(_)
+            | Control::Key(_)
+            | Control::SourceSwitch(_)
+            | Control::Silence(_) => Kind::Control,
         },
     };
     Readable { id, received_at, project, names, kind }

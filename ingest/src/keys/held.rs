@@ -60,7 +60,8 @@ impl Held {
             Control::Rules(_)
             | Control::IncidentNumber(_)
             | Control::Promote(_)
-            | Control::ChatOperator(_) => false,
+            | Control::ChatOperator(_)
+            | Control::Silence(_) => false,
         }
     }
 

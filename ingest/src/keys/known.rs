@@ -100,6 +100,7 @@ fn tell(control: &Control) {
         Control::Rules(_)
         | Control::IncidentNumber(_)
         | Control::Promote(_)
-        | Control::ChatOperator(_) => {}
+        | Control::ChatOperator(_)
+        | Control::Silence(_) => {}
     }
 }

@@ -65,12 +65,12 @@ impl Channel for Webhook {
 
 /// The payload. Readers may meet further fields; those here stay.
 fn body(n: &Notification) -> Value {
-    let event = match n.kind {
-        SendKind::Fire => "incident.fire",
-        SendKind::Resolve => "incident.resolve",
+    let about = match n.kind {
+        SendKind::Fire | SendKind::Resolve | SendKind::Update | SendKind::Remind => "incident",
+        SendKind::Summary | SendKind::Test | SendKind::Reply => "message",
     };
     json!({
-        "type": event,
+        "type": format!("{about}.{}", n.kind.word()),
         "timestamp": n.planned_at,
         "data": {
             "incident_id": n.incident,

@@ -68,6 +68,9 @@ fn row(Concerned { project, event }: &Concerned) -> Option<ActionRow<'_>> {
         | Kind::Answered(_)
         | Kind::Ticked
         | Kind::RulesChanged(_)
+        | Kind::SilenceChanged(_)
+        | Kind::Asked(_)
+        | Kind::Tested(_)
         | Kind::Escalated(_)
         | Kind::Expired(_)
         | Kind::Observed(_)

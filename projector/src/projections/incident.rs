@@ -80,6 +80,9 @@ fn rows(events: &[Concerned]) -> (Vec<OpenedRow<'_>>, Vec<IncidentChange<'_>>) {
             }
             Kind::Applied(_)
             | Kind::Refused(_)
+            | Kind::SilenceChanged(_)
+            | Kind::Asked(_)
+            | Kind::Tested(_)
             | Kind::Stale(_)
             | Kind::Ticked
             | Kind::RulesChanged(_)

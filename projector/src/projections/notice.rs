@@ -63,6 +63,9 @@ fn row(Concerned { project, event }: &Concerned) -> Option<NoticeRow<'_>> {
         | Kind::Expired(_)
         | Kind::Applied(_)
         | Kind::Refused(_)
+        | Kind::SilenceChanged(_)
+        | Kind::Asked(_)
+        | Kind::Tested(_)
         | Kind::Observed(_)
         | Kind::Settled(_)
         | Kind::Sent(_) => None,

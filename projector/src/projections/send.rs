@@ -41,7 +41,9 @@ fn row(Concerned { project, event }: &Concerned) -> Option<SendRow<'_>> {
         detail: match &sent.result {
             SendResult::Delivered(message) => message.as_deref(),
             SendResult::AlreadyTold => None,
-            SendResult::Refused(reason) | SendResult::Unknown(reason) => Some(reason),
+            SendResult::Refused(reason)
+            | SendResult::Unknown(reason)
+            | SendResult::NotNeeded(reason) => Some(reason),
         },
         attempts: sent.attempts,
         settled_at: event.lane_time,

@@ -3,7 +3,7 @@
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::{Fingerprint, IncidentId, Position, Time, alert::Risk};
+use crate::{Fingerprint, IncidentId, Position, Time, alert::Risk, job::ReplyTo};
 
 /// How often a problem recurs (R27), from calm to bad.
 #[derive(
@@ -233,6 +233,9 @@ pub struct Applied {
     /// Reason of the triage call it asks for.
     #[n(10)]
     pub triage: Option<String>,
+    /// Where whoever asked for it in a chat is answered.
+    #[n(11)]
+    pub reply: Option<ReplyTo>,
 }
 
 /// An operator's command or redrive took no effect.
@@ -254,4 +257,7 @@ pub struct Refused {
     /// `unknown_incident`, `unknown_verb`, ...
     #[n(5)]
     pub reason: String,
+    /// Where whoever asked for it in a chat is answered.
+    #[n(6)]
+    pub reply: Option<ReplyTo>,
 }

@@ -14,7 +14,7 @@ use crate::{
 const FREQUENCY: Frequency =
     Frequency { count_1h: 5, count_24h: 12, count_7d: 300, level: EscalationLevel::Escalate };
 
-fn applied(before: IncidentState, after: IncidentState) -> Applied {
+pub(super) fn applied(before: IncidentState, after: IncidentState) -> Applied {
     Applied {
         incident: IncidentId(uuid(6)),
         fingerprint: Fingerprint(uuid(8)),
@@ -27,6 +27,7 @@ fn applied(before: IncidentState, after: IncidentState) -> Applied {
         changed: true,
         arguments: r#"{"comment":"no"}"#.into(),
         triage: text("reject 1"),
+        reply: None,
     }
 }
 
@@ -56,6 +57,7 @@ pub fn kinds() -> Vec<(&'static str, Kind)> {
                 frequency: Some(Frequency { level: EscalationLevel::PermanentFix, ..FREQUENCY }),
                 raised_by: text("escalation"),
                 flapping: text("flapping"),
+                channel: None,
             })),
         ),
         (
@@ -115,6 +117,7 @@ pub fn kinds() -> Vec<(&'static str, Kind)> {
                 actor: "ada".into(),
                 auth_method: "api_key".into(),
                 reason: "unknown_incident".into(),
+                reply: None,
             })),
         ),
     ];

@@ -324,7 +324,7 @@ impl Sample {
             rule: None,
             frequency: None,
             raised_by: None,
-            flapping: None,
+            flapping: None, channel: None,
         })))
     }
 

@@ -81,7 +81,7 @@ async fn r31_r71_an_incident_from_opening_to_close() {
         opening: opening.at,
         kind: SendKind::Fire,
         receiver: "default".into(),
-        rule: "everything".into(),
+        rule: "everything".into(), summary: None,
     };
     let resolved = Resolved {
         incident: s.incident_id(),

@@ -341,6 +341,7 @@ impl LaneState {
             frequency: seen.turned.frequency,
             raised_by: (risk != own_risk).then(|| seen.rules.escalation(project).id.clone()),
             flapping: seen.flapping(project),
+            channel: None,
         }))
     }
 

@@ -53,6 +53,7 @@ impl LaneState {
                 actor: command.operator,
                 auth_method: command.auth_method,
                 reason: reason.to_owned(),
+                reply: None,
             })),
         };
         self.tell(turn, at, kind, effects);
@@ -131,6 +132,7 @@ impl LaneState {
             changed,
             arguments: command.arguments.clone(),
             triage,
+            reply: None,
         })
     }
 

@@ -122,6 +122,7 @@ impl LaneState {
             actor,
             auth_method: String::new(),
             reason: reason.to_owned(),
+            reply: None,
         };
         self.tell(turn, at, EventKind::Refused(Box::new(refused)), effects);
         Verdict::of(Outcome::Redrive)

@@ -119,6 +119,9 @@ pub fn story(folded: &Folded) -> Vec<String> {
             Kind::Stale(_) => format!("{at} stale"),
             Kind::Answered(a) => format!("{at} answers {}", a.reason),
             Kind::RulesChanged(_) => format!("{at} rules"),
+            Kind::SilenceChanged(change) => format!("{at} silence {}", change.id),
+            Kind::Asked(asked) => format!("{at} asks {}", asked.verb),
+            Kind::Tested(_) => format!("{at} tests"),
             Kind::Ticked
             | Kind::Observed(_)
             | Kind::Settled(_)
