@@ -142,7 +142,7 @@ impl Config {
     /// The channels, as senders may name them.
     fn channel_names(&self) -> Vec<ingest::ChannelName> {
         let name = |(id, channel): (&String, &ChannelConfig)| {
-            let address = channel.url.as_ref().map(|url| url.expose_secret().as_bytes());
+            let address = channel.written("url").map(|url| url.expose_secret().as_bytes());
             let address = address.map(|url| sha2::Sha256::digest(url).into());
             ingest::ChannelName { id: id.clone(), address }
         };

@@ -6,10 +6,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::tz::{Offset, TimeZone};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
-    channels::{self, Channel, Keys, Need, SecretForm},
+    channels::{self, Channel, Form, Need, Rate},
     sender,
 };
 
@@ -103,30 +103,9 @@ impl Config {
 
 /// Section `channels.<id>`: one target messages can be sent to.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ChannelConfig {
-    /// `log`, `webhook`, `feishu` or `telegram`.
+    /// `log`, `webhook`, `feishu`, `telegram`, ...: see [`channels::all`].
     pub kind: String,
-    /// Where to POST to; http or https. It is a credential and never shown. Of `feishu` the bot's
-    /// webhook; of `telegram` the server of the Bot API, `https://api.telegram.org` by default.
-    #[serde(default)]
-    pub url: Option<SecretString>,
-    /// Of `webhook` `whsec_` and the base64 of 24 to 64 random bytes (Standard Webhooks); of
-    /// `feishu` the bot's signing secret, where it has one.
-    #[serde(default)]
-    pub secret: Option<SecretString>,
-    /// The secret before this one; messages are signed with both while it is set.
-    #[serde(default)]
-    pub previous_secret: Option<SecretString>,
-    /// Of `telegram`: the bot's token, as @BotFather gives it. It is never shown.
-    #[serde(default)]
-    pub token: Option<SecretString>,
-    /// Of `telegram`: the chat's number (negative of a group), or `@name` of a public one.
-    #[serde(default, deserialize_with = "number_or_text")]
-    pub chat_id: Option<String>,
-    /// Of `telegram`: the topic of the chat.
-    #[serde(default)]
-    pub thread_id: Option<i64>,
     /// The receivers, as the rules name them, that this channel serves. Default `["default"]`.
     #[serde(default = "default_receivers")]
     pub receivers: Vec<String>,
@@ -136,6 +115,40 @@ pub struct ChannelConfig {
     /// How long a send may take, in milliseconds, 100 to 60000. Default 15000.
     #[serde(default = "default_timeout_ms")]
     pub timeout_ms: u64,
+    /// How many messages a minute are sent, over all processes; at most 60000. What the receiver
+    /// takes by default, and never more.
+    #[serde(default)]
+    pub per_minute: Option<u32>,
+    /// The keys of its kind, see [`Channel::keys`].
+    #[serde(flatten)]
+    pub settings: BTreeMap<String, Written>,
+}
+
+impl ChannelConfig {
+    /// The text of key `name`, as it is written.
+    pub fn written(&self, name: &str) -> Option<&SecretString> {
+        match self.settings.get(name)? {
+            Written::Text(text) => Some(text),
+            Written::Number(_) | Written::Texts(_) | Written::Other(_) => None,
+        }
+    }
+}
+
+/// The value of a key as it is written. It may be a credential, so it shows nothing.
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Written {
+    Number(i64),
+    Text(SecretString),
+    Texts(Vec<SecretString>),
+    /// Nothing any key takes.
+    Other(IgnoredAny),
+}
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
 }
 
 fn default_receivers() -> Vec<String> {
@@ -146,64 +159,145 @@ fn default_timeout_ms() -> u64 {
     15_000
 }
 
-/// A text, or the text of a whole number.
-fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    struct Visitor;
-
-    impl de::Visitor<'_> for Visitor {
-        type Value = Option<String>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a whole number or a text")
-        }
-
-        fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
-            Ok(Some(number.to_string()))
-        }
-
-        fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
-            Ok(Some(number.to_string()))
-        }
-
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-            Ok(Some(text.to_owned()))
-        }
-    }
-
-    deserializer.deserialize_any(Visitor)
-}
-
 /// A channel's configuration, checked.
 #[derive(Clone)]
 pub struct Target {
     pub id: String,
     pub channel: &'static dyn Channel,
-    pub url: Option<Url>,
-    /// Newest first.
-    pub keys: Vec<SigningKey>,
-    pub token: Option<SecretString>,
-    pub chat_id: Option<String>,
-    pub thread_id: Option<i64>,
     pub receivers: Vec<String>,
     pub allow_private: bool,
     pub timeout: Duration,
+    pub rate: Rate,
+    /// The token for its requests, where the receiver grants one; see [`Channel::access`].
+    pub access: Option<SecretString>,
+    settings: BTreeMap<&'static str, Setting>,
+}
+
+/// The value of a key.
+#[derive(Clone)]
+enum Setting {
+    Address(Url),
+    Key(SigningKey),
+    Secret(SecretString),
+    Text(String),
+    Number(i64),
+    Texts(Vec<String>),
 }
 
 impl Target {
+    /// This, with less time.
+    pub(crate) fn within(&self, timeout: Duration) -> Self {
+        Self { timeout, ..self.clone() }
+    }
+
+    /// The address that key `name` holds.
+    pub fn address(&self, name: &str) -> Option<&Url> {
+        match self.settings.get(name)? {
+            Setting::Address(url) => Some(url),
+            Setting::Key(_)
+            | Setting::Secret(_)
+            | Setting::Text(_)
+            | Setting::Number(_)
+            | Setting::Texts(_) => None,
+        }
+    }
+
+    /// The address that key `url` holds.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn url(&self) -> Result<&Url, String> {
+        self.address("url").ok_or_else(|| "the channel has no url".to_owned())
+    }
+
+    /// What messages are signed with, newest first: the keys `secret` and `previous_secret`.
+    pub fn signing_keys(&self) -> impl Iterator<Item = &SigningKey> {
+        ["secret", "previous_secret"].into_iter().filter_map(|name| {
+            match self.settings.get(name)? {
+                Setting::Key(key) => Some(key),
+                Setting::Address(_)
+                | Setting::Secret(_)
+                | Setting::Text(_)
+                | Setting::Number(_)
+                | Setting::Texts(_) => None,
+            }
+        })
+    }
+
+    /// The credential that key `name` holds.
+    pub fn secret(&self, name: &str) -> Option<&SecretString> {
+        match self.settings.get(name)? {
+            Setting::Secret(secret) => Some(secret),
+            Setting::Address(_)
+            | Setting::Key(_)
+            | Setting::Text(_)
+            | Setting::Number(_)
+            | Setting::Texts(_) => None,
+        }
+    }
+
+    /// The text that key `name` holds.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match self.settings.get(name)? {
+            Setting::Text(text) => Some(text),
+            Setting::Address(_)
+            | Setting::Key(_)
+            | Setting::Secret(_)
+            | Setting::Number(_)
+            | Setting::Texts(_) => None,
+        }
+    }
+
+    /// The number that key `name` holds.
+    pub fn number(&self, name: &str) -> Option<i64> {
+        match self.settings.get(name)? {
+            Setting::Number(number) => Some(*number),
+            Setting::Address(_)
+            | Setting::Key(_)
+            | Setting::Secret(_)
+            | Setting::Text(_)
+            | Setting::Texts(_) => None,
+        }
+    }
+
+    /// The texts that key `name` holds; none where it is not there.
+    pub fn texts(&self, name: &str) -> &[String] {
+        match self.settings.get(name) {
+            Some(Setting::Texts(texts)) => texts,
+            Some(
+                Setting::Address(_)
+                | Setting::Key(_)
+                | Setting::Secret(_)
+                | Setting::Text(_)
+                | Setting::Number(_),
+            )
+            | None => &[],
+        }
+    }
+
     /// `text` without this target's credentials, should what a receiver says repeat them.
     pub(crate) fn hide_credentials(&self, text: &str) -> String {
-        let path = self.url.iter().flat_map(|url| url.path().split('/'));
-        // Shorter parts of a path are words like `hook`.
-        let path = path.filter(|part| part.len() >= 12);
-        let query = self.url.iter().filter_map(|url| url.query());
-        let token = self.token.iter().map(ExposeSecret::expose_secret);
-        path.chain(query).chain(token).filter(|secret| !secret.is_empty()).fold(
-            text.to_owned(),
-            |text, secret| match text.contains(secret) {
-                true => text.replace(secret, "…"),
-                false => text,
-            },
-        )
+        let mut shown = text.to_owned();
+        let mut hide = |secret: &str| {
+            if !secret.is_empty() && shown.contains(secret) {
+                shown = shown.replace(secret, "…");
+            }
+        };
+        for setting in self.settings.values() {
+            match setting {
+                Setting::Address(url) => {
+                    // Shorter parts of a path are words like `hook`.
+                    url.path().split('/').filter(|part| part.len() >= 12).for_each(&mut hide);
+                    hide(url.query().unwrap_or_default());
+                    hide(url.password().unwrap_or_default());
+                }
+                Setting::Secret(secret) => hide(secret.expose_secret()),
+                // What messages are signed with is in no request.
+                Setting::Key(_) | Setting::Text(_) | Setting::Number(_) | Setting::Texts(_) => {}
+            }
+        }
+        hide(self.access.as_ref().map_or("", |token| token.expose_secret()));
+        shown
     }
 }
 
@@ -248,130 +342,122 @@ impl Channels {
 }
 
 fn target(id: &str, config: &ChannelConfig) -> Result<Target, Error> {
-    let error = |key: &str, problem: &str, remedy: String| {
+    let error = |key: &str, problem: String, remedy: &str| {
         let key = if key.is_empty() { String::new() } else { format!(".{key}") };
-        Error { key: format!("channels.{id}{key}"), problem: problem.to_owned(), remedy }
+        Error { key: format!("channels.{id}{key}"), problem, remedy: remedy.to_owned() }
     };
     let is_id = (1..=64).contains(&id.len())
         && id.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
     if !is_id {
-        return Err(error("", "this is no id", "use 1 to 64 of a-z, 0-9 and -".into()));
+        return Err(error("", "this is no id".into(), "use 1 to 64 of a-z, 0-9 and -"));
     }
     let channel = channels::by_kind(&config.kind).ok_or_else(|| {
         let kinds: Vec<_> = channels::all().iter().map(|channel| channel.kind()).collect();
-        error("kind", "there is no such kind of channel", format!("use {}", kinds.join(" or ")))
+        let remedy = format!("use {}", kinds.join(" or "));
+        error("kind", "there is no such kind of channel".into(), &remedy)
     })?;
-    let takes = channel.keys();
-    check_presence(channel.kind(), takes, config)
-        .map_err(|(key, problem, remedy)| error(key, &problem, remedy.to_owned()))?;
-    let url = match &config.url {
-        None => None,
-        Some(url) => Some(
-            address(url.expose_secret(), config.allow_private)
-                .map_err(|(problem, remedy)| error("url", problem, remedy.to_owned()))?,
-        ),
-    };
-    let mut keys = Vec::new();
-    for (key, secret) in [("secret", &config.secret), ("previous_secret", &config.previous_secret)]
+    let keys = channel.keys();
+    if let Some(name) =
+        config.settings.keys().find(|name| keys.iter().all(|key| key.name != **name))
     {
-        if let Some(secret) = secret {
-            keys.push(signing_key(secret, takes.secret_form).map_err(|problem| {
-                error(key, problem, secret_remedy(takes.secret_form).to_owned())
-            })?);
-        }
+        let problem = format!("kind {} takes none", channel.kind());
+        return Err(error(name, problem, "remove the key"));
     }
-    if config.token.as_ref().is_some_and(|token| !is_token(token.expose_secret())) {
-        let remedy = "use the bot's token, digits, a colon and letters, as @BotFather gives it";
-        return Err(error("token", "this is no bot's token", remedy.into()));
-    }
-    if config.chat_id.as_ref().is_some_and(|chat| !is_chat(chat)) {
-        let remedy = "use the chat's number (negative of a group), or @name of a public chat";
-        return Err(error("chat_id", "this is no chat", remedy.into()));
-    }
-    if config.thread_id.is_some_and(|thread| thread <= 0) {
-        return Err(error("thread_id", "this is no topic", "use the topic's number".into()));
+    let mut settings = BTreeMap::new();
+    for key in keys {
+        let Some(written) = config.settings.get(key.name) else {
+            if key.need == Need::Must {
+                let problem = format!("kind {} needs one", channel.kind());
+                return Err(error(key.name, problem, key.remedy));
+            }
+            continue;
+        };
+        let setting = setting(written, key.form, config.allow_private)
+            .map_err(|(problem, remedy)| error(key.name, problem, remedy.unwrap_or(key.remedy)))?;
+        settings.insert(key.name, setting);
     }
     if config.receivers.is_empty() || config.receivers.iter().any(String::is_empty) {
         let remedy = "name the receivers of the rules that this channel serves, or [\"default\"]";
-        return Err(error("receivers", "a channel that serves nobody", remedy.into()));
+        return Err(error("receivers", "a channel that serves nobody".into(), remedy));
     }
     if !(100..=60_000).contains(&config.timeout_ms) {
-        return Err(error("timeout_ms", "out of range", "use 100 to 60000 (milliseconds)".into()));
+        let remedy = "use 100 to 60000 (milliseconds)";
+        return Err(error("timeout_ms", "out of range".into(), remedy));
     }
-    Ok(Target {
+    if config.per_minute.is_some_and(|rate| !(1..=60_000).contains(&rate)) {
+        return Err(error("per_minute", "out of range".into(), "use 1 to 60000 (messages)"));
+    }
+    let taken = channel.rate();
+    let per_minute = config.per_minute.map_or(taken.per_minute, |less| less.min(taken.per_minute));
+    let target = Target {
         id: id.to_owned(),
         channel,
-        url,
-        keys,
-        token: config.token.clone(),
-        chat_id: config.chat_id.clone(),
-        thread_id: config.thread_id,
         receivers: config.receivers.clone(),
         allow_private: config.allow_private,
         timeout: Duration::from_millis(config.timeout_ms),
-    })
+        rate: Rate { per_minute, burst: taken.burst.min(per_minute) },
+        access: None,
+        settings,
+    };
+    channel.check(&target).map_err(|(key, problem, remedy)| error(key, problem, remedy))?;
+    Ok(target)
 }
 
-/// Every key that is given is taken, and every key that is needed is given; else the key, what is
-/// wrong with it and what to do.
-fn check_presence(
-    kind: &str,
-    takes: Keys,
-    config: &ChannelConfig,
-) -> Result<(), (&'static str, String, &'static str)> {
-    for (key, need, given, remedy) in [
-        ("url", takes.url, config.url.is_some(), "set it to where messages are to be sent"),
-        ("secret", takes.secret, config.secret.is_some(), secret_remedy(takes.secret_form)),
-        (
-            "previous_secret",
-            takes.previous_secret,
-            config.previous_secret.is_some(),
-            secret_remedy(takes.secret_form),
-        ),
-        (
-            "token",
-            takes.token,
-            config.token.is_some(),
-            "set it to the bot's token, as @BotFather gives it",
-        ),
-        (
-            "chat_id",
-            takes.chat_id,
-            config.chat_id.is_some(),
-            "set it to the chat's number, or @name of a public chat",
-        ),
-        ("thread_id", takes.thread_id, config.thread_id.is_some(), "set it to the topic's number"),
-    ] {
-        match (need, given) {
-            (Need::Never, true) => {
-                return Err((key, format!("kind {kind} takes none"), "remove the key"));
-            }
-            (Need::Must, false) => {
-                return Err((key, format!("kind {kind} needs one"), remedy));
-            }
-            (Need::Never, false) | (Need::May, _) | (Need::Must, true) => {}
+/// Reads what is written. Fails with the problem, and with what to do where the key's own remedy
+/// would not help; never shows what is written.
+fn setting(
+    written: &Written,
+    form: Form,
+    allow_private: bool,
+) -> Result<Setting, (String, Option<&'static str>)> {
+    let wrong = |problem: &str| (problem.to_owned(), None);
+    let text = |wanted: &str| match written {
+        Written::Number(number) => Ok(SecretString::from(number.to_string())),
+        Written::Text(text) => Ok(text.clone()),
+        Written::Texts(_) | Written::Other(_) => Err(wrong(wanted)),
+    };
+    match form {
+        Form::Address => {
+            let text = text("this is no text")?;
+            address(text.expose_secret(), allow_private)
+                .map(Setting::Address)
+                .map_err(|(problem, remedy)| (problem.to_owned(), Some(remedy)))
         }
-    }
-    Ok(())
-}
-
-/// Digits, a colon, and what base64 in addresses is made of: nothing that could lead elsewhere.
-fn is_token(text: &str) -> bool {
-    text.split_once(':').is_some_and(|(bot, key)| {
-        (1..=20).contains(&bot.len())
-            && bot.bytes().all(|b| b.is_ascii_digit())
-            && (20..=100).contains(&key.len())
-            && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
-    })
-}
-
-fn is_chat(text: &str) -> bool {
-    match text.strip_prefix('@') {
-        Some(name) => {
-            (4..=32).contains(&name.len())
-                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        Form::WebhookSecret => {
+            signing_key(&text("this is no text")?).map(Setting::Key).map_err(wrong)
         }
-        None => text.parse::<i64>().is_ok_and(|id| id != 0),
+        Form::Secret { what, fits } => Some(text("this is no text")?)
+            .filter(|secret| fits(secret.expose_secret()))
+            .map(Setting::Secret)
+            .ok_or_else(|| wrong(what)),
+        Form::Text { what, fits } => {
+            let text = text("this is neither a whole number nor a text")?;
+            Some(text.expose_secret())
+                .filter(|text| fits(text))
+                .map(|text| Setting::Text(text.to_owned()))
+                .ok_or_else(|| wrong(what))
+        }
+        Form::Number { what, fits } => {
+            let text = text("this is no whole number")?;
+            let number = text.expose_secret().parse::<i64>();
+            number
+                .ok()
+                .filter(|number| fits(*number))
+                .map(Setting::Number)
+                .ok_or_else(|| wrong(what))
+        }
+        Form::Texts { what, fits } => {
+            let texts = match written {
+                Written::Texts(texts) => texts.clone(),
+                // An environment variable holds one text.
+                Written::Number(_) | Written::Text(_) => vec![text("this is no list of texts")?],
+                Written::Other(_) => return Err(wrong("this is no list of texts")),
+            };
+            let texts: Vec<String> =
+                texts.iter().map(|text| text.expose_secret().to_owned()).collect();
+            let fit = !texts.is_empty() && texts.iter().all(|text| fits(text));
+            if fit { Ok(Setting::Texts(texts)) } else { Err(wrong(what)) }
+        }
     }
 }
 
@@ -390,29 +476,14 @@ fn address(text: &str, allow_private: bool) -> Result<Url, (&'static str, &'stat
     Ok(url)
 }
 
-fn signing_key(secret: &SecretString, form: SecretForm) -> Result<SigningKey, &'static str> {
+fn signing_key(secret: &SecretString) -> Result<SigningKey, &'static str> {
     let text = secret.expose_secret();
-    match form {
-        SecretForm::StandardWebhooks => {
-            let bytes =
-                text.strip_prefix("whsec_").ok_or("it does not start with whsec_").and_then(
-                    |rest| STANDARD.decode(rest).map_err(|_| "it is not base64 after whsec_"),
-                )?;
-            if (24..=64).contains(&bytes.len()) {
-                Ok(SigningKey::from(bytes))
-            } else {
-                Err("it is not 24 to 64 bytes long")
-            }
-        }
-        SecretForm::Text if text.trim().is_empty() => Err("it is empty"),
-        SecretForm::Text => Ok(SigningKey::from(text.as_bytes().to_vec())),
-    }
-}
-
-fn secret_remedy(form: SecretForm) -> &'static str {
-    match form {
-        SecretForm::StandardWebhooks => "use `whsec_` and the output of `openssl rand -base64 32`",
-        SecretForm::Text => "use the secret as the receiver's settings show it, or remove the key",
+    let rest = text.strip_prefix("whsec_").ok_or("it does not start with whsec_")?;
+    let bytes = STANDARD.decode(rest).map_err(|_| "it is not base64 after whsec_")?;
+    if (24..=64).contains(&bytes.len()) {
+        Ok(SigningKey::from(bytes))
+    } else {
+        Err("it is not 24 to 64 bytes long")
     }
 }
 

@@ -119,7 +119,7 @@ impl DeliverWork {
             let reason = format!("{reason}; no time was left to tell it plainly");
             return (Verdict::Retry { after: None, pause_target: false, reason }, true);
         }
-        let exchange = self.sender.send(request, &Target { timeout, ..target.clone() }).await;
+        let exchange = self.sender.send(request, &target.within(timeout)).await;
         match judge(exchange, target) {
             (Verdict::TryPlain(again), _) => {
                 (Verdict::Refused(format!("{reason}; told plainly: {again}")), true)
@@ -147,6 +147,13 @@ impl DeliverWork {
             incident: send.incident,
             number,
             risk: send.risk,
+            frequency: send.frequency,
+            cause: send.cause,
+            standing: send.standing.clone(),
+            summary: send.summary.as_deref().cloned(),
+            reply: send.reply.as_deref().cloned(),
+            tags: send.tags.clone(),
+            buttons: Vec::new(),
             text: render_text(send.kind, &send.facts, analysis.as_ref(), &shown, None),
             facts: send.facts.clone(),
             analysis,
@@ -189,7 +196,10 @@ impl DeliverWork {
                 self.given_up(job, send, channel, &reason);
                 refused(format!("given up after {} attempts: {reason}", job.attempts))
             }
-            Verdict::Refused(reason) | Verdict::TryPlain(reason) => {
+            Verdict::Refused(reason)
+            | Verdict::TryPlain(reason)
+            | Verdict::Renew(reason)
+            | Verdict::CannotEdit(reason) => {
                 count("refused");
                 self.given_up(job, send, channel, &reason);
                 refused(reason)
@@ -265,6 +275,8 @@ fn judge(exchange: Exchange, target: &Target) -> (Verdict, bool) {
                 Verdict::Ambiguous(reason) => (Verdict::Ambiguous(hide(reason)), false),
                 Verdict::Refused(reason) => (Verdict::Refused(hide(reason)), true),
                 Verdict::TryPlain(reason) => (Verdict::TryPlain(hide(reason)), true),
+                Verdict::Renew(reason) => (Verdict::Renew(hide(reason)), true),
+                Verdict::CannotEdit(reason) => (Verdict::CannotEdit(hide(reason)), true),
                 Verdict::Retry { after, pause_target, reason } => {
                     (Verdict::Retry { after, pause_target, reason: hide(reason) }, true)
                 }

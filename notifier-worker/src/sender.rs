@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use reqwest::{Client, Url, header};
+use reqwest::{Client, Method, Url, header};
 use runtime::{Clock, address::is_public};
 use tokio::time::{Instant, timeout_at};
 
@@ -68,20 +68,21 @@ impl Sender {
                 (self.print)(&text);
                 Exchange::Answered(self.response(200, None, Bytes::new()))
             }
-            Request::Post { url, headers, body } => {
+            Request::Http { method, url, headers, body } => {
                 let deadline = Instant::now() + target.timeout;
                 let guarded = match timeout_at(deadline, guard(url, target.allow_private)).await {
                     Ok(Ok(guarded)) => guarded,
                     Ok(Err(end)) => return end,
                     Err(_) => return Exchange::NotSent("name lookup: timeout".into()),
                 };
-                self.post(guarded, headers, body, deadline).await
+                self.ask(method, guarded, headers, body, deadline).await
             }
         }
     }
 
-    async fn post(
+    async fn ask(
         &self,
+        method: Method,
         guarded: Guarded,
         headers: Vec<(&'static str, String)>,
         body: Vec<u8>,
@@ -89,7 +90,7 @@ impl Sender {
     ) -> Exchange {
         // The client's own limit must not be the shorter one.
         let left = deadline.saturating_duration_since(Instant::now());
-        let mut request = self.client.post(guarded.url).body(body).timeout(left);
+        let mut request = self.client.request(method, guarded.url).body(body).timeout(left);
         for (name, value) in headers {
             request = request.header(name, value);
         }

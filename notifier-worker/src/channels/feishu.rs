@@ -7,15 +7,16 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use domain::notify::{Message, feishu_card, feishu_text};
 use hmac::{Hmac, KeyInit, Mac};
-use secrecy::ExposeSecret;
+use reqwest::Method;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
 use super::{
-    Channel, Keys, Need, Notification, Request, Response, SecretForm, Verdict, excerpt,
-    http_verdict, retry_after,
+    Channel, Form, Key, Need, Notification, Rate, Request, Response, Verdict, excerpt,
+    http_verdict, is_said, retry_after,
 };
-use crate::config::{SigningKey, Target};
+use crate::config::Target;
 
 /// The bot takes bodies up to 20 KB; the smaller reading of it is kept to.
 const MAX_BODY: usize = 20_000;
@@ -34,13 +35,21 @@ impl Channel for Feishu {
         "feishu"
     }
 
-    fn keys(&self) -> Keys {
-        Keys {
-            url: Need::Must,
-            secret: Need::May,
-            secret_form: SecretForm::Text,
-            ..Keys::default()
-        }
+    fn keys(&self) -> &'static [Key] {
+        &[
+            Key {
+                name: "url",
+                need: Need::Must,
+                form: Form::Address,
+                remedy: "set it to the bot's webhook address",
+            },
+            Key {
+                name: "secret",
+                need: Need::May,
+                form: Form::Secret { what: "it is empty", fits: is_said },
+                remedy: "use the secret as the bot's settings show it, or remove the key",
+            },
+        ]
     }
 
     fn can_edit(&self) -> bool {
@@ -49,6 +58,11 @@ impl Channel for Feishu {
 
     fn idempotent(&self) -> bool {
         false
+    }
+
+    /// 100 a minute and 5 a second.
+    fn rate(&self) -> Rate {
+        Rate { per_minute: 100, burst: 5 }
     }
 
     fn request(&self, n: &Notification, target: &Target) -> Result<Request, String> {
@@ -121,15 +135,15 @@ fn by_code(code: i64, said: &str, response: &Response) -> Verdict {
 }
 
 fn post(body: Vec<u8>, target: &Target) -> Result<Request, String> {
-    let url = target.url.clone().ok_or("the channel has no url")?;
-    Ok(Request::Post { url, headers: vec![("content-type", "application/json".to_owned())], body })
+    let headers = vec![("content-type", "application/json".to_owned())];
+    Ok(Request::Http { method: Method::POST, url: target.url()?.clone(), headers, body })
 }
 
 /// The body as sent: with `timestamp` and `sign` where the channel has a secret.
 fn signed(mut body: Value, n: &Notification, target: &Target) -> Vec<u8> {
-    if let Some(key) = target.keys.first() {
+    if let Some(secret) = target.secret("secret") {
         let timestamp = n.attempted_at.micros().div_euclid(1_000_000).to_string();
-        body["sign"] = json!(sign(key, &timestamp));
+        body["sign"] = json!(sign(secret, &timestamp));
         body["timestamp"] = json!(timestamp);
     }
     body.to_string().into_bytes()
@@ -137,8 +151,8 @@ fn signed(mut body: Value, n: &Notification, target: &Target) -> Vec<u8> {
 
 /// The HMAC-SHA256 of nothing under the key `timestamp LF secret`. Other robots that look alike
 /// have key and message the other way round.
-fn sign(secret: &SigningKey, timestamp: &str) -> String {
-    let key = [timestamp.as_bytes(), b"\n", secret.expose_secret()].concat();
+fn sign(secret: &SecretString, timestamp: &str) -> String {
+    let key = [timestamp.as_bytes(), b"\n", secret.expose_secret().as_bytes()].concat();
     #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
     let mac = Hmac::<Sha256>::new_from_slice(&key).expect("any length fits");
     STANDARD.encode(mac.finalize().into_bytes())
@@ -157,7 +171,7 @@ mod tests {
     /// The example that the SDKs are tested against (go-lark/lark, `crypto_test.go`).
     #[test]
     fn the_published_example_is_signed_the_same() {
-        let key = SigningKey::from(b"xxx".to_vec());
+        let key = SecretString::from("xxx");
         assert_eq!(sign(&key, "1661860880"), "QnWVTSBe6FmQDE0bG6X0mURbI+DnvVyu1h+j5dHOjrU=");
     }
 
@@ -167,7 +181,7 @@ mod tests {
         let (_, headers, mut body) = parts(request);
         assert_eq!(headers, [("content-type", "application/json".to_owned())]);
         assert_eq!(body["timestamp"], "1700000001");
-        assert_eq!(body["sign"], sign(&SigningKey::from(b"xxx".to_vec()), "1700000001"));
+        assert_eq!(body["sign"], sign(&SecretString::from("xxx"), "1700000001"));
         let fields = body.as_object_mut().unwrap();
         fields.remove("timestamp");
         fields.remove("sign");
@@ -184,7 +198,7 @@ mod tests {
     fn a6_what_is_too_long_is_cut_and_then_told_without_a_card() {
         let target = feishu(Some("xxx"));
         let sent = |n: &Notification| {
-            let Ok(Request::Post { body, .. }) = Feishu.request(n, &target) else { panic!() };
+            let Ok(Request::Http { body, .. }) = Feishu.request(n, &target) else { panic!() };
             assert!(body.len() <= MAX_BODY, "{}", body.len());
             serde_json::from_slice::<Value>(&body).unwrap()
         };
@@ -254,6 +268,6 @@ mod tests {
             "kind": "feishu", "url": "https://open.feishu.cn/open-apis/bot/v2/hook/x",
             "secret": "whsec_is no base64",
         });
-        assert_eq!(target_of(config).unwrap().keys.len(), 1);
+        assert!(target_of(config).unwrap().secret("secret").is_some());
     }
 }

@@ -1,6 +1,6 @@
 //! The log channel: prints the flat text where the process prints.
 
-use super::{Channel, Keys, Notification, Request, Response, Verdict};
+use super::{Channel, Key, Notification, Rate, Request, Response, Verdict};
 use crate::config::Target;
 
 /// Prints.
@@ -11,8 +11,8 @@ impl Channel for Log {
         "log"
     }
 
-    fn keys(&self) -> Keys {
-        Keys::default()
+    fn keys(&self) -> &'static [Key] {
+        &[]
     }
 
     fn can_edit(&self) -> bool {
@@ -22,6 +22,10 @@ impl Channel for Log {
     /// A text that is printed twice wakes nobody twice.
     fn idempotent(&self) -> bool {
         true
+    }
+
+    fn rate(&self) -> Rate {
+        Rate { per_minute: 60_000, burst: 1_000 }
     }
 
     fn request(&self, notification: &Notification, _: &Target) -> Result<Request, String> {

@@ -13,12 +13,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::tz::TimeZone;
-use reqwest::Url;
+use reqwest::{Method, Url};
 use schemas::{
     Facts, IncidentId, JobId, ProjectId, Time,
     alert::Risk,
-    job::{Analysis, SendKind},
+    event::{Cause, Frequency},
+    job::{Analysis, Reply, SendKind, Standing, Summary},
 };
+use secrecy::SecretString;
 
 use crate::config::Target;
 
@@ -41,7 +43,13 @@ pub trait Channel: Send + Sync {
     fn kind(&self) -> &'static str;
 
     /// Which keys its configuration takes besides those that all take.
-    fn keys(&self) -> Keys;
+    fn keys(&self) -> &'static [Key];
+
+    /// What one key alone cannot say of a configuration whose keys are all right; the key, what is
+    /// wrong and what to do.
+    fn check(&self, _: &Target) -> Result<(), (&'static str, String, &'static str)> {
+        Ok(())
+    }
 
     /// A message that was sent can be changed later, so the first one need not wait for anything.
     fn can_edit(&self) -> bool;
@@ -50,8 +58,16 @@ pub trait Channel: Send + Sync {
     /// a send with an unknown end is never repeated.
     fn idempotent(&self) -> bool;
 
+    /// How many messages the receiver takes; a configuration may say less.
+    fn rate(&self) -> Rate;
+
     /// What to do to tell it; fails for good with the reason.
     fn request(&self, notification: &Notification, target: &Target) -> Result<Request, String>;
+
+    /// What to do to change the message that the receiver knows by `message`.
+    fn edit(&self, _: &Notification, _: &Target, _message: &str) -> Result<Request, String> {
+        Err("its messages cannot be changed".into())
+    }
 
     /// What its answer means.
     fn outcome(&self, response: &Response) -> Verdict;
@@ -60,38 +76,80 @@ pub trait Channel: Send + Sync {
     fn plain(&self, _: &Notification, _: &Target) -> Result<Request, String> {
         Err("there is no plainer form".into())
     }
+
+    /// How a token for further requests is asked for, where the receiver wants one; it is then in
+    /// [`Target::access`].
+    fn access(&self, _: &Target) -> Option<Result<Request, String>> {
+        None
+    }
+
+    /// The token in the answer to [`Channel::access`].
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn grant(&self, _: &Response) -> Result<Grant, Verdict> {
+        Err(Verdict::Refused("it grants no token".into()))
+    }
+
+    /// The provider whose chats it can answer in.
+    fn answers(&self) -> Option<&'static str> {
+        None
+    }
 }
 
-/// The keys a channel's configuration takes besides those that all take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Keys {
-    pub url: Need,
-    pub secret: Need,
-    pub previous_secret: Need,
-    pub token: Need,
-    pub chat_id: Need,
-    pub thread_id: Need,
-    pub secret_form: SecretForm,
+/// A key of a channel's configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    pub name: &'static str,
+    pub need: Need,
+    pub form: Form,
+    /// What to set it to.
+    pub remedy: &'static str,
 }
 
-/// Whether a key is taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Whether a key has to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// It means nothing here, so it is refused.
-    #[default]
-    Never,
     May,
     Must,
 }
 
-/// How a secret is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SecretForm {
-    /// `whsec_` and base64 (Standard Webhooks).
-    #[default]
-    StandardWebhooks,
-    /// As the receiver shows it; its bytes are the key.
-    Text,
+/// What a value has to be.
+#[derive(Clone, Copy, Debug)]
+pub enum Form {
+    /// Where to send to: http or https. Guarded as [`crate::sender`] says, and never shown.
+    Address,
+    /// `whsec_` and the base64 of 24 to 64 bytes (Standard Webhooks).
+    WebhookSecret,
+    /// A credential as the receiver shows it, for which `what` holds. Never shown.
+    Secret { what: &'static str, fits: fn(&str) -> bool },
+    /// A text, or the text of a whole number, for which `what` holds.
+    Text { what: &'static str, fits: fn(&str) -> bool },
+    /// A whole number, for which `what` holds.
+    Number { what: &'static str, fits: fn(i64) -> bool },
+    /// Texts, at least one, for each of which `what` holds.
+    Texts { what: &'static str, fits: fn(&str) -> bool },
+}
+
+/// A text that says something.
+pub fn is_said(text: &str) -> bool {
+    !text.trim().is_empty()
+}
+
+/// How many messages a receiver takes, over all processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    pub per_minute: u32,
+    /// How many of them at once.
+    pub burst: u32,
+}
+
+/// A token that was granted.
+#[derive(Clone)]
+pub struct Grant {
+    pub token: SecretString,
+    /// How long it may be used.
+    pub lasts: Duration,
 }
 
 /// What is told.
@@ -111,6 +169,20 @@ pub struct Notification {
     pub risk: Risk,
     pub facts: Facts,
     pub analysis: Option<Analysis>,
+    /// How often the problem occurred lately.
+    pub frequency: Option<Frequency>,
+    /// Why the incident was opened.
+    pub cause: Option<Cause>,
+    /// Where it stands; absent while nobody did anything with it.
+    pub standing: Option<Standing>,
+    /// What a summary says.
+    pub summary: Option<Summary>,
+    /// Whom a reply answers, and where.
+    pub reply: Option<Reply>,
+    /// Marks the policy puts on it.
+    pub tags: Vec<String>,
+    /// What can be pressed, where the channel has buttons; in rows of two or three.
+    pub buttons: Vec<Button>,
     /// The whole as flat text.
     pub text: String,
     /// The zone that times are shown in.
@@ -124,13 +196,32 @@ impl Notification {
     }
 }
 
+/// Something that can be pressed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Button {
+    /// `ack`, `resolve`, ...: the verb it asks for.
+    pub verb: &'static str,
+    /// What stands on it.
+    pub label: String,
+    /// What the chat hands back: [`domain::button::Button`] as text, at most 40 bytes.
+    pub data: String,
+}
+
 /// What the sender is to do. It shows no `Debug`: addresses and headers are credentials.
 #[derive(Clone, PartialEq)]
 pub enum Request {
     /// Hand the text to the process's printer.
     Print { text: String },
-    /// POST to an address.
-    Post { url: Url, headers: Vec<(&'static str, String)>, body: Vec<u8> },
+    /// Ask an HTTP server.
+    Http { method: Method, url: Url, headers: Vec<(&'static str, String)>, body: Vec<u8> },
+}
+
+impl Request {
+    /// POSTs JSON.
+    pub fn post_json(url: Url, body: &serde_json::Value) -> Self {
+        let headers = vec![("content-type", "application/json".to_owned())];
+        Self::Http { method: Method::POST, url, headers, body: body.to_string().into_bytes() }
+    }
 }
 
 /// What came back.
@@ -165,6 +256,12 @@ pub enum Verdict {
     Refused(String),
     /// It may or may not have been taken.
     Ambiguous(String),
+    /// Definitely not taken because the token is not valid (any more): a fresh one is asked for,
+    /// once.
+    Renew(String),
+    /// Definitely not changed because the message is gone or may not be changed any more: it is
+    /// told as a new one.
+    CannotEdit(String),
 }
 
 /// No receiver may make a message wait longer than this.
@@ -227,6 +324,13 @@ pub(crate) mod tests {
                 ..Facts::new("sentry", SourceId::new("main").unwrap(), "boom", Status::Firing)
             },
             analysis: None,
+            frequency: None,
+            cause: None,
+            standing: None,
+            summary: None,
+            reply: None,
+            tags: Vec::new(),
+            buttons: Vec::new(),
             text: "text".into(),
             zone: TimeZone::UTC,
         }
@@ -237,7 +341,7 @@ pub(crate) mod tests {
         request: Request,
     ) -> (String, Vec<(&'static str, String)>, serde_json::Value) {
         match request {
-            Request::Post { url, headers, body } => {
+            Request::Http { url, headers, body, .. } => {
                 (url.to_string(), headers, serde_json::from_slice(&body).unwrap())
             }
             Request::Print { .. } => panic!("nothing to print"),

@@ -12,8 +12,8 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use super::{
-    Channel, Keys, LONGEST_WAIT, Need, Notification, Request, Response, Verdict, excerpt,
-    http_verdict, retry_after,
+    Channel, Form, Key, LONGEST_WAIT, Need, Notification, Rate, Request, Response, Verdict,
+    excerpt, http_verdict, retry_after,
 };
 use crate::config::Target;
 
@@ -34,14 +34,33 @@ impl Channel for Telegram {
         "telegram"
     }
 
-    fn keys(&self) -> Keys {
-        Keys {
-            url: Need::May,
-            token: Need::Must,
-            chat_id: Need::Must,
-            thread_id: Need::May,
-            ..Keys::default()
-        }
+    fn keys(&self) -> &'static [Key] {
+        &[
+            Key {
+                name: "url",
+                need: Need::May,
+                form: Form::Address,
+                remedy: "set it to a server of the Bot API, or remove the key",
+            },
+            Key {
+                name: "token",
+                need: Need::Must,
+                form: Form::Secret { what: "this is no bot's token", fits: is_token },
+                remedy: "use the bot's token, digits, a colon and letters, as @BotFather gives it",
+            },
+            Key {
+                name: "chat_id",
+                need: Need::Must,
+                form: Form::Text { what: "this is no chat", fits: is_chat },
+                remedy: "use the chat's number (negative of a group), or @name of a public chat",
+            },
+            Key {
+                name: "thread_id",
+                need: Need::May,
+                form: Form::Number { what: "this is no topic", fits: |thread| thread > 0 },
+                remedy: "use the topic's number",
+            },
+        ]
     }
 
     /// Telegram can; nothing here does yet.
@@ -51,6 +70,11 @@ impl Channel for Telegram {
 
     fn idempotent(&self) -> bool {
         false
+    }
+
+    /// One a second and twenty a minute, which is what groups take.
+    fn rate(&self) -> Rate {
+        Rate { per_minute: 20, burst: 1 }
     }
 
     fn request(&self, n: &Notification, target: &Target) -> Result<Request, String> {
@@ -125,7 +149,7 @@ fn refused(reply: &Value, response: &Response, by_status: Verdict) -> Verdict {
 }
 
 fn send_message(text: &str, limit: usize, target: &Target) -> Result<Request, String> {
-    let chat = target.chat_id.as_deref().ok_or("the channel has no chat_id")?;
+    let chat = target.text("chat_id").ok_or("the channel has no chat_id")?;
     let mut body = json!({
         // Numbers are chats, names are channels.
         "chat_id": chat.parse::<i64>().map_or_else(|_| json!(chat), |id| json!(id)),
@@ -133,20 +157,36 @@ fn send_message(text: &str, limit: usize, target: &Target) -> Result<Request, St
         // Otherwise Telegram's servers would fetch what an alert names.
         "link_preview_options": { "is_disabled": true },
     });
-    if let Some(thread) = target.thread_id {
+    if let Some(thread) = target.number("thread_id") {
         body["message_thread_id"] = json!(thread);
     }
-    Ok(Request::Post {
-        url: address(target)?,
-        headers: vec![("content-type", "application/json".to_owned())],
-        body: body.to_string().into_bytes(),
+    Ok(Request::post_json(address(target)?, &body))
+}
+
+/// Digits, a colon, and what base64 in addresses is made of: nothing that could lead elsewhere.
+fn is_token(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(bot, key)| {
+        (1..=20).contains(&bot.len())
+            && bot.bytes().all(|b| b.is_ascii_digit())
+            && (20..=100).contains(&key.len())
+            && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
     })
+}
+
+fn is_chat(text: &str) -> bool {
+    match text.strip_prefix('@') {
+        Some(name) => {
+            (4..=32).contains(&name.len())
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        }
+        None => text.parse::<i64>().is_ok_and(|id| id != 0),
+    }
 }
 
 /// `<base>/bot<token>/sendMessage`. Errors show nothing of it.
 fn address(target: &Target) -> Result<Url, String> {
-    let token = target.token.as_ref().ok_or("the channel has no token")?.expose_secret();
-    let base = target.url.as_ref().map_or(OFFICIAL, |url| url.as_str()).trim_end_matches('/');
+    let token = target.secret("token").ok_or("the channel has no token")?.expose_secret();
+    let base = target.address("url").map_or(OFFICIAL, |url| url.as_str()).trim_end_matches('/');
     Url::parse(&format!("{base}/bot{token}/sendMessage"))
         .map_err(|_| "url and token make no address".to_owned())
 }

@@ -3,12 +3,15 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
+use reqwest::Method;
 use schemas::job::SendKind;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use super::{Channel, Keys, Need, Notification, Request, Response, Verdict, http_verdict};
+use super::{
+    Channel, Form, Key, Need, Notification, Rate, Request, Response, Verdict, http_verdict,
+};
 use crate::config::{SigningKey, Target};
 
 /// POSTs JSON under a key that stays the same when it is tried again, so that the receiver can tell
@@ -20,8 +23,23 @@ impl Channel for Webhook {
         "webhook"
     }
 
-    fn keys(&self) -> Keys {
-        Keys { url: Need::Must, secret: Need::Must, previous_secret: Need::May, ..Keys::default() }
+    fn keys(&self) -> &'static [Key] {
+        const REMEDY: &str = "use `whsec_` and the output of `openssl rand -base64 32`";
+        &[
+            Key {
+                name: "url",
+                need: Need::Must,
+                form: Form::Address,
+                remedy: "set it to where messages are to be sent",
+            },
+            Key { name: "secret", need: Need::Must, form: Form::WebhookSecret, remedy: REMEDY },
+            Key {
+                name: "previous_secret",
+                need: Need::May,
+                form: Form::WebhookSecret,
+                remedy: REMEDY,
+            },
+        ]
     }
 
     fn can_edit(&self) -> bool {
@@ -32,13 +50,16 @@ impl Channel for Webhook {
         true
     }
 
+    fn rate(&self) -> Rate {
+        Rate { per_minute: 6_000, burst: 100 }
+    }
+
     fn request(&self, notification: &Notification, target: &Target) -> Result<Request, String> {
-        let url = target.url.clone().ok_or("the channel has no url")?;
         let id = notification.key.to_string();
         let timestamp = notification.attempted_at.micros().div_euclid(1_000_000);
         let body = body(notification).to_string().into_bytes();
         let signatures: Vec<String> =
-            target.keys.iter().map(|key| signature(key, &id, timestamp, &body)).collect();
+            target.signing_keys().map(|key| signature(key, &id, timestamp, &body)).collect();
         if signatures.is_empty() {
             return Err("the channel has no secret to sign with".into());
         }
@@ -48,7 +69,7 @@ impl Channel for Webhook {
             ("webhook-timestamp", timestamp.to_string()),
             ("webhook-signature", signatures.join(" ")),
         ];
-        Ok(Request::Post { url, headers, body })
+        Ok(Request::Http { method: Method::POST, url: target.url()?.clone(), headers, body })
     }
 
     fn outcome(&self, response: &Response) -> Verdict {
@@ -80,6 +101,10 @@ fn body(n: &Notification) -> Value {
             "risk": n.risk.word(),
             "facts": n.facts,
             "analysis": n.analysis,
+            "frequency": n.frequency,
+            "standing": n.standing,
+            "summary": n.summary,
+            "tags": n.tags,
             "text": n.text,
         },
     })
@@ -139,7 +164,7 @@ mod tests {
         let target = target("webhook", Some("https://hooks.example.com/x"));
         let again = Notification { attempted_at: Time::from_micros(0), ..notification() };
         let parts = |n: &Notification| match Webhook.request(n, &target).unwrap() {
-            Request::Post { headers, body, .. } => (headers, body),
+            Request::Http { headers, body, .. } => (headers, body),
             Request::Print { .. } => panic!("nothing to print"),
         };
         let ((first, body), (second, same)) = (parts(&notification()), parts(&again));

@@ -3,21 +3,15 @@ use super::*;
 const SECRET: &str = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3";
 
 pub(crate) fn target(kind: &str, url: Option<&str>) -> Target {
-    let (text, webhook) = (url.map(SecretString::from), kind == "webhook");
-    let secret = webhook.then(|| SecretString::from(SECRET));
-    let config = ChannelConfig {
-        kind: kind.into(),
-        url: text,
-        previous_secret: secret.clone(),
-        secret,
-        token: None,
-        chat_id: None,
-        thread_id: None,
-        receivers: default_receivers(),
-        allow_private: false,
-        timeout_ms: 15_000,
-    };
-    super::target("out", &config).unwrap()
+    let mut config = serde_json::json!({"kind": kind});
+    if let Some(url) = url {
+        config["url"] = url.into();
+    }
+    if kind == "webhook" {
+        config["secret"] = SECRET.into();
+        config["previous_secret"] = SECRET.into();
+    }
+    target_of(config).unwrap()
 }
 
 pub(crate) fn target_of(json: serde_json::Value) -> Result<Target, String> {
@@ -52,7 +46,7 @@ fn errors_name_key_problem_and_remedy_and_show_no_secret() {
     check(json!({"kind": "log"}), Ok(()));
     check(json!({"kind": "webhook", "url": hook, "secret": SECRET}), Ok(()));
     check(json!({"kind": "pigeon"}), Err("channels.out.kind: there is no such kind"));
-    check(json!({"kind": "log", "colour": "red"}), Err("unknown field `colour`"));
+    check(json!({"kind": "log", "colour": "red"}), Err("channels.out.colour: kind log takes none"));
     check(json!({"kind": "log", "url": hook}), Err("channels.out.url: kind log takes none"));
     check(json!({"kind": "webhook", "secret": SECRET}), Err("out.url: kind webhook needs"));
     check(json!({"kind": "webhook", "url": hook}), Err("openssl rand -base64 32"));
@@ -72,6 +66,7 @@ fn errors_name_key_problem_and_remedy_and_show_no_secret() {
     check(channel, Ok(()));
     check(json!({"kind": "log", "receivers": []}), Err("serves nobody"));
     check(json!({"kind": "log", "timeout_ms": 0}), Err("out of range"));
+    check(json!({"kind": "log", "per_minute": 0}), Err("channels.out.per_minute: out of range"));
 }
 
 #[test]
@@ -99,25 +94,26 @@ fn feishu_and_telegram_name_what_they_need() {
         ("chat_id", json!(100_123)),
         ("chat_id", json!("@ops_alerts")),
         ("thread_id", json!(7)),
+        ("thread_id", json!("7")),
         ("url", json!("https://telegram.example.com/api")),
     ] {
         check(telegram(key, value), Ok(()));
     }
     for (key, value, expect) in [
-        ("token", json!(null), "channels.out.token: kind telegram needs one; set it"),
+        ("token", json!(null), "channels.out.token: this is no text; use"),
         ("token", json!("hunter2"), "channels.out.token: this is no bot's token; use"),
         ("token", json!(format!("{token}/../x")), "channels.out.token: this is no bot's"),
         ("chat_id", json!("ops"), "channels.out.chat_id: this is no chat; use"),
         ("chat_id", json!("@o"), "channels.out.chat_id: this is no chat; use"),
         ("chat_id", json!(0), "channels.out.chat_id: this is no chat; use"),
-        ("chat_id", json!(1.5), "a whole number or a text"),
+        ("chat_id", json!(1.5), "channels.out.chat_id: this is neither a whole number nor a text"),
         ("thread_id", json!(0), "channels.out.thread_id: this is no topic; use"),
         ("secret", json!("x"), "channels.out.secret: kind telegram takes none; remove"),
     ] {
         check(telegram(key, value), Err(expect));
     }
     let alone = json!({"kind": "telegram", "token": token});
-    check(alone, Err("channels.out.chat_id: kind telegram needs one; set it"));
+    check(alone, Err("channels.out.chat_id: kind telegram needs one; use"));
 }
 
 #[test]

@@ -114,14 +114,12 @@ enum Peer {
 async fn exchange(peer: Peer, allow_private: bool) -> (Exchange, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://127.0.0.1:{}/secret-path", listener.local_addr().unwrap().port());
-    let target = Target {
-        url: Some(Url::parse(&url).unwrap()),
-        allow_private,
-        timeout: Duration::from_millis(300),
-        ..target("webhook", Some("https://hooks.example.com/"))
-    };
-    let request = Request::Post {
-        url: target.url.clone().unwrap(),
+    let mut target =
+        target("webhook", Some("https://hooks.example.com/")).within(Duration::from_millis(300));
+    target.allow_private = allow_private;
+    let request = Request::Http {
+        method: Method::POST,
+        url: Url::parse(&url).unwrap(),
         headers: vec![("webhook-id", "1".into())],
         body: b"hello".to_vec(),
     };
@@ -215,8 +213,9 @@ async fn silence_after_the_request_is_a_lost_answer() {
 async fn nobody_there_is_not_sent_and_no_reason_shows_an_address() {
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let url = Url::parse(&format!("http://127.0.0.1:{port}/secret-path")).unwrap();
-    let target = Target { allow_private: true, ..target("webhook", Some("https://example.com/")) };
-    let request = Request::Post { url, headers: vec![], body: vec![] };
+    let mut target = target("webhook", Some("https://example.com/"));
+    target.allow_private = true;
+    let request = Request::Http { method: Method::POST, url, headers: vec![], body: vec![] };
     let ended = sender(print_to_log()).send(request, &target).await;
     assert_eq!(ended, Exchange::NotSent("connect: connection refused".into()));
 }
