@@ -51,7 +51,7 @@ impl NotifyStage {
         let subject = plan.opening.to_string();
         let id = send_id(plan, &target.id, &subject);
         let hold = match plan.kind {
-            SendKind::Fire if !target.channel.can_edit() => self.hold,
+            SendKind::Fire if !target.channel.can_edit(target) => self.hold,
             SendKind::Fire
             | SendKind::Resolve
             | SendKind::Update

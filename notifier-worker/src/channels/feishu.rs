@@ -52,7 +52,7 @@ impl Channel for Feishu {
         ]
     }
 
-    fn can_edit(&self) -> bool {
+    fn can_edit(&self, _: &Target) -> bool {
         false
     }
 

@@ -15,7 +15,7 @@ impl Channel for Log {
         &[]
     }
 
-    fn can_edit(&self) -> bool {
+    fn can_edit(&self, _: &Target) -> bool {
         false
     }
 

@@ -51,8 +51,9 @@ pub trait Channel: Send + Sync {
         Ok(())
     }
 
-    /// A message that was sent can be changed later, so the first one need not wait for anything.
-    fn can_edit(&self) -> bool;
+    /// A message that was sent to it can be changed later, so the first one need not wait for
+    /// anything.
+    fn can_edit(&self, target: &Target) -> bool;
 
     /// A second send under the same key is recognised by the receiver, or does no harm. Without it
     /// a send with an unknown end is never repeated.
@@ -91,8 +92,8 @@ pub trait Channel: Send + Sync {
         Err(Verdict::Refused("it grants no token".into()))
     }
 
-    /// The provider whose chats it can answer in.
-    fn answers(&self) -> Option<&'static str> {
+    /// The provider whose chats the target can answer in.
+    fn answers(&self, _: &Target) -> Option<&'static str> {
         None
     }
 }

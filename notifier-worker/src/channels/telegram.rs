@@ -64,7 +64,7 @@ impl Channel for Telegram {
     }
 
     /// Telegram can; nothing here does yet.
-    fn can_edit(&self) -> bool {
+    fn can_edit(&self, _: &Target) -> bool {
         false
     }
 

@@ -42,7 +42,7 @@ impl Channel for Webhook {
         ]
     }
 
-    fn can_edit(&self) -> bool {
+    fn can_edit(&self, _: &Target) -> bool {
         false
     }
 
