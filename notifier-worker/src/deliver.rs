@@ -153,6 +153,7 @@ impl DeliverWork {
             summary: send.summary.as_deref().cloned(),
             reply: send.reply.as_deref().cloned(),
             tags: send.tags.clone(),
+            first: None,
             buttons: Vec::new(),
             text: render_text(send.kind, &send.facts, analysis.as_ref(), &shown, None),
             facts: send.facts.clone(),

@@ -182,6 +182,9 @@ pub struct Notification {
     pub reply: Option<Reply>,
     /// Marks the policy puts on it.
     pub tags: Vec<String>,
+    /// What the receiver calls the first message about the same subject, where it took one and
+    /// said so: what follows goes below it, where the channel can.
+    pub first: Option<String>,
     /// What can be pressed, where the channel has buttons; in rows of two or three.
     pub buttons: Vec<Button>,
     /// The whole as flat text.
@@ -331,6 +334,7 @@ pub(crate) mod tests {
             summary: None,
             reply: None,
             tags: Vec::new(),
+            first: None,
             buttons: Vec::new(),
             text: "text".into(),
             zone: TimeZone::UTC,
