@@ -13,6 +13,7 @@
 pub mod button;
 pub mod effect;
 pub mod invariant;
+pub mod matcher;
 pub mod notify;
 pub mod observe;
 pub mod providers;
