@@ -6,6 +6,7 @@
 //!
 //! To add a table: a migration (existing ones never change), and one module here.
 
+pub mod access;
 pub mod error;
 pub mod given_up;
 pub mod housekeeping;
