@@ -3,7 +3,11 @@
 use std::{
     collections::VecDeque,
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    io::{
+        self,
+        ErrorKind::{IsADirectory, PermissionDenied},
+        Read as _, Seek as _, SeekFrom, Write as _,
+    },
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::SystemTime,
@@ -87,7 +91,12 @@ impl Folder {
         for n in 0..MOST_FOLDERS {
             let dir = parent.join(n.to_string());
             make_dir(&dir)?;
-            if let Some(mut lock) = lock(&dir)? {
+            let lock = match lock(&dir) {
+                // It is somebody else's, who has left: no reason to be without a folder.
+                Err(e) if matches!(e.kind(), PermissionDenied | IsADirectory) => continue,
+                lock => lock?,
+            };
+            if let Some(mut lock) = lock {
                 let named = name_in(&mut lock)?;
                 if !is_of(&named, &holder.namespace) && !segments_in(&dir)?.is_empty() {
                     continue;
@@ -340,19 +349,44 @@ impl Chunk {
 }
 
 /// Whether frames of this log wait in any folder below `parent`, whoever holds it.
+///
+/// # Errors
+/// See [`any_of`].
 pub(super) fn any_waits(parent: &Path, namespace: &Namespace) -> io::Result<bool> {
-    for dir in folders_in(parent)? {
+    any_of(folders_in(parent)?, |dir| {
         let named = fs::read(dir.join(LOCK)).unwrap_or_default();
-        if is_of(&named, namespace) && !segments_in(&dir)?.is_empty() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+        Ok(!segments_in(dir)?.is_empty() && is_of(&named, namespace))
+    })
 }
 
-/// Whether frames wait in a folder beside `own`, whoever holds it.
+/// Whether frames wait in any of these folders. One that cannot be read hides nothing that waits in
+/// another.
+///
+/// # Errors
+/// None were found, and some folders, which are named, could not be looked into.
+pub(super) fn any_of(
+    dirs: Vec<PathBuf>,
+    waits: impl Fn(&Path) -> io::Result<bool>,
+) -> io::Result<bool> {
+    let mut unreadable = Vec::new();
+    for dir in dirs {
+        match waits(&dir) {
+            Ok(true) => return Ok(true),
+            Ok(false) => {}
+            Err(e) => unreadable.push(format!("{}: {e}", dir.display())),
+        }
+    }
+    if unreadable.is_empty() {
+        return Ok(false);
+    }
+    let reason = "frames of another shape of the log may wait where nobody can look";
+    Err(io::Error::other(format!("{reason}: {}", unreadable.join(", "))))
+}
+
+/// Whether frames wait in a folder beside `own`, whoever holds it, or may wait in one that cannot
+/// be read.
 pub(super) fn another_waits(parent: &Path, own: &Path) -> bool {
-    let waits = |dir: &PathBuf| segments_in(dir).is_ok_and(|segments| !segments.is_empty());
+    let waits = |dir: &PathBuf| segments_in(dir).map_or(true, |segments| !segments.is_empty());
     folders_in(parent).is_ok_and(|dirs| dirs.iter().any(|dir| dir != own && waits(dir)))
 }
 

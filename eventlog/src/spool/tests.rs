@@ -13,7 +13,9 @@ use tempfile::TempDir;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Entry, Folder, Holder, Spool, SpoolConfig, SpoolFailure, entry::Found, folder::make_dir_with,
+    Entry, Folder, Holder, Spool, SpoolConfig, SpoolFailure,
+    entry::Found,
+    folder::{any_of, make_dir_with},
 };
 
 fn holder(salt: u8) -> Holder {
@@ -169,6 +171,25 @@ fn a_folder_that_cannot_be_read_keeps_none_of_the_others_waiting() {
     let mut found = look().found.unwrap();
     assert_eq!(found.dir(), dir.path().join("3"));
     assert_eq!(take_all(&mut found).0, entries(0..2));
+    // Nor is a new process without a folder for their sake.
+    let next = Folder::claim(dir.path(), &holder(8)).unwrap();
+    assert_eq!(next.dir(), dir.path().join("6"));
+}
+
+#[test]
+fn what_waits_is_found_beside_a_folder_that_cannot_be_read() {
+    let look = |dirs: &[&str]| {
+        let dirs = dirs.iter().map(PathBuf::from).collect();
+        any_of(dirs, |dir| match dir.to_str() {
+            Some("bad") => Err(std::io::Error::other("no access")),
+            name => Ok(name == Some("waits")),
+        })
+    };
+    assert!(look(&["bad", "empty", "waits"]).unwrap());
+    assert!(!look(&["empty", "empty"]).unwrap());
+    // Where none was found, nobody knows of that one.
+    let error = look(&["empty", "bad", "empty"]).unwrap_err().to_string();
+    assert!(error.contains("bad: no access"), "{error}");
 }
 
 #[test]
