@@ -23,6 +23,7 @@ use store::{
 use tokio::time::Instant;
 
 use crate::{
+    access::Access,
     channels::{Notification, Request, Verdict},
     config::{Channels, Config, Target},
     sender::{Exchange, Sender},
@@ -44,6 +45,7 @@ pub struct DeliverWork {
     channels: Arc<Channels>,
     store: Store,
     sender: Sender,
+    access: Access,
     clock: Clock,
 }
 
@@ -56,7 +58,8 @@ impl DeliverWork {
         sender: Sender,
         clock: Clock,
     ) -> Self {
-        Self { config, channels, store, sender, clock }
+        let access = Access::new(store.clone(), sender.clone());
+        Self { config, channels, store, sender, access, clock }
     }
 
     async fn deliver(&self, job: &Job) -> Result<Performed, store::Error> {
@@ -67,6 +70,11 @@ impl DeliverWork {
         let Some(target) = self.channels.get(&job.target) else {
             return Ok(refused(format!("channel {} is not configured any more", job.target)));
         };
+        let admitted = match self.access.admit(target).await? {
+            Ok(admitted) => admitted,
+            Err(verdict) => return Ok(self.end(job, &send, target, verdict)),
+        };
+        let target = &*admitted;
         let notification = self.notification(job, &send).await?;
         let request = match target.channel.request(&notification, target) {
             Ok(request) => request,
@@ -83,7 +91,7 @@ impl DeliverWork {
                 return Ok(self.end(job, &send, target, verdict));
             }
         }
-        let (verdict, not_taken) = self.attempt(request, &notification, target).await;
+        let (verdict, not_taken) = self.attempt(request, &notification, target).await?;
         if told == Told::First && not_taken {
             // Nobody was told so far: the next attempt is a first one again.
             self.store.retract(telling).await?;
@@ -91,18 +99,34 @@ impl DeliverWork {
         Ok(self.end(job, &send, target, verdict))
     }
 
-    /// Sends, and once more in the channel's plain form where only the form was refused; both
-    /// within the target's time limit. Whether it is certain that nothing was taken comes along.
+    /// Sends; once more with a fresh token where the token was refused, and once more in the
+    /// channel's plain form where only the form was refused; all within the target's time limit.
+    /// Whether it is certain that nothing was taken comes along.
     async fn attempt(
         &self,
         request: Request,
         notification: &Notification,
         target: &Target,
-    ) -> (Verdict, bool) {
+    ) -> Result<(Verdict, bool), store::Error> {
         let begun = Instant::now();
         let exchange = self.sender.send(request, target).await;
-        let (verdict, not_taken) = judge(exchange, target);
-        let Verdict::TryPlain(reason) = verdict else { return (verdict, not_taken) };
+        let (mut verdict, mut not_taken) = judge(exchange, target);
+        let mut renewed = None;
+        if let Verdict::Renew(reason) = &verdict {
+            let left = target.within(target.timeout.saturating_sub(begun.elapsed()));
+            let fresh = match self.access.renew(&left, reason).await? {
+                Ok(fresh) => renewed.insert(Target { timeout: target.timeout, ..fresh }),
+                Err(verdict) => return Ok((verdict, true)),
+            };
+            let request = match fresh.channel.request(notification, fresh) {
+                Ok(request) => request,
+                Err(reason) => return Ok((Verdict::Refused(reason), true)),
+            };
+            let left = fresh.within(target.timeout.saturating_sub(begun.elapsed()));
+            (verdict, not_taken) = judge(self.sender.send(request, &left).await, fresh);
+        }
+        let target = renewed.as_ref().unwrap_or(target);
+        let Verdict::TryPlain(reason) = verdict else { return Ok((verdict, not_taken)) };
         let channel = target.channel.kind();
         metrics::counter!("bellwether_sends_plain_total", "channel" => channel).increment(1);
         tracing::warn!(
@@ -112,20 +136,20 @@ impl DeliverWork {
         );
         let request = match target.channel.plain(notification, target) {
             Ok(request) => request,
-            Err(why) => return (Verdict::Refused(format!("{reason}; {why}")), true),
+            Err(why) => return Ok((Verdict::Refused(format!("{reason}; {why}")), true)),
         };
         let timeout = target.timeout.saturating_sub(begun.elapsed());
         if timeout < SHORTEST_TIMEOUT {
             let reason = format!("{reason}; no time was left to tell it plainly");
-            return (Verdict::Retry { after: None, pause_target: false, reason }, true);
+            return Ok((Verdict::Retry { after: None, pause_target: false, reason }, true));
         }
         let exchange = self.sender.send(request, &target.within(timeout)).await;
-        match judge(exchange, target) {
+        Ok(match judge(exchange, target) {
             (Verdict::TryPlain(again), _) => {
                 (Verdict::Refused(format!("{reason}; told plainly: {again}")), true)
             }
             ended => ended,
-        }
+        })
     }
 
     async fn notification(&self, job: &Job, send: &SendJob) -> Result<Notification, store::Error> {

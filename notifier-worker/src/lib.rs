@@ -7,6 +7,7 @@
 //!
 //! To add a channel: one file and one line in [`channels`].
 
+mod access;
 pub mod channels;
 pub mod config;
 pub mod deliver;
