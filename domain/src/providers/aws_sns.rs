@@ -91,7 +91,7 @@ impl Provider for AwsSns {
     }
 
     fn needs(&self, request: &Request<'_>) -> Option<String> {
-        let (body, _) = json::body(request.body).ok()?;
+        let body = json::outline(request.body)?;
         Some(field(&body, "SigningCertURL").filter(|url| address::is_certificate(url))?.to_owned())
     }
 
@@ -107,7 +107,7 @@ impl Provider for AwsSns {
         if request.header("x-amz-sns-rawdelivery").is_some_and(|word| word != "false") {
             return Err(RAW);
         }
-        let (body, _) = json::body(request.body).map_err(|_| MISSING)?;
+        let body = json::outline(request.body).ok_or(MISSING)?;
         let url = field(&body, "SigningCertURL").ok_or(MISSING)?;
         if !address::is_certificate(url) {
             return Err(ADDRESS);

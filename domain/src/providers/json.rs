@@ -4,7 +4,7 @@ use std::{cell::Cell, fmt};
 
 use serde::{
     Deserializer,
-    de::{DeserializeSeed, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::Value;
 
@@ -12,7 +12,25 @@ use serde_json::Value;
 /// surrogate pairs (text that was cut inside a character) and keys that are stated twice, of which
 /// the last counts. The second value is a note about it. Nesting is read 127 deep.
 pub(super) fn body(raw: &[u8]) -> Result<(Value, Option<String>), String> {
+    read(raw, usize::MAX, usize::MAX)
+}
+
+/// The outline of a body that is not known to be authentic: of each list the first entries, and of
+/// all values the first few thousand. Parsed whole, a body can take a hundred times its size, and
+/// whoever sends anything could make us do it; the outline takes a few megabytes at most, for as
+/// long as it is looked at. `None` where it is no JSON.
+pub(super) fn outline(raw: &[u8]) -> Option<Value> {
+    read(raw, OUTLINE_LIST, OUTLINE_VALUES).map(|(value, _)| value).ok()
+}
+
+/// Entries of each list in an outline.
+const OUTLINE_LIST: usize = 16;
+/// Values in an outline.
+const OUTLINE_VALUES: usize = 4096;
+
+fn read(raw: &[u8], list: usize, values: usize) -> Result<(Value, Option<String>), String> {
     let raw = raw.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(raw);
+    let parsed = |raw: &[u8]| parsed(raw, list, values);
     match parsed(raw) {
         Ok((value, 0)) => Ok((value, None)),
         Ok((value, twice)) => Ok((value, Some(stated_twice(twice)))),
@@ -38,18 +56,34 @@ fn stated_twice(keys: u32) -> String {
     format!("{keys} keys were stated twice, the last counts")
 }
 
-/// The value, and how many keys of it were stated again.
-fn parsed(raw: &[u8]) -> Result<(Value, u32), serde_json::Error> {
-    let twice = Cell::new(0);
+/// The value with so many entries of each list and so many values of all, and how many keys of it
+/// were stated again.
+fn parsed(raw: &[u8], list: usize, values: usize) -> Result<(Value, u32), serde_json::Error> {
+    let (twice, left) = (Cell::new(0), Cell::new(values));
     let mut reader = serde_json::Deserializer::from_slice(raw);
-    let value = Counting(&twice).deserialize(&mut reader)?;
+    let value = Counting { list, left: &left, twice: &twice }.deserialize(&mut reader)?;
     reader.end()?;
     Ok((value, twice.get()))
 }
 
-/// Reads a value as it is, and counts the keys that are stated again.
+/// Reads a value as it is, within its bounds, and counts the keys that are stated again.
 #[derive(Clone, Copy)]
-struct Counting<'c>(&'c Cell<u32>);
+struct Counting<'c> {
+    /// Entries that are kept of each list.
+    list: usize,
+    /// Values that may still be kept.
+    left: &'c Cell<usize>,
+    twice: &'c Cell<u32>,
+}
+
+impl Counting<'_> {
+    /// Whether one more value may be kept.
+    fn keeps(self) -> bool {
+        let left = self.left.get();
+        self.left.set(left.saturating_sub(1));
+        left > 0
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for Counting<'_> {
     type Value = Value;
@@ -96,19 +130,25 @@ impl<'de> Visitor<'de> for Counting<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(part) = parts.next_element_seed(self)? {
-            list.push(part);
+        while list.len() < self.list && self.keeps() {
+            match parts.next_element_seed(self)? {
+                Some(part) => list.push(part),
+                None => return Ok(Value::Array(list)),
+            }
         }
+        while parts.next_element::<IgnoredAny>()?.is_some() {}
         Ok(Value::Array(list))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
         let mut object = serde_json::Map::new();
-        while let Some(key) = fields.next_key::<String>()? {
+        while self.keeps() {
+            let Some(key) = fields.next_key::<String>()? else { return Ok(Value::Object(object)) };
             if object.insert(key, fields.next_value_seed(self)?).is_some() {
-                self.0.set(self.0.get().saturating_add(1));
+                self.twice.set(self.twice.get().saturating_add(1));
             }
         }
+        while fields.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Value::Object(object))
     }
 }
@@ -227,6 +267,44 @@ mod tests {
         assert_eq!(value, json!({"a": "\u{fffd}"}));
         let note = note.unwrap();
         assert!(note.contains("broken") && note.contains("1 keys"), "{note}");
+    }
+
+    #[test]
+    fn threat_the_outline_of_a_body_is_small_whatever_the_body() {
+        fn values(value: &Value) -> usize {
+            let inside = match value {
+                Value::Array(list) => list.iter().map(values).sum(),
+                Value::Object(object) => object.values().map(values).sum(),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+            };
+            1 + inside
+        }
+        let list = |part: &str, count: usize| format!("[{}]", vec![part; count].join(","));
+        let tree = (0..4).fold("{\"\":0}".to_owned(), |inner, _| list(&inner, 17));
+        let fields: Vec<_> = (0..100_000).map(|n| format!("\"{n}\":0")).collect();
+        let fields = format!("{{{}}}", fields.join(","));
+        for body in [list("{\"\":0}", 100_000), list("0", 400_000), tree, fields] {
+            let outline = outline(body.as_bytes()).unwrap();
+            let kept = values(&outline);
+            assert!(kept <= OUTLINE_VALUES + 1, "{kept}");
+            assert!(kept > OUTLINE_LIST, "{kept}");
+        }
+        // What stands behind a long list is seen, and what is small is seen whole.
+        let body = format!(r#"{{"alerts":{},"state":"x"}}"#, list("0", 400_000));
+        let seen = outline(body.as_bytes()).unwrap();
+        assert_eq!(seen["state"], "x");
+        assert_eq!(seen["alerts"].as_array().unwrap().len(), OUTLINE_LIST);
+        let small = r#" {"a":[1,[],{},"",null],"b":{"c":{"d":"\ud800"}}}"#.as_bytes();
+        assert_eq!(outline(small), body_of(small));
+        for bad in ["", "{", "[0,1", "{}{}", "{\"a\"}"] {
+            assert_eq!(outline(bad.as_bytes()), None, "{bad}");
+        }
+        let cut = format!("{}x", list("0", 100));
+        assert_eq!(outline(cut.as_bytes()), None);
+    }
+
+    fn body_of(raw: &[u8]) -> Option<Value> {
+        body(raw).map(|(value, _)| value).ok()
     }
 
     #[test]
