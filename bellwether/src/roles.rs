@@ -215,15 +215,15 @@ struct Parts {
 impl Parts {
     async fn play(self, roles: &BTreeSet<Role>, listeners: Listeners) -> anyhow::Result<()> {
         // The console answers the ingest routes too where both are in one process, so that senders
-        // configured for its port are heard.
+        // configured for its port are heard; whichever they use, they share one budget for bodies.
         let routes = roles.contains(&Role::Ingest).then(|| {
             let (config, sources) =
                 (&self.checked.config.ingest, Arc::clone(&self.checked.sources));
             ingest::router(config, sources, self.intake.clone(), self.clock.clone())
         });
-        if let Some(listener) = listeners.ingest {
+        if let (Some(listener), Some(routes)) = (listeners.ingest, routes.clone()) {
             self.follow_keys();
-            self.ingest(listener);
+            self.ingest(listener, routes);
         }
         if roles.iter().any(|r| *r != Role::Ingest) {
             self.opened.wait(&self.checked.config).await?;
@@ -287,11 +287,10 @@ impl Parts {
         self.tasks.spawn("keys", follower.follow(self.shutdown.clone()));
     }
 
-    fn ingest(&self, listener: TcpListener) {
+    fn ingest(&self, listener: TcpListener, routes: axum::Router) {
         let deps = ingest::Deps {
-            appender: self.intake.clone(),
+            routes,
             sources: Arc::clone(&self.checked.sources),
-            clock: self.clock.clone(),
             health: self.health.clone(),
             metrics: self.metrics.clone(),
             listener,

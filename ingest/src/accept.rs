@@ -210,25 +210,39 @@ async fn accept<'e, S: Sink>(
     let whole = parts.uri.path();
     let path = token.and_then(|token| whole.strip_suffix(token)?.strip_suffix('/'));
     let path = path.unwrap_or(whole);
-    let mut request = providers::Request {
+    // Everything but the body, which is held in one form after the other.
+    let about = providers::Request {
         received_at,
         path,
         headers: &headers,
         query: parts.uri.query().unwrap_or_default(),
         token,
-        body: &sent,
-        fetched: None,
+        ..providers::Request::default()
     };
+    let request = providers::Request { body: &sent, ..about };
     let auth = authentic(edge, source, &gate, request, decoded.as_deref()).await?;
     held.authentic();
-    source.meters.used(&auth, request.received_at);
+    source.meters.used(&auth, received_at);
+    // Only a signature may hold for what was sent before it was decoded.
+    let clear = match decoded {
+        Some(decoded) => {
+            held.give_back(sent.len());
+            drop(sent);
+            decoded
+        }
+        None => sent,
+    };
+    let mut request = providers::Request { body: &clear, ..about };
 
-    request.body = told;
     let (provider, shown) = (source.provider, gate.shown().map_or(&[][..], |shown| &**shown));
     let unsealed = provider.unseal(&request, shown).map_err(|refused| {
         Refusal::unauthenticated(&refused, gate.shown().and_then(Shown::challenge))
     })?;
-    request.body = unsealed.as_deref().unwrap_or(told);
+    if let Some(unsealed) = &unsealed {
+        let taken = held.take(unsealed.len());
+        taken.map_err(|reason| Refusal::body(reason.into(), source.max_body_bytes))?;
+        request.body = unsealed;
+    }
     let own = provider.reply(&request);
     if let Reply::Handshake { status, body } = own {
         let response = reply::said(status, body);
@@ -248,15 +262,9 @@ async fn accept<'e, S: Sink>(
     let follow_up = provider.follow_up(&request);
 
     // The bytes go into the record as they are; nothing looks at the request again.
-    let about = providers::Request {
-        received_at,
-        path,
-        headers: &headers,
-        ..providers::Request::default()
-    };
     let raw = match silent {
         true => providers::TEST_BODY.as_bytes().to_vec(),
-        false => unsealed.or(decoded).unwrap_or(sent),
+        false => unsealed.unwrap_or(clear),
     };
     let record = record(edge, source, &about, (client, auth, channel), raw);
     let id = record.id;
@@ -316,7 +324,7 @@ async fn arrive<S>(
         Some(encoding) => {
             let decoded = decode::decode(encoding, &sent, cap)
                 .map_err(|error| Refusal::decoding(error, cap))?;
-            held.take(decoded.len()).map_err(|reason| Refusal::body(reason.into(), cap))?;
+            held.take_decoded(decoded.len()).map_err(|reason| Refusal::body(reason.into(), cap))?;
             Some(decoded)
         }
     };
@@ -327,6 +335,7 @@ async fn arrive<S>(
 fn open<S>(source: &Source, edge: &Edge<S>) -> Result<Gate, Refusal> {
     match source.gate(edge.clock.now()) {
         Gate::Closed(detail) => Err(Refusal::credentials_missing(detail)),
+        Gate::Unread => Err(Refusal::keys_unread()),
         gate @ (Gate::Verify(_) | Gate::Address | Gate::Open) => Ok(gate),
     }
 }
@@ -347,6 +356,7 @@ async fn authentic<S: Sink>(
         Gate::Address => return Ok(Auth { method: "address".to_owned(), credential: None }),
         Gate::Open => return Ok(source.skipped()),
         Gate::Closed(detail) => return Err(Refusal::credentials_missing(detail)),
+        Gate::Unread => return Err(Refusal::keys_unread()),
     };
     let told = providers::Request { body: decoded.unwrap_or(request.body), ..request };
     let fetched = match source.provider.needs(&told) {
@@ -362,7 +372,7 @@ async fn authentic<S: Sink>(
     });
     verdict.map_err(|refused| {
         if request.shows_credential() && source.is_unread() {
-            return Refusal::credentials_missing("the keys of this source are not known yet");
+            return Refusal::keys_unread();
         }
         Refusal::unauthenticated(&refused, shown.challenge())
     })

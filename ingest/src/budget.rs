@@ -75,7 +75,10 @@ pub struct Held {
     from: From,
     /// Its number once it has bytes.
     number: Option<u64>,
+    /// Of the whole.
     bytes: usize,
+    /// Of them, those that are counted in the shares too.
+    shared: usize,
     stage: Stage,
     gone: Arc<Notify>,
 }
@@ -111,6 +114,7 @@ impl Budget {
             from: From { peer, source },
             number: None,
             bytes: 0,
+            shared: 0,
             stage: Stage::Arriving,
             gone: Arc::default(),
         }
@@ -142,6 +146,28 @@ impl Held {
     /// # Errors
     /// There are none for it.
     pub fn take(&mut self, bytes: usize) -> Result<(), NoRoom> {
+        self.add(bytes, bytes)
+    }
+
+    /// Takes `bytes` for what it decodes to, beside what was sent. Both are held, so both count in
+    /// the whole; a share says how much of it a sender may fill, and there a body counts once, as
+    /// the larger of the two.
+    ///
+    /// # Errors
+    /// There are none for it.
+    pub fn take_decoded(&mut self, bytes: usize) -> Result<(), NoRoom> {
+        self.add(bytes, bytes.saturating_sub(self.shared))
+    }
+
+    /// Gives back `bytes` of what is authentic: they are held no more.
+    pub fn give_back(&mut self, bytes: usize) {
+        debug_assert!(self.stage == Stage::Authentic && bytes <= self.bytes);
+        self.bytes -= bytes;
+        self.budget.state().held -= bytes;
+    }
+
+    /// Takes `bytes` of the whole, and of the shares `of_shares`.
+    fn add(&mut self, bytes: usize, of_shares: usize) -> Result<(), NoRoom> {
         if bytes == 0 {
             return Ok(());
         }
@@ -154,10 +180,9 @@ impl Held {
             return Err(NoRoom::GaveWay);
         }
         if self.stage != Stage::Authentic {
-            state.make_room(self.number, bytes, shares.peer, |s| s.by_peer.get(&self.from.peer))?;
-            state.make_room(self.number, bytes, shares.source, |s| {
-                s.by_source.get(&self.from.source)
-            })?;
+            let (own, From { peer, source }) = (self.number, self.from);
+            state.make_room(own, of_shares, shares.peer, |s| s.by_peer.get(&peer))?;
+            state.make_room(own, of_shares, shares.source, |s| s.by_source.get(&source))?;
         }
         while state.held + bytes > shares.total {
             // Whoever has most of what can be given back.
@@ -181,8 +206,9 @@ impl Held {
             let new = || Arriving { bytes: 0, from: self.from, gone: Arc::clone(gone) };
             state.arriving.entry(number).or_insert_with(new).bytes += bytes;
         }
+        self.shared += of_shares;
         for group in state.groups(peer, source) {
-            group.bytes += bytes;
+            group.bytes += of_shares;
             if arriving {
                 group.arriving.insert(number);
             }
@@ -216,8 +242,7 @@ impl Held {
     pub fn authentic(&mut self) {
         if self.stage == Stage::Whole {
             self.stage = Stage::Authentic;
-            let budget = self.budget.clone();
-            budget.state().leave(self.from, self.bytes);
+            self.budget.state().leave(self.from, self.shared);
         }
     }
 }
@@ -232,7 +257,7 @@ impl Drop for Held {
             (Stage::Arriving, Some(number)) => state.give_back(number).map_or((), drop),
             (Stage::Whole, _) => {
                 state.held -= self.bytes;
-                state.leave(self.from, self.bytes);
+                state.leave(self.from, self.shared);
             }
             (Stage::Authentic, _) => state.held -= self.bytes,
         }
@@ -378,6 +403,39 @@ mod tests {
         drop(held);
         budget.hold(peer(2), 0).take(40).unwrap();
         assert_eq!(budget.hold(peer(2), 0).take(41), Err(NoRoom::Full));
+    }
+
+    #[test]
+    fn what_is_sent_and_decoded_counts_twice_in_the_whole_and_once_in_a_share() {
+        let budget = Budget::new(SHARES);
+        let body = |sent, decoded| {
+            let mut held = budget.hold(peer(1), 0);
+            held.take(sent).unwrap();
+            held.whole().unwrap();
+            held.take_decoded(decoded).map(|()| held)
+        };
+        let state = || {
+            let state = budget.state();
+            let bytes = |group: Option<&Group>| group.map_or(0, |group| group.bytes);
+            (state.held, bytes(state.by_peer.values().next()), bytes(state.by_source.get(&0)))
+        };
+        // As large as a share takes, and not compressed by what it is said to be.
+        let held = body(40, 40).unwrap();
+        assert_eq!(state(), (80, 40, 40));
+        drop(held);
+        assert_eq!(state(), (0, 0, 0));
+        let mut held = body(10, 40).unwrap();
+        assert_eq!(state(), (50, 40, 40));
+        assert_eq!(budget.hold(peer(1), 0).take(1), Err(NoRoom::Full), "the share is used up");
+        held.authentic();
+        assert_eq!(state(), (50, 0, 0));
+        // What was sent is needed no more.
+        held.give_back(10);
+        assert_eq!(state(), (40, 0, 0));
+        drop(held);
+        assert_eq!(state(), (0, 0, 0));
+        assert_eq!(body(1, 41).err(), Some(NoRoom::Full), "more than the share");
+        assert_eq!(state(), (0, 0, 0));
     }
 
     #[test]

@@ -169,12 +169,14 @@ impl Config {
             let remedy = format!("use 1 to {MAX_BODY_BYTES}");
             return fail("max_body_bytes", format!("is {}", self.max_body_bytes), remedy);
         }
-        if self.max_inflight_bytes < self.max_body_bytes {
+        // One that comes compressed is held as it was sent and as it decodes.
+        if self.max_inflight_bytes < 2 * self.max_body_bytes {
             let problem = format!(
-                "{} is less than one body of max_body_bytes ({})",
+                "{} is less than a body of max_body_bytes ({}) as sent and as decoded",
                 self.max_inflight_bytes, self.max_body_bytes
             );
-            return fail("max_inflight_bytes", problem, "raise it".to_owned());
+            let remedy = format!("use at least {}", 2 * self.max_body_bytes);
+            return fail("max_inflight_bytes", problem, remedy);
         }
         for (key, share) in [
             ("peer_inflight_bytes", self.peer_inflight_bytes),

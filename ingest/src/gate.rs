@@ -21,6 +21,8 @@ pub enum Gate {
     Address,
     /// There is nothing to verify with, and this is production: the detail of the 503.
     Closed(&'static str),
+    /// There is nothing to verify with yet: whether keys were issued is not known.
+    Unread,
     /// There is nothing to verify with, and this is not production.
     Open,
 }
@@ -48,7 +50,7 @@ impl Gate {
     pub fn shown(&self) -> Option<&Shown> {
         match self {
             Self::Verify(shown) => Some(shown),
-            Self::Address | Self::Closed(_) | Self::Open => None,
+            Self::Address | Self::Closed(_) | Self::Unread | Self::Open => None,
         }
     }
 }

@@ -73,10 +73,10 @@ impl Sink for Discard {
 
 /// What [`run`] needs from the process.
 pub struct Deps {
-    pub appender: SpoolingAppender,
-    /// Validated before any socket opens ([`Sources::build`]).
+    /// [`router`]'s. A clone answers on a further listener out of the same budget.
+    pub routes: Router,
+    /// Those of the routes, validated before any socket opens ([`Sources::build`]).
     pub sources: Arc<Sources>,
-    pub clock: Clock,
     pub health: Health,
     pub metrics: MetricsHandle,
     /// Bound already, so that a taken address stops the start.
@@ -85,18 +85,19 @@ pub struct Deps {
 
 /// Listens and accepts until told to stop; then finishes the requests in hand.
 pub async fn run(config: Config, deps: Deps, shutdown: Shutdown) {
-    let Deps { appender, sources, clock, health, metrics, listener } = deps;
+    let Deps { routes, sources, health, metrics, listener } = deps;
     sources.announce(&health);
-    let app = router(&config, sources, appender, clock)
+    let app = routes
         .merge(runtime::admin::router(health.clone(), metrics))
         .fallback(reply::no_such_route);
     health.ready("ingest");
     http_server::serve(listener, app, config.limits(), shutdown).await;
 }
 
-/// The ingest routes alone, for whoever answers them on a further listener.
+/// The ingest routes alone, for whoever listens.
 ///
-/// Each call has its own budget of bytes in flight; clone the router to share one.
+/// Each call has its own budget of bytes in flight, and remembers alone what it fetched: call it
+/// once in a process, and clone the router for a further listener.
 pub fn router<S: Sink>(config: &Config, sources: Arc<Sources>, sink: S, clock: Clock) -> Router {
     routes(config, sources, sink, clock, fetch_outside())
 }

@@ -11,7 +11,7 @@ use eventlog::AppendError;
 use schemas::RecordId;
 use serde::Serialize;
 
-use crate::{body::BodyError, decode::DecodeError, outcome::Outcome};
+use crate::{body::BodyError, decode::DecodeError, outcome::Outcome, source::UNREAD};
 
 /// Seconds until a try makes sense again: overload passes quickly, ...
 const RETRY_OVERLOAD: u32 = 1;
@@ -57,6 +57,11 @@ impl Refusal {
     pub fn credentials_missing(detail: &'static str) -> Self {
         Self::new(Outcome::CredentialsMissing, StatusCode::SERVICE_UNAVAILABLE, detail)
             .retry_after(RETRY_CREDENTIALS)
+    }
+
+    /// Whether a key lets it in is known as soon as the log can be read, which is soon.
+    pub fn keys_unread() -> Self {
+        Self::credentials_missing(UNREAD).retry_after(RETRY_NOT_DURABLE)
     }
 
     /// What a proof is checked with could not be fetched now. Senders come back after a 503, and

@@ -70,6 +70,9 @@ pub struct Issued {
 /// What is said of an open gate.
 pub(crate) const OPEN: &str = "accepts unauthenticated requests";
 
+/// What is said of a source whose keys nobody has read yet.
+pub(crate) const UNREAD: &str = "the keys of this source are not known yet";
+
 /// What is said of a list of senders with nobody on it.
 pub(crate) const NOBODY: &str = "answers 403 to everything: its list of senders is empty";
 
@@ -220,6 +223,8 @@ impl Source {
                 Gate::Verify(Shown::at(Arc::clone(&state.keyring), now))
             }
             (_, false, true) => Gate::Closed(self.provider.missing_secret_detail()),
+            // A source with keys asks for one in development too, from its first request on.
+            (_, false, false) if state.unread => Gate::Unread,
             (_, false, false) => Gate::Open,
             (_, true, _) => Gate::Verify(Shown::at(Arc::clone(&state.keyring), now)),
         }
@@ -243,6 +248,7 @@ impl Source {
         match self.gate(Time::default()) {
             Gate::Verify(_) | Gate::Address => self.admits_nobody().then(|| NOBODY.to_owned()),
             Gate::Closed(detail) => Some(format!("answers 503 to everything: {detail}")),
+            Gate::Unread => Some(format!("answers 503 to everything: {UNREAD}")),
             Gate::Open => Some(OPEN.to_owned()),
         }
     }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     num::NonZeroU16,
+    sync::{Mutex, PoisonError},
 };
 
 use domain::providers::{self, SHARED_PATH, TEST_PATH};
@@ -14,7 +15,7 @@ use crate::{
     Config,
     config::SourceConfig,
     gate::Gate,
-    source::{Common, Meters, NOBODY, OFF, OPEN, Source},
+    source::{Common, Meters, NOBODY, OFF, OPEN, Source, UNREAD},
 };
 
 /// A configured channel, as senders may name it.
@@ -33,6 +34,8 @@ pub struct Sources {
     /// Whose senders have which path built in.
     paths: HashMap<&'static str, &'static str>,
     channels: Vec<ChannelName>,
+    /// Held while the health is told about the sources.
+    announcing: Mutex<()>,
     /// Requests to no source at all.
     pub(crate) unknown: Meters,
 }
@@ -108,7 +111,7 @@ impl Sources {
         };
         let paths = providers::all().iter().flat_map(of).collect();
         let (channels, unknown) = (Vec::new(), Meters::new("unknown", "unknown"));
-        Ok(Self { by_provider, test, paths, channels, unknown })
+        Ok(Self { by_provider, test, paths, channels, announcing: Mutex::default(), unknown })
     }
 
     /// The same, knowing these channels.
@@ -166,6 +169,8 @@ impl Sources {
     /// Says which sources have no credentials and what that means: at start, and again when keys
     /// or switches changed.
     pub fn announce(&self, health: &Health) {
+        // Of two at once the second says what is true after both.
+        let _one = self.announcing.lock().unwrap_or_else(PoisonError::into_inner);
         for source in self.iter() {
             let part = format!("source {}", source.id);
             let provider = source.provider.name();
@@ -189,6 +194,7 @@ impl Sources {
                         source.id
                     );
                 }
+                Gate::Unread => health.not_ready(&part, UNREAD),
                 Gate::Open => health.degraded(&part, OPEN),
             }
         }

@@ -12,7 +12,7 @@ use schemas::{
 use tokio::time::{Instant, interval, sleep, timeout};
 
 use super::{CopyFile, Held, Known, issued};
-use crate::{Issued, Sources};
+use crate::{Issued, Source, Sources};
 
 /// The part of the process's health this is.
 const PART: &str = "keys";
@@ -204,8 +204,9 @@ impl Follower {
     /// Lets requests in by this, and keeps a copy of it.
     async fn take(&mut self, now: Known) {
         if self.known.as_ref().is_none_or(|known| known.held != now.held) {
+            let unread = self.sources.iter().any(Source::is_unread);
             self.hold(&now.held);
-            if self.known.is_some() || now.held != Held::default() {
+            if unread || now.held != Held::default() || self.known.is_some() {
                 self.sources.announce(&self.health);
             }
         }

@@ -159,15 +159,22 @@ impl World {
 
     /// Starts an ingest whose clock stands still at `now`.
     fn ingest(&self, now: Time) -> Ingest {
+        self.ingest_in(Environment::Production, now)
+    }
+
+    fn ingest_in(&self, environment: Environment, now: Time) -> Ingest {
         // Meters belong to the recorder there is when they are made.
         runtime::telemetry::metrics();
         let configured: BTreeMap<String, SourceConfig> = toml_of(CONFIG);
-        let sources = Arc::new(sources(&configured));
+        let config = Config::default();
+        let sources = Sources::build(&config, &configured, &environment, NonZeroU16::MIN);
+        let sources = Arc::new(sources.unwrap());
         let (health, clock) = (Health::default(), Clock::fixed(now));
-        let app = router(&Config::default(), Arc::clone(&sources), Discard, clock.clone());
+        let app = router(&config, Arc::clone(&sources), Discard, clock.clone());
         let (shutdown, stop) = Shutdown::new();
         let (log, copy) = (Arc::new(self.log.clone()), CopyFile::in_folder(&self.folder));
-        let follower = Follower::begin(log, sources, Some(copy), clock, health.clone());
+        let follower = Follower::begin(log, sources.clone(), Some(copy), clock, health.clone());
+        sources.announce(&health);
         #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
         let task = tokio::spawn(follower.follow(shutdown));
         Ingest { app, health, stop, task }
@@ -402,6 +409,38 @@ async fn r11_without_the_log_a_start_goes_by_the_last_copy_and_says_so() {
     ingest.until(BARE, "Bearer k1", REFUSED).await;
     ingest.says("").await;
     assert_eq!(ingest.post(PROMETHEUS, "Bearer k2").await, ACCEPTED);
+    ingest.stop().await;
+}
+
+/// A source that was given a key is not open in development either, not even until the key is read.
+#[tokio::test]
+async fn r3_r11_in_development_nobody_is_let_in_before_the_keys_were_read() {
+    let world = World::new();
+    world.create(0, "k1", source("bare"), 0).await;
+    world.away(true);
+    let development = || Environment::Development("development".to_owned());
+    let ingest = world.ingest_in(development(), START);
+    let state = |ingest: &Ingest, part: &str| ingest.health.report().parts[part].state;
+    for path in [BARE, "/webhook/custom/scripts"] {
+        assert_eq!(ingest.post(path, "").await, AWAY, "{path}");
+        assert_eq!(ingest.post(path, "Bearer k1").await, AWAY, "{path}");
+    }
+    assert_eq!(ingest.post(PROMETHEUS, "Basic YW06cA==").await, ACCEPTED, "as configured");
+    assert_eq!(state(&ingest, "source bare"), runtime::health::State::NotReady);
+    world.away(false);
+    ingest.until(BARE, "Bearer k1", ACCEPTED).await;
+    assert_eq!(ingest.post(BARE, "").await, REFUSED);
+    // One without a key is open, as development has it.
+    assert_eq!(ingest.post("/webhook/custom/scripts", "").await, ACCEPTED);
+    ingest.says("").await;
+    assert_eq!(state(&ingest, "source bare"), runtime::health::State::Ready);
+    assert_eq!(state(&ingest, "source scripts"), runtime::health::State::Degraded);
+    ingest.stop().await;
+    // By the copy it is known from the start.
+    world.away(true);
+    let ingest = world.ingest_in(development(), START);
+    assert_eq!(ingest.post(BARE, "").await, REFUSED);
+    assert_eq!(ingest.post("/webhook/custom/scripts", "").await, ACCEPTED);
     ingest.stop().await;
 }
 

@@ -59,6 +59,7 @@ fn ids_at(source: &Source, now: Time) -> Vec<String> {
         Gate::Verify(shown) => shown.iter().map(|c| c.id().to_owned()).collect(),
         Gate::Address => vec!["address".to_owned()],
         Gate::Closed(_) => vec!["closed".to_owned()],
+        Gate::Unread => vec!["unread".to_owned()],
         Gate::Open => vec!["open".to_owned()],
     }
 }

@@ -29,15 +29,15 @@ async fn listening(body_deadline: Duration) -> Listening {
     let world = world("production");
     let listener = http_server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let address = listener.local_addr().unwrap();
+    let config = Config { body_deadline, header_timeout: SHORT, ..Config::default() };
+    let (sources, sink) = (world.sources.clone(), world.appender.clone());
     let deps = Deps {
-        appender: world.appender.clone(),
-        sources: world.sources.clone(),
-        clock: Clock::fixed(NOW),
+        routes: router(&config, sources.clone(), sink, Clock::fixed(NOW)),
+        sources,
         health: Health::default(),
         metrics: runtime::telemetry::metrics(),
         listener,
     };
-    let config = Config { body_deadline, header_timeout: SHORT, ..Config::default() };
     let (shutdown, controller) = Shutdown::new();
     let task = tokio::spawn(run(config, deps, shutdown));
     Listening { world, address, controller, task }

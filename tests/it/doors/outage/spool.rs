@@ -304,7 +304,7 @@ async fn r1_ingest_starts_without_the_log() {
 async fn r1_f4_a_full_spool_refuses_loudly_and_heals() {
     let dir = TempDir::new().unwrap();
     let more = format!(
-        "{}max_bytes = 2000000\n[ingest]\nmax_inflight_bytes = 1500000\npeer_inflight_bytes = \
+        "{}max_bytes = 2000000\n[ingest]\nmax_inflight_bytes = 1900000\npeer_inflight_bytes = \
          1500000\nsource_inflight_bytes = 1500000\n",
         spool(dir.path())
     );
