@@ -33,7 +33,10 @@ mod single;
 pub mod times;
 
 pub use fields::{FieldMap, FieldPath};
-pub use interaction::{Ask, Interaction, Number, Target, is_chat_user};
+pub(crate) use interaction::WHY;
+pub use interaction::{
+    Ask, By, Interaction, Number, Place, SILENCE_MINUTES, Target, is_chat_user,
+};
 pub use request::{Credential, NotAdmitted, Refused, Reply, Request, Senders};
 pub use sign::{Outgoing, Proof, Secret};
 
@@ -142,7 +145,7 @@ pub enum Likeness {
 /// Whose body this is, of those who may be asked: the provider whose marks it bears, and for a body
 /// that is not even JSON the one that takes anything.
 pub fn detect(body: &[u8], asked: impl Fn(&dyn Provider) -> bool) -> Option<&'static dyn Provider> {
-    let body = json::body(body).map_or(Value::Null, |(body, _)| body);
+    let body = json::outline(body).unwrap_or_default();
     let mut best = (Likeness::None, None);
     for provider in ALL.iter().copied().filter(|provider| asked(*provider)) {
         let likeness = provider.likeness(&body);
