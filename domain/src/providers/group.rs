@@ -286,11 +286,19 @@ fn correlation(labels: &Pairs, annotations: &Pairs, window: Option<Window>) -> L
     }
 }
 
+/// [`label_fingerprint`] of labels as they stand in a body.
+pub(super) fn fingerprint(labels: Option<&Value>) -> String {
+    let pairs = labels.and_then(Value::as_object).into_iter().flatten();
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => build::pair_text(other),
+    };
+    label_fingerprint(pairs.map(|(name, value)| (name.as_str(), text(value))).collect())
+}
+
 /// Alertmanager's own fingerprint: FNV-1a, 64 bit, over name, 0xFF, value, 0xFF of each label in
 /// the order of their names, as 16 hex digits (prometheus/common `model/signature.go`).
-pub(super) fn fingerprint(labels: Option<&Value>) -> String {
-    let mut pairs: Vec<(&String, &Value)> =
-        labels.and_then(Value::as_object).into_iter().flatten().collect();
+pub fn label_fingerprint<V: AsRef<str>>(mut pairs: Vec<(&str, V)>) -> String {
     pairs.sort_unstable_by_key(|(name, _)| *name);
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let mut add = |text: &str| {
@@ -299,12 +307,9 @@ pub(super) fn fingerprint(labels: Option<&Value>) -> String {
             hash = hash.wrapping_mul(0x0000_0100_0000_01b3);
         }
     };
-    for (name, value) in pairs {
+    for (name, value) in &pairs {
         add(name);
-        match value {
-            Value::String(text) => add(text),
-            other => add(&build::pair_text(other)),
-        }
+        add(value.as_ref());
     }
     format!("{hash:016x}")
 }

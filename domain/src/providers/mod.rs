@@ -33,6 +33,7 @@ mod single;
 pub mod times;
 
 pub use fields::{FieldMap, FieldPath};
+pub use group::label_fingerprint;
 pub(crate) use interaction::WHY;
 pub use interaction::{
     Ask, By, Interaction, Number, Place, SILENCE_MINUTES, Target, is_chat_user,
