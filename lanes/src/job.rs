@@ -6,11 +6,10 @@
 //! first per job.
 
 mod busy;
+mod config;
 mod pace;
 
-use std::{
-    any::Any, fmt, future::Future, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration,
-};
+use std::{any::Any, future::Future, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
 use eventlog::Appender;
 use futures_util::{
@@ -25,9 +24,13 @@ use schemas::{
     subject::{Class, LaneKey},
 };
 use store::Store;
-pub use store::job::{End, Job, NewJob, Queue};
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+pub use store::job::{Budget, End, Job, NewJob, Queue};
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
+};
 
+pub use self::config::{Faults, JobLoopConfig};
 use self::{busy::Busy, pace::Pace};
 
 /// One kind of effect.
@@ -41,6 +44,12 @@ pub trait Work: Send + Sync + 'static {
 
     /// How many jobs this process performs at once.
     fn concurrency(&self) -> usize;
+
+    /// How much each target takes, over all processes; one without a budget takes everything. The
+    /// same at every call.
+    fn budgets(&self) -> &[Budget] {
+        &[]
+    }
 
     /// Does it. An error of the tables, a panic and a deadline passed are tried again later.
     fn perform<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<Performed, store::Error>>;
@@ -58,65 +67,6 @@ pub enum Performed {
     Retry { after: Duration, reason: String, pause_target: bool },
 }
 
-/// Called with the name of each point where a crash would be interesting: `claimed`, `performed`,
-/// `result_stored`, `appended`. A panic in it ends the loop as a crash would.
-pub type Faults = Arc<dyn Fn(&'static str) + Send + Sync>;
-
-/// How the loop waits and retries.
-#[derive(Clone)]
-pub struct JobLoopConfig {
-    /// Pause between two looks for work while there is some.
-    pub poll_min: Duration,
-    /// Pause between two looks when nothing was found for a while.
-    pub poll_max: Duration,
-    /// Wait before the second attempt; doubled with each further one.
-    pub backoff_first: Duration,
-    /// Longest wait between two attempts.
-    pub backoff_max: Duration,
-    /// A panic at this attempt or a later one parks the job.
-    pub panics_max: u32,
-    /// How many jobs of one target this process performs at once, so that a slow target leaves room
-    /// for the others; a quarter of the concurrency when absent. Does not apply to the target ''.
-    pub per_target: Option<usize>,
-    /// Nothing in production.
-    pub faults: Faults,
-}
-
-impl Default for JobLoopConfig {
-    fn default() -> Self {
-        Self {
-            poll_min: Duration::from_millis(5),
-            poll_max: Duration::from_millis(250),
-            backoff_first: Duration::from_secs(1),
-            backoff_max: Duration::from_secs(300),
-            panics_max: 10,
-            per_target: None,
-            faults: Arc::new(|_| ()),
-        }
-    }
-}
-
-impl fmt::Debug for JobLoopConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JobLoopConfig")
-            .field("poll_min", &self.poll_min)
-            .field("poll_max", &self.poll_max)
-            .field("backoff_first", &self.backoff_first)
-            .field("backoff_max", &self.backoff_max)
-            .field("panics_max", &self.panics_max)
-            .field("per_target", &self.per_target)
-            .finish_non_exhaustive()
-    }
-}
-
-impl JobLoopConfig {
-    /// Wait after attempt number `attempts` (from 1).
-    pub fn backoff(&self, attempts: u32) -> Duration {
-        let doublings = attempts.saturating_sub(1).min(20);
-        self.backoff_first.saturating_mul(1 << doublings).min(self.backoff_max)
-    }
-}
-
 /// Performs the jobs of one queue, together with any number of others that do the same.
 pub struct JobLoop<W> {
     work: Arc<W>,
@@ -128,6 +78,8 @@ pub struct JobLoop<W> {
     lease: Duration,
     concurrency: usize,
     per_target: usize,
+    /// The targets' budgets have their rows.
+    opened: OnceCell<()>,
 }
 
 /// How one claim of a job ended.
@@ -194,6 +146,7 @@ impl<W: Work> JobLoop<W> {
             config,
             concurrency,
             per_target,
+            opened: OnceCell::new(),
         }
     }
 
@@ -256,9 +209,14 @@ impl<W: Work> JobLoop<W> {
         }
     }
 
+    /// The first claim opens the targets' budgets.
     async fn claim(&self, wanted: usize, full: Vec<String>) -> Claim {
         let asked = Instant::now();
-        let claim = self.store.claim(self.queue, wanted, self.lease, &full);
+        let budgets = self.work.budgets();
+        let claim = async {
+            self.opened.get_or_try_init(|| self.store.open_targets(budgets)).await?;
+            self.store.claim(self.queue, wanted, self.lease, &full, budgets).await
+        };
         // What was claimed unheard rests for a lease anyway.
         let jobs = timeout(self.lease, claim).await.unwrap_or_else(|_| {
             tracing::warn!(queue = self.queue.word(), "jobs_claim_unanswered");
@@ -474,14 +432,6 @@ fn said(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn back_off_doubles_up_to_its_limit() {
-        let config = JobLoopConfig::default();
-        let seconds: Vec<u64> =
-            [0, 1, 2, 3, 9, 10, 1000].iter().map(|n| config.backoff(*n).as_secs()).collect();
-        assert_eq!(seconds, [1, 1, 2, 4, 256, 300, 300]);
-    }
 
     #[test]
     fn the_parts_of_a_lease_come_in_order() {

@@ -33,6 +33,24 @@ impl JobId {
     pub fn triage(opening: Position, reason: &str) -> Self {
         Self(id::hash(&[opening.to_string().as_bytes(), b"triage", reason.as_bytes()]))
     }
+
+    /// The id of the message for (project, target, kind, subject, trigger): what nothing is told
+    /// twice under (I6), in any generation.
+    pub fn send(
+        project: &ProjectId,
+        target: &str,
+        kind: SendKind,
+        subject: &str,
+        trigger: Position,
+    ) -> Self {
+        Self(id::hash(&[
+            project.as_str().as_bytes(),
+            target.as_bytes(),
+            kind.word().as_bytes(),
+            subject.as_bytes(),
+            trigger.to_string().as_bytes(),
+        ]))
+    }
 }
 
 /// A message that is asked for: one per (project, target, kind, subject, trigger).

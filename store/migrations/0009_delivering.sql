@@ -23,3 +23,5 @@ alter table target
 alter table job add column urgent bool not null default false;
 drop index job_due;
 create index job_due on job (generation, queue, target, urgent, not_before, ordinal) where state in ('pending', 'claimed');
+-- What an operator has to look at.
+create index job_given_up on job (generation, queue, settled_at) where state in ('parked', 'unknown');

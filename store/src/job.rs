@@ -4,13 +4,16 @@
 //! worker that lost its lease changes nothing any more. The lease is measured by the database's
 //! clock, which all workers share.
 
+mod answer;
+mod budget;
+mod claim;
+mod given_up;
+mod later;
 mod told;
 
 use std::time::Duration;
 
-use schemas::{
-    Generation, IncidentId, InputPosition, JobId, Lane, Position, ProjectId, job::AnswerResult,
-};
+use schemas::{Generation, IncidentId, InputPosition, JobId, Lane, Position, ProjectId};
 use sqlx::FromRow;
 use uuid::Uuid;
 
@@ -20,7 +23,9 @@ use crate::{
     projection::text,
 };
 
-pub use told::{Telling, Told};
+pub use budget::Budget;
+pub use given_up::{Resent, Unsent};
+pub use told::{History, Message, Telling, Told};
 
 /// What kind of effect; each has its own workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -81,6 +86,9 @@ pub struct NewJob {
     pub trigger: Position,
     /// How long after the commit it may start.
     pub not_before_delay: Option<Duration>,
+    /// Somebody waits for it: among the due jobs of its target it goes first, whatever their age,
+    /// and those it has to wait for (see `target`) go with it.
+    pub urgent: bool,
     /// CBOR.
     pub payload: Vec<u8>,
 }
@@ -175,16 +183,18 @@ impl LaneTransaction<'_> {
         let triggers: Vec<String> = jobs.iter().map(|j| j.trigger.to_string()).collect();
         let delays: Vec<f64> =
             jobs.iter().map(|j| j.not_before_delay.unwrap_or_default().as_secs_f64()).collect();
+        let urgent: Vec<bool> = jobs.iter().map(|j| j.urgent).collect();
         let payloads: Vec<&[u8]> = jobs.iter().map(|j| j.payload.as_slice()).collect();
         sqlx::query(
             "insert into job (generation, id, queue, lane, project, incident, target, state,
-                              not_before, trigger, payload)
+                              not_before, trigger, payload, urgent)
              select $1, id, queue, $2, project, incident, target, state,
-                    now() + make_interval(secs => delay), trigger, payload
+                    now() + make_interval(secs => delay), trigger, payload, urgent
              from unnest($3::uuid[], $4::text[], $5::text[], $6::uuid[], $7::text[], $8::text[],
-                         $9::float8[], $10::text[], $11::bytea[])
+                         $9::float8[], $10::text[], $11::bytea[], $12::bool[])
                   with ordinality
-                  as new (id, queue, project, incident, target, state, delay, trigger, payload, n)
+                  as new (id, queue, project, incident, target, state, delay, trigger, payload,
+                          urgent, n)
              order by n
              on conflict (generation, id) do nothing",
         )
@@ -199,9 +209,33 @@ impl LaneTransaction<'_> {
         .bind(delays)
         .bind(triggers)
         .bind(payloads)
+        .bind(urgent)
         .execute(self.connection().await?)
         .await
         .map_err(Error::doing("insert jobs"))?;
+        self.hurry_what_is_waited_for(jobs).await
+    }
+
+    /// What an urgent job waits for is urgent as well.
+    async fn hurry_what_is_waited_for(&mut self, jobs: &[NewJob]) -> Result<(), Error> {
+        let urgent = || jobs.iter().filter(|job| job.urgent && !job.target.is_empty());
+        if urgent().next().is_none() {
+            return Ok(());
+        }
+        sqlx::query(
+            "update job set urgent = true
+             from unnest($2::text[], $3::uuid[], $4::text[]) as now (queue, incident, target)
+             where job.generation = $1 and job.queue = now.queue and job.incident = now.incident
+               and job.target = now.target and job.state in ('pending', 'claimed', 'shadow')
+               and not job.urgent",
+        )
+        .bind(self.generation.0)
+        .bind(urgent().map(|job| job.queue.word()).collect::<Vec<_>>())
+        .bind(urgent().map(|job| job.incident.0).collect::<Vec<_>>())
+        .bind(urgent().map(|job| job.target.as_str()).collect::<Vec<_>>())
+        .execute(self.connection().await?)
+        .await
+        .map_err(Error::doing("hurry jobs that urgent ones wait for"))?;
         Ok(())
     }
 
@@ -227,90 +261,6 @@ impl LaneTransaction<'_> {
 }
 
 impl Store {
-    /// Claims up to `n` due jobs of `queue` for `lease`, oldest first.
-    ///
-    /// Due is a job of the live or the frozen generation that is pending and not put off, or whose
-    /// lease ran out; whose target is not paused and not one of `full`; and before which no job of
-    /// the same (queue, target, incident) is still to be done.
-    pub async fn claim(
-        &self,
-        queue: Queue,
-        n: usize,
-        lease: Duration,
-        full: &[String],
-    ) -> Result<Vec<Job>, Error> {
-        let rows: Vec<JobRow> = sqlx::query_as(
-            // By target, so that a long queue of a paused or full target is never walked: the
-            // targets that have jobs, one index look-up each; of each the oldest few that may
-            // start; of those the oldest.
-            "with recursive live as (
-                 select generation from generation where state in ('active', 'frozen')
-             ), targets as (
-                 select live.generation,
-                        (select j.target from job j
-                         where j.generation = live.generation and j.queue = $1
-                           and j.state in ('pending', 'claimed')
-                         order by j.generation, j.queue, j.target limit 1) as target
-                 from live
-                 union all
-                 select t.generation,
-                        (select j.target from job j
-                         where j.generation = t.generation and j.queue = $1
-                           and j.state in ('pending', 'claimed') and j.target > t.target
-                         order by j.generation, j.queue, j.target limit 1)
-                 from targets t
-                 where t.target is not null
-             ), due as (
-                 select next.generation, next.id
-                 from targets t
-                 cross join lateral (
-                     select j.generation, j.id, j.not_before, j.ordinal
-                     from job j
-                     where j.generation = t.generation and j.queue = $1 and j.target = t.target
-                       and j.state in ('pending', 'claimed')
-                       and j.not_before <= now()
-                       and (j.state = 'pending' or j.lease_until <= now())
-                       and (j.target = '' or not exists (
-                             select from live
-                             cross join lateral (
-                                 select from job earlier
-                                 where earlier.generation = live.generation
-                                   and earlier.queue = j.queue
-                                   and earlier.incident = j.incident
-                                   and earlier.target = j.target
-                                   and earlier.ordinal < j.ordinal
-                                   and earlier.state in ('pending', 'claimed')
-                                 limit 1) blocking))
-                     order by j.not_before, j.ordinal
-                     limit $2
-                     for update of j skip locked
-                 ) next
-                 where t.target <> all ($4)
-                   and not exists (
-                       select from target paused
-                       where paused.target = t.target and paused.not_before > now())
-                 order by next.not_before, next.ordinal
-                 limit $2
-             )
-             update job
-             set state = 'claimed', claim = gen_random_uuid(), attempts = job.attempts + 1,
-                 lease_until = clock_timestamp() + make_interval(secs => $3)
-             from due
-             where job.generation = due.generation and job.id = due.id
-             returning job.generation, job.id, job.lane, job.project, job.incident, job.target,
-                       job.attempts, job.trigger, job.payload, job.result, job.result_end,
-                       job.reason, job.claim",
-        )
-        .bind(queue.word())
-        .bind(i64::try_from(n).unwrap_or(i64::MAX))
-        .bind(lease.as_secs_f64())
-        .bind(full)
-        .fetch_all(self.pool())
-        .await
-        .map_err(Error::doing("claim jobs"))?;
-        rows.into_iter().map(|row| row.into_job(queue)).collect()
-    }
-
     /// Keeps what the effect returned and how the job will end, before it goes to the log. False:
     /// the claim is lost.
     pub async fn store_result(
@@ -371,59 +321,5 @@ impl Store {
         .await
         .map_err(Error::doing("hand a job back"))?;
         Ok(done.rows_affected() > 0)
-    }
-
-    /// Lets no job of `target` start for `pause`, in any process. A longer pause stays.
-    pub async fn pause_target(&self, target: &str, pause: Duration) -> Result<(), Error> {
-        sqlx::query(
-            "insert into target (target, not_before)
-             values ($1, now() + make_interval(secs => $2))
-             on conflict (target) do update
-             set not_before = greatest(target.not_before, excluded.not_before)",
-        )
-        .bind(target)
-        .bind(pause.as_secs_f64())
-        .execute(self.pool())
-        .await
-        .map_err(Error::doing("pause a target"))?;
-        Ok(())
-    }
-
-    /// The number an incident was given, `INC-YYYYMMDD-NNN`; wider past 999.
-    pub async fn incident_number(&self, incident: IncidentId) -> Result<Option<String>, Error> {
-        let row: Option<(String, i32)> =
-            sqlx::query_as("select day, number from incident_number where incident = $1")
-                .bind(incident.0)
-                .fetch_optional(self.pool())
-                .await
-                .map_err(Error::doing("read an incident's number"))?;
-        Ok(row.map(|(day, number)| format!("INC-{day}-{number:03}")))
-    }
-
-    /// What analysts said of an incident: the newest answer with an analysis, else the newest. A
-    /// result counts from when it is stored: its record may be folded before its job is settled.
-    pub async fn latest_answer(&self, incident: IncidentId) -> Result<Option<AnswerResult>, Error> {
-        let results: Vec<Vec<u8>> = sqlx::query_scalar(
-            "select result from job
-             where incident = $1 and queue = 'triage' and result_end = 'done'
-               and result is not null
-             order by settled_at desc nulls first, ordinal desc
-             limit 10",
-        )
-        .bind(incident.0)
-        .fetch_all(self.pool())
-        .await
-        .map_err(Error::doing("read an incident's analysis"))?;
-        let mut newest = None;
-        for bytes in results {
-            let answer: AnswerResult = schemas::codec::decode("answer", &bytes).map_err(|e| {
-                Error::Column { table: "job", column: "result", detail: e.to_string() }
-            })?;
-            if answer.analysis.is_some() {
-                return Ok(Some(answer));
-            }
-            newest.get_or_insert(answer);
-        }
-        Ok(newest)
     }
 }

@@ -268,6 +268,7 @@ fn job(n: u32, incident: u32, target: &str) -> NewJob {
         target: target.into(),
         trigger: trigger(n),
         not_before_delay: None,
+        urgent: false,
         payload: n.to_be_bytes().to_vec(),
     }
 }

@@ -219,6 +219,7 @@ fn triage_job(ask: TriageAsk) -> NewJob {
         target: String::new(),
         trigger: ask.trigger,
         not_before_delay: None,
+        urgent: false,
         payload: codec::encode(&ask.job),
     }
 }

@@ -157,8 +157,8 @@ async fn a_job_is_not_begun_before_its_time() {
     let later = NewJob { not_before_delay: Some(Duration::from_secs(3_600)), ..job(0, 0, "a") };
     rig.insert(GENERATION, &[later, job(1, 1, "a"), job(2, 2, "full")]).await;
     let full = ["full".to_owned()];
-    let claimed = rig.world.store.claim(Queue::Send, 10, PATIENCE, &full).await.unwrap();
+    let claimed = rig.world.store.claim(Queue::Send, 10, PATIENCE, &full, &[]).await.unwrap();
     assert_eq!(claimed.iter().map(|j| j.id).collect::<Vec<_>>(), [id(1)]);
-    let none = rig.world.store.claim(Queue::Triage, 10, PATIENCE, &[]).await.unwrap();
+    let none = rig.world.store.claim(Queue::Triage, 10, PATIENCE, &[], &[]).await.unwrap();
     assert_eq!(none, []);
 }

@@ -92,7 +92,7 @@ async fn the_latest_analysis_outlives_a_later_failure() {
     {
         let asked = NewJob { queue: Queue::Triage, ..job(n as u32, 3, "") };
         rig.insert(GENERATION, &[asked]).await;
-        let claimed = store.claim(Queue::Triage, 1, PATIENCE, &[]).await.unwrap().remove(0);
+        let claimed = store.claim(Queue::Triage, 1, PATIENCE, &[], &[]).await.unwrap().remove(0);
         let result = AnswerResult { analysis: answer, attempts: vec![], latency_ms: 1 };
         store.store_result(&claimed, &codec::encode(&result), End::Done, None).await.unwrap();
         store.settle(&claimed, End::Done, None).await.unwrap();
