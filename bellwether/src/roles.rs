@@ -58,6 +58,9 @@ impl FromStr for Role {
     }
 }
 
+/// How long ingest waits for the keys of the log before it answers.
+const A_MOMENT: Duration = Duration::from_secs(1);
+
 /// What differs between a process that is used and one that is watched: where the log channel
 /// prints, how the loops are tuned, and which points of them are looked at.
 #[derive(Clone)]
@@ -222,7 +225,7 @@ impl Parts {
             ingest::router(config, sources, self.intake.clone(), self.clock.clone())
         });
         if let (Some(listener), Some(routes)) = (listeners.ingest, routes.clone()) {
-            self.follow_keys();
+            self.follow_keys().await;
             self.ingest(listener, routes);
         }
         if roles.iter().any(|r| *r != Role::Ingest) {
@@ -278,13 +281,18 @@ impl Parts {
 
     /// Lets in by the keys and switches in the log. Their copy stands beside the spool, which is
     /// there for the same times.
-    fn follow_keys(&self) {
+    /// Lets requests in by the keys of the log, as soon as they are known; those that come first wait
+    /// a moment in the listener's queue.
+    async fn follow_keys(&self) {
         let config = &self.checked.config.ingest;
         let copy = config.spool.as_ref().map(|spool| CopyFile::in_folder(&spool.dir));
         let (log, sources) = (Arc::clone(&self.log), Arc::clone(&self.checked.sources));
         let (clock, health) = (self.clock.clone(), self.health.clone());
         let follower = Follower::begin(log, sources, copy, clock, health);
+        let mut is_known = follower.is_known();
         self.tasks.spawn("keys", follower.follow(self.shutdown.clone()));
+        // Without them ingest goes on by what is configured.
+        let _ = tokio::time::timeout(A_MOMENT, is_known.wait_for(|known| *known)).await;
     }
 
     fn ingest(&self, listener: TcpListener, routes: axum::Router) {
@@ -323,11 +331,11 @@ impl Parts {
             .then(|| Duration::from_millis(config.deliver.hold_ms));
         let notify = NotifyStage::new(Arc::clone(&channels), hold);
         self.lane_loop("notify", Arc::new(notify), store, generation);
-        let client = http_client::build(&http_client::ClientConfig {
+        let clients = http_client::Clients::new(&http_client::ClientConfig {
             timeout: Duration::from_secs(60),
             ..http_client::ClientConfig::default()
         })?;
-        let sender = Sender::new(client, self.clock.clone(), Arc::clone(&self.hooks.print));
+        let sender = Sender::new(clients, self.clock.clone(), Arc::clone(&self.hooks.print));
         let deliver = DeliverWork::new(
             config.deliver.clone(),
             channels,

@@ -1,16 +1,15 @@
 //! The one sender all channels share: it owns the connections, the time limit, the address guard
 //! and the size cap, and shows nobody where a message goes or what it carries.
 
-use std::{
-    error::Error as _,
-    fmt,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::{error::Error as _, fmt, net::IpAddr, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use reqwest::{Client, Method, Url, header};
-use runtime::{Clock, address::is_public};
+use reqwest::{Client, RequestBuilder, Url, header};
+use runtime::{
+    Clock,
+    address::is_public,
+    http_client::{Clients, NotPublic},
+};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -20,6 +19,9 @@ use crate::{
 
 /// How much of an answer is read; the rest is not asked for.
 pub const MAX_RESPONSE_BYTES: usize = 64 * 1024;
+
+/// Why nothing was sent to an inner address.
+const NOT_PUBLIC: &str = "the address is not public, and the channel has no allow_private";
 
 /// Where the log channel prints.
 pub type Printer = Arc<dyn Fn(&str) + Send + Sync>;
@@ -32,7 +34,7 @@ pub fn print_to_log() -> Printer {
 /// Sends requests.
 #[derive(Clone)]
 pub struct Sender {
-    client: Client,
+    clients: Clients,
     clock: Clock,
     print: Printer,
 }
@@ -56,9 +58,9 @@ pub enum Exchange {
 }
 
 impl Sender {
-    /// A sender over `client`, which must not follow redirects.
-    pub fn new(client: Client, clock: Clock, print: Printer) -> Self {
-        Self { client, clock, print }
+    /// A sender over `clients`, one of them for targets with `allow_private`.
+    pub fn new(clients: Clients, clock: Clock, print: Printer) -> Self {
+        Self { clients, clock, print }
     }
 
     /// Does what the request says, within the target's time limit.
@@ -70,33 +72,23 @@ impl Sender {
             }
             Request::Http { method, url, headers, body } => {
                 let deadline = Instant::now() + target.timeout;
-                let guarded = match timeout_at(deadline, guard(url, target.allow_private)).await {
-                    Ok(Ok(guarded)) => guarded,
-                    Ok(Err(end)) => return end,
-                    Err(_) => return Exchange::NotSent("name lookup: timeout".into()),
+                let client = match client(&self.clients, &url, target.allow_private) {
+                    Ok(client) => client,
+                    Err(end) => return end,
                 };
-                self.ask(method, guarded, headers, body, deadline).await
+                let mut request = client.request(method, url).body(body);
+                for (name, value) in headers {
+                    request = request.header(name, value);
+                }
+                self.ask(request, deadline).await
             }
         }
     }
 
-    async fn ask(
-        &self,
-        method: Method,
-        guarded: Guarded,
-        headers: Vec<(&'static str, String)>,
-        body: Vec<u8>,
-        deadline: Instant,
-    ) -> Exchange {
+    async fn ask(&self, request: RequestBuilder, deadline: Instant) -> Exchange {
         // The client's own limit must not be the shorter one.
         let left = deadline.saturating_duration_since(Instant::now());
-        let mut request = self.client.request(method, guarded.url).body(body).timeout(left);
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        if let Some(host) = guarded.host {
-            request = request.header(header::HOST, host);
-        }
+        let request = request.timeout(left);
         let mut response = match timeout_at(deadline, request.send()).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return failed(&error),
@@ -128,50 +120,20 @@ impl Sender {
     }
 }
 
-/// A URL that may be dialled.
-struct Guarded {
-    url: Url,
-    /// The `Host` header, where the URL's own host was replaced.
-    host: Option<String>,
-}
-
-/// Looks the host up and refuses addresses that are not public.
-///
-/// The address that was checked is the one that is dialled: a plain http URL gets it in place of
-/// its name. An https URL keeps its name, because the certificate is checked against it: whoever
-/// answers has to prove that name, which a server inside does not, should the name be looked up
-/// once more and mean another address by then.
-async fn guard(url: Url, allow_private: bool) -> Result<Guarded, Exchange> {
+/// Which client may dial a URL. Names are the client's to check, for it looks them up; what a URL
+/// names as an address is not looked up, so it is checked here.
+fn client<'a>(
+    clients: &'a Clients,
+    url: &Url,
+    allow_private: bool,
+) -> Result<&'a Client, Exchange> {
     if allow_private {
-        return Ok(Guarded { url, host: None });
+        return Ok(&clients.any);
     }
-    let blocked = |reason: &str| Exchange::Blocked(reason.to_owned());
-    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
-        return Err(blocked("the address has no host"));
-    };
-    let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), port))
-        .await
-        .map_err(|_| Exchange::NotSent("name lookup failed".into()))?
-        .collect();
-    let Some(first) = found.first() else {
-        return Err(Exchange::NotSent("name lookup found no address".into()));
-    };
-    if !found.iter().all(|address| is_public(address.ip())) {
-        return Err(blocked("the address is not public, and the channel has no allow_private"));
+    match literal_address(url) {
+        Some(ip) if !is_public(ip) => Err(Exchange::Blocked(NOT_PUBLIC.into())),
+        Some(_) | None => Ok(&clients.public),
     }
-    pin(url, first.ip()).ok_or_else(|| blocked("the address has no host"))
-}
-
-/// Puts the address that was checked in place of a plain http URL's name.
-fn pin(mut url: Url, ip: IpAddr) -> Option<Guarded> {
-    if url.scheme() != "http" || literal_address(&url).is_some() {
-        return Some(Guarded { url, host: None });
-    }
-    let name = url.host_str()?;
-    let host = url.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"));
-    url.set_ip_host(ip).ok()?;
-    Some(Guarded { url, host: Some(host) })
 }
 
 /// The address a URL names without a name.
@@ -184,6 +146,9 @@ fn failed(error: &reqwest::Error) -> Exchange {
     let mut source = error.source();
     let mut kind = None;
     while let Some(inner) = source {
+        if inner.is::<NotPublic>() {
+            return Exchange::Blocked(NOT_PUBLIC.into());
+        }
         if let Some(io) = inner.downcast_ref::<std::io::Error>() {
             kind = Some(io.kind());
         }

@@ -21,6 +21,8 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
         // Protocol assignments, documentation, old 6to4 relays, benchmarks.
         [192, 0, 0 | 2, _] | [192, 88, 99, _] | [198, 18 | 19, ..] => true,
         [198, 51, 100, _] | [203, 0, 113, _] => true,
+        // Public by its number, and inside of every virtual machine of Azure.
+        [168, 63, 129, 16] => true,
         _ => false,
     };
     !special

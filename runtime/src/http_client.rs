@@ -1,7 +1,13 @@
 //! Building HTTP clients: one TLS stack, no redirects, always a time limit.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
+use futures_util::future::BoxFuture;
 use reqwest::{
     Client, ClientBuilder,
     dns::{Addrs, Name, Resolve, Resolving},
@@ -48,14 +54,61 @@ pub fn build(config: &ClientConfig) -> Result<Client, Error> {
     finish(|| builder(config))
 }
 
-/// The same, and it dials public addresses only: names are looked up and looked at for each
-/// connection, and a URL that names an address itself is for its caller to check.
+/// The same, and it dials public addresses only, for http and https alike: names are looked up once
+/// for each connection, and what is found is looked at and then dialled, so that nobody can answer
+/// otherwise in between. A URL that names an address itself is for its caller to check. The error
+/// of a name without a public address has [`NotPublic`] among its sources.
 ///
 /// # Errors
 /// As [`build`].
 pub fn build_guarded(config: &ClientConfig) -> Result<Client, Error> {
-    finish(|| builder(config).dns_resolver(PublicOnly))
+    build_guarded_over(config, by_system())
 }
+
+/// The same over another way to look names up.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_guarded_over(config: &ClientConfig, lookup: Lookup) -> Result<Client, Error> {
+    finish(|| builder(config).dns_resolver(PublicOnly(Arc::clone(&lookup))))
+}
+
+/// Clients for those who send to public addresses, and for those who may send to any.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    /// As [`build_guarded`].
+    pub public: Client,
+    /// As [`build`].
+    pub any: Client,
+}
+
+impl Clients {
+    /// Both, that behave alike.
+    ///
+    /// # Errors
+    /// As [`build`].
+    pub fn new(config: &ClientConfig) -> Result<Self, Error> {
+        Ok(Self { public: build_guarded(config)?, any: build(config)? })
+    }
+}
+
+/// Finds the addresses of a name.
+pub type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> + Send + Sync>;
+
+/// Asks as every program on the machine does.
+fn by_system() -> Lookup {
+    Arc::new(|name| {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            Ok(found.map(|address| address.ip()).collect())
+        })
+    })
+}
+
+/// The name has no address that a guarded client may dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the name has no public address")]
+pub struct NotPublic;
 
 fn finish(builder: impl Fn() -> ClientBuilder) -> Result<Client, Error> {
     install_tls_provider();
@@ -67,17 +120,27 @@ fn finish(builder: impl Fn() -> ClientBuilder) -> Result<Client, Error> {
 }
 
 /// Looks names up, and finds public addresses or none.
-#[derive(Clone, Copy, Debug)]
-struct PublicOnly;
+struct PublicOnly(Lookup);
+
+impl fmt::Debug for PublicOnly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PublicOnly")
+    }
+}
 
 impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {
+        let found = (self.0)(name.as_str().to_owned());
         Box::pin(async move {
             // The port is put in by whoever dials.
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let public: Vec<SocketAddr> = found.filter(|a| is_public(a.ip())).collect();
+            let public: Vec<SocketAddr> = found
+                .await?
+                .into_iter()
+                .filter(|ip| is_public(*ip))
+                .map(|ip| SocketAddr::new(ip, 0))
+                .collect();
             if public.is_empty() {
-                return Err("the name has no public address".into());
+                return Err(NotPublic.into());
             }
             Ok(Box::new(public.into_iter()) as Addrs)
         })
@@ -108,7 +171,38 @@ mod tests {
         let get = |client: Client| async move { client.get(&url).send().await };
         let error = get(build_guarded(&ClientConfig::default()).unwrap()).await.unwrap_err();
         assert!(error.is_connect(), "{error:?}");
-        assert!(format!("{error:?}").contains("no public address"), "{error:?}");
+        assert!(format!("{error:?}").contains("NotPublic"), "{error:?}");
+        let visit = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
+        assert!(visit.is_err(), "somebody dialled");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_changes_its_address_leads_nowhere_else() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+
+        // given a name that is public when it is first asked for, and an inner address after that
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (asked, public) = (Arc::new(AtomicUsize::new(0)), IpAddr::from([8, 8, 8, 8]));
+        let counted = Arc::clone(&asked);
+        let lookup: Lookup = Arc::new(move |_| {
+            let first = counted.fetch_add(1, Ordering::SeqCst) == 0;
+            let found = if first { public } else { IpAddr::from([127, 0, 0, 1]) };
+            Box::pin(std::future::ready(Ok(vec![found])))
+        });
+        let quick = Duration::from_millis(300);
+        let config =
+            ClientConfig { timeout: quick, connect_timeout: quick, ..ClientConfig::default() };
+        let client = build_guarded_over(&config, lookup).unwrap();
+
+        // when it is dialled in every scheme
+        for (n, scheme) in ["https", "http", "https"].into_iter().enumerate() {
+            let url = format!("{scheme}://rebinding.example:{port}/");
+            let error = client.get(url).send().await.unwrap_err();
+            // then each connection looks once, and dials what it looked at
+            assert_eq!(asked.load(Ordering::SeqCst), n + 1);
+            assert_eq!(format!("{error:?}").contains("NotPublic"), n > 0, "{error:?}");
+        }
         let visit = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
         assert!(visit.is_err(), "somebody dialled");
     }
