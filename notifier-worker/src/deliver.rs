@@ -161,8 +161,7 @@ impl DeliverWork {
             SendKind::Resolve | SendKind::Summary | SendKind::Test | SendKind::Reply => None,
         };
         let analysis = analysis.and_then(|answer| answer.analysis);
-        let shown = number.clone().unwrap_or_else(|| send.incident.to_string());
-        Ok(Notification {
+        let mut notification = Notification {
             key: job.id,
             kind: send.kind,
             attempted_at: self.clock.now(),
@@ -179,11 +178,15 @@ impl DeliverWork {
             tags: send.tags.clone(),
             first: None,
             buttons: Vec::new(),
-            text: render_text(send.kind, &send.facts, analysis.as_ref(), &shown, None),
+            text: String::new(),
             facts: send.facts.clone(),
             analysis,
             zone: self.config.zone.clone(),
-        })
+            language: None,
+        };
+        let number = notification.shown_number();
+        notification.text = render_text(&notification.message(&number));
+        Ok(notification)
     }
 
     /// What follows from a verdict; counted and said here, once.

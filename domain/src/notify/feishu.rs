@@ -3,41 +3,32 @@
 //! Whatever stands in an alert or an analysis is text: nothing in it becomes markup, a link or a
 //! mention (`<at id=all></at>` would ring everybody in the chat).
 
-use jiff::tz::TimeZone;
-use schemas::{
-    Facts, Level, ProjectId, Time,
-    job::{Analysis, SendKind},
-};
+use schemas::{Level, job::SendKind};
 use serde_json::{Value, json};
 
-use super::render::{analyst, cut, duration, percent, severity, single_line};
+use super::{
+    format::{self, Frame, Language, Message, Words, fill},
+    render::{analyst, cut, duration, percent, provider_title, severity, single_line},
+};
 use crate::{providers, text::is_hidden};
 
 #[cfg(test)]
 mod tests;
 
-/// What a card is made from.
-#[derive(Clone, Copy, Debug)]
-pub struct Message<'a> {
-    pub kind: SendKind,
-    pub facts: &'a Facts,
-    pub analysis: Option<&'a Analysis>,
-    /// The incident's number (`INC-YYYYMMDD-NNN`).
-    pub number: &'a str,
-    /// The tenant, named where the payload names no project of its own.
-    pub project: &'a ProjectId,
-    /// When it was decided (lane time): shown where the payload does not say when it happened.
-    pub told_at: Time,
-    /// The zone that times are shown in.
-    pub zone: &'a TimeZone,
-}
-
 /// The body of a custom bot's request, without its signature, with a card.
 ///
 /// `text_limit` is how many characters (code points) of each longer text are shown.
 pub fn feishu_card(message: &Message<'_>, text_limit: usize) -> Value {
-    let card =
-        Card { m: message, error: providers::tells_errors(&message.facts.provider), text_limit };
+    let words = message.words(Language::SimplifiedChinese);
+    if let Some(notice) = notice(message, words) {
+        return notice_card(&notice);
+    }
+    let card = Card {
+        m: message,
+        words,
+        error: providers::tells_errors(&message.facts.provider),
+        text_limit,
+    };
     json!({
         "msg_type": "interactive",
         "card": {
@@ -58,8 +49,38 @@ pub fn feishu_text(text: &str) -> Value {
     json!({ "msg_type": "text", "content": { "text": text.replace('<', "＜") } })
 }
 
+/// The text of a message that is no alert: its first line is the headline.
+fn notice(message: &Message<'_>, words: &Words) -> Option<String> {
+    let frame = Frame { bar: "", rule: "" };
+    match message.kind {
+        SendKind::Summary => Some(format::summary(message, message.summary?, words, frame)),
+        SendKind::Test => Some(format::test(message, words, frame)),
+        SendKind::Reply => Some(format::reply(message, message.reply?, words)),
+        SendKind::Fire | SendKind::Resolve | SendKind::Update | SendKind::Remind => None,
+    }
+}
+
+fn notice_card(notice: &str) -> Value {
+    let mut lines = notice.lines().filter(|line| !line.is_empty());
+    let title = lines.next().unwrap_or_default();
+    let body: Vec<String> = lines.map(escape).collect();
+    let elements = if body.is_empty() { vec![] } else { vec![text(body.join("\n"))] };
+    json!({
+        "msg_type": "interactive",
+        "card": {
+            "config": { "wide_screen_mode": true, "enable_forward": true },
+            "header": {
+                "template": "blue",
+                "title": { "content": title, "tag": "plain_text" },
+            },
+            "elements": elements,
+        },
+    })
+}
+
 struct Card<'a> {
     m: &'a Message<'a>,
+    words: &'static Words,
     /// The alert is an error of a program.
     error: bool,
     text_limit: usize,
@@ -73,36 +94,35 @@ impl Card<'_> {
             Some(word) if self.error => Level::from_word(&word.trim().to_ascii_lowercase()),
             Some(_) | None => facts.level,
         };
-        match (self.m.kind, level) {
-            (SendKind::Resolve, _) => "green",
-            (_, Some(Level::Warning)) => "yellow",
-            (_, Some(Level::Info)) => "blue",
-            (_, Some(Level::Error | Level::Fatal) | None) => "red",
+        match (self.m.is_over(), level) {
+            (true, _) => "green",
+            (false, Some(Level::Warning)) => "yellow",
+            (false, Some(Level::Info)) => "blue",
+            (false, Some(Level::Error | Level::Fatal) | None) => "red",
         }
     }
 
     fn title(&self) -> String {
         let provider = match self.error {
-            true => "网站服务".to_owned(),
+            true => self.words.card_errors.to_owned(),
             false => single_line(&self.m.facts.provider, cut::WORD).to_uppercase(),
         };
-        let severity = severity(self.m.facts).unwrap_or_default();
-        let (project, environment) = (self.project(), self.environment());
-        let end = match self.m.kind {
-            SendKind::Fire
-            | SendKind::Update
-            | SendKind::Remind
-            | SendKind::Summary
-            | SendKind::Test
-            | SendKind::Reply => "出现异常",
-            SendKind::Resolve => "已恢复",
-        };
-        format!("【{provider}{severity}】 {project}项目在{environment}环境{end}")
+        let over = self.m.is_over();
+        let end = if over { self.words.card_recovered } else { self.words.card_wrong };
+        let slots = [
+            ("provider", &*provider),
+            ("severity", &severity(self.m.facts).unwrap_or_default()),
+            ("project", &self.project()),
+            ("environment", &self.environment()),
+            ("end", end),
+        ];
+        fill(self.words.card_title, &slots)
     }
 
     fn elements(&self) -> Vec<Value> {
         let mut elements = vec![self.fields(), text(self.body())];
         elements.extend(self.analysis().map(text));
+        elements.extend(self.changes().map(text));
         let url = self.m.facts.url.as_deref().filter(|url| is_web(url));
         elements.extend(url.map(|url| self.button(url)));
         elements.push(json!({ "tag": "hr" }));
@@ -113,27 +133,26 @@ impl Card<'_> {
     fn fields(&self) -> Value {
         let field =
             |short: bool, content: String| json!({ "is_short": short, "text": lark_md(content) });
-        let when = match self.m.kind {
-            SendKind::Fire
-            | SendKind::Update
-            | SendKind::Remind
-            | SendKind::Summary
-            | SendKind::Test
-            | SendKind::Reply => "时间",
-            SendKind::Resolve => "恢复时间",
-        };
+        let words = self.words;
+        let over = self.m.is_over();
+        let when = if over { words.card_recovered_at } else { words.card_time };
         let id = self.m.facts.issue_id.as_deref().unwrap_or(self.m.number);
         json!({
             "fields": [
-                field(true, format!("**🕐 {when}：**\n{}", self.time())),
-                field(true, format!("**📋 项目：**\n{}", escape(&self.project()))),
+                field(true, self.named("🕐", when, &self.time())),
+                field(true, self.named("📋", words.card_project, &escape(&self.project()))),
                 field(false, String::new()),
-                field(true, format!("**📍 部署环境：**\n{}", escape(&self.environment()))),
-                field(true, format!("**🔢 事件 ID：**\n{}", line(id))),
+                field(true, self.named("📍", words.card_environment, &escape(&self.environment()))),
+                field(true, self.named("🔢", words.card_id, &line(id))),
                 field(false, String::new()),
             ],
             "tag": "div",
         })
+    }
+
+    /// A name in bold, and a text below it.
+    fn named(&self, mark: &str, name: &str, text: &str) -> String {
+        format!("**{mark} {name}：**\n{text}")
     }
 
     /// What is wrong; of what is over only as much as is needed to know it again.
@@ -144,26 +163,18 @@ impl Card<'_> {
         if let Some(value) = value {
             body.push_str(&format!("\n{value}"));
         }
-        match self.m.kind {
-            SendKind::Fire
-            | SendKind::Update
-            | SendKind::Remind
-            | SendKind::Summary
-            | SendKind::Test
-            | SendKind::Reply => {
-                let message = facts.message.as_deref().filter(|text| !text.trim().is_empty());
-                // R5: where there is no message, the title stands for it.
-                let message = message.or(self.error.then_some(&facts.title));
-                if let Some(message) = message {
-                    body.push_str(&format!("\n\n**Message: **\n{}", self.block(message)));
-                }
+        if self.m.is_over() {
+            let words = self.words;
+            if let Some(duration) = duration(facts) {
+                body.push_str(&format!("\n**⏱️ {}：** {duration}", words.card_lasted));
             }
-            SendKind::Resolve => {
-                if let Some(duration) = duration(facts) {
-                    body.push_str(&format!("\n**⏱️ 持续：** {duration}"));
-                }
-                body.push_str(&format!("\n**🆔 编号：** {}", line(self.m.number)));
-            }
+            body.push_str(&format!("\n**🆔 {}：** {}", words.card_number, line(self.m.number)));
+            return body;
+        }
+        let message = facts.message.as_deref().filter(|text| !text.trim().is_empty());
+        // R5: where there is no message, the title stands for it.
+        if let Some(message) = message.or(self.error.then_some(&facts.title)) {
+            body.push_str(&format!("\n\n**Message: **\n{}", self.block(message)));
         }
         body
     }
@@ -184,34 +195,47 @@ impl Card<'_> {
     }
 
     fn analysis(&self) -> Option<String> {
-        let analysis = match self.m.kind {
-            SendKind::Fire
-            | SendKind::Update
-            | SendKind::Remind
-            | SendKind::Summary
-            | SendKind::Test
-            | SendKind::Reply => self.m.analysis?,
-            SendKind::Resolve => return None,
-        };
+        let analysis = self.m.analysis.filter(|_| !self.m.is_over())?;
+        let words = self.words;
+        let share = percent(analysis.confidence).to_string();
+        let slots = [("analyst", &*escape(&analyst(analysis))), ("percent", &share)];
         Some(format!(
-            "**🧠 {} 分析（信心：{}%）**\n{}\n**💡 建议：**\n{}\n**🆔 编号：** {}",
-            escape(&analyst(analysis)),
-            percent(analysis.confidence),
+            "**🧠 {}**\n{}\n**💡 {}：**\n{}\n**🆔 {}：** {}",
+            fill(words.card_analysis, &slots),
             line(&analysis.root_cause),
+            words.card_suggestion,
             line(&analysis.fix_suggestion),
+            words.card_number,
             line(self.m.number),
         ))
     }
 
+    /// What makes it more than a first message, and what was done since.
+    fn changes(&self) -> Option<String> {
+        let (m, words) = (self.m, self.words);
+        let mut lines: Vec<String> = [
+            format::tags(m, words),
+            format::came_back(m, words),
+            format::reminder(m, words),
+            format::raised(m, words),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let standing = format::standing(m, words);
+        let numbered = m.analysis.is_some() || m.is_over();
+        if !standing.is_empty() && !numbered {
+            lines.push(format!("🆔 {}: {}", words.card_number, m.number));
+        }
+        lines.extend(standing);
+        let lines: Vec<String> = lines.iter().map(|line| escape(line)).collect();
+        (!lines.is_empty()).then(|| lines.join("\n"))
+    }
+
     fn button(&self, url: &str) -> Value {
-        let (label, style) = match self.m.kind {
-            SendKind::Fire
-            | SendKind::Update
-            | SendKind::Remind
-            | SendKind::Summary
-            | SendKind::Test
-            | SendKind::Reply => ("开始处理", "primary"),
-            SendKind::Resolve => ("查看详情", "default"),
+        let (label, style) = match self.m.is_over() {
+            false => (self.words.card_start, "primary"),
+            true => (self.words.card_show, "default"),
         };
         json!({
             "actions": [{
@@ -227,10 +251,11 @@ impl Card<'_> {
 
     fn note(&self, origin: Option<String>) -> Value {
         let title = escape(&provider_title(&self.m.facts.provider));
-        let name = match self.error {
-            true => format!("来自{title}日志平台"),
-            false => format!("来自{title}告警平台"),
+        let from = match self.error {
+            true => self.words.card_from_errors,
+            false => self.words.card_from_alerts,
         };
+        let name = fill(from, &[("provider", &title)]);
         let content = origin.map_or_else(|| name.clone(), |origin| format!("[{name}]({origin})"));
         json!({ "elements": [lark_md(content)], "tag": "note" })
     }
@@ -257,17 +282,11 @@ impl Card<'_> {
     /// the time it was heard of.
     fn time(&self) -> String {
         let facts = self.m.facts;
-        let stated = match self.m.kind {
-            SendKind::Fire
-            | SendKind::Update
-            | SendKind::Remind
-            | SendKind::Summary
-            | SendKind::Test
-            | SendKind::Reply => facts.started_at.filter(|at| facts.first_seen != Some(*at)),
-            SendKind::Resolve => facts.ended_at,
+        let stated = match self.m.is_over() {
+            false => facts.started_at.filter(|at| facts.first_seen != Some(*at)),
+            true => facts.ended_at,
         };
-        let time = stated.unwrap_or(self.m.told_at).timestamp().to_zoned(self.m.zone.clone());
-        time.strftime("%Y-%m-%d %H:%M:%S").to_string()
+        self.m.local(stated.unwrap_or(self.m.told_at))
     }
 
     /// A text of several lines, cut and escaped.
@@ -285,14 +304,6 @@ impl Card<'_> {
 fn join(words: &[&str]) -> String {
     let words: Vec<&str> = words.iter().copied().filter(|word| !word.is_empty()).collect();
     words.join(" ")
-}
-
-/// A provider as people write it.
-fn provider_title(name: &str) -> String {
-    match providers::by_name(name) {
-        Some(provider) => provider.title().to_owned(),
-        None => single_line(name, cut::WORD),
-    }
 }
 
 fn text(content: String) -> Value {

@@ -10,6 +10,7 @@
 //! configuration and unknown here.
 
 mod feishu;
+mod format;
 mod render;
 mod state;
 #[cfg(test)]
@@ -22,8 +23,9 @@ use schemas::{
     job::SendKind,
 };
 
-pub use feishu::{Message, feishu_card, feishu_text};
-pub use render::{Frequency, header, render_text, severity};
+pub use feishu::{feishu_card, feishu_text};
+pub use format::{Key, KeyName, Language, Message, keyboard, wecom_text};
+pub use render::{render_text, severity};
 pub use state::{State, Way};
 
 use crate::rules::{self, Rules};

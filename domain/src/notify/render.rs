@@ -1,13 +1,15 @@
-//! The flat text of one message: R35 for errors, R66 for everything else.
+//! The flat text of one message: of an alert R35's for errors, R66's for everything else.
 //!
 //! Every line of alert or model text is made one line first, so that no sender can forge a line of
 //! the frame, move a terminal's cursor or turn the reading direction.
 
 use schemas::{
     Facts, Level,
+    event::Frequency,
     job::{Analysis, SendKind},
 };
 
+use super::format::{self, Frame, Language, Message, Words, fill};
 use crate::{providers, text::is_hidden};
 
 const BAR: &str = "═══════════════════════════";
@@ -23,61 +25,68 @@ pub(super) mod cut {
     pub const WORD: usize = 32;
 }
 
-/// How often the problem occurred, on lane time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Frequency {
-    pub count_1h: u64,
-    pub count_24h: u64,
-    pub count_7d: u64,
+/// The message as plain text, without a line break at its end; in traditional Chinese unless the
+/// message says otherwise.
+///
+/// The frequency line is shown only when the problem occurred more than once in 24 h, the analysis
+/// only while the incident is not over.
+pub fn render_text(message: &Message<'_>) -> String {
+    let words = message.words(Language::TraditionalChinese);
+    let frame = Frame { bar: BAR, rule: RULE };
+    match (message.kind, message.summary, message.reply) {
+        (SendKind::Summary, Some(summary), _) => format::summary(message, summary, words, frame),
+        (SendKind::Reply, _, Some(reply)) => format::reply(message, reply, words),
+        (SendKind::Test, ..) => format::test(message, words, frame),
+        (
+            SendKind::Fire
+            | SendKind::Resolve
+            | SendKind::Update
+            | SendKind::Remind
+            | SendKind::Summary
+            | SendKind::Reply,
+            ..,
+        ) => alert(message, words),
+    }
 }
 
-/// The message as plain text, without a line break at its end.
-///
-/// `number` is the incident's number (`INC-YYYYMMDD-NNN`). The frequency line is shown only when
-/// the problem occurred more than once in 24 h, the analysis only of a fire.
-pub fn render_text(
-    kind: SendKind,
-    facts: &Facts,
-    analysis: Option<&Analysis>,
-    number: &str,
-    frequency: Option<Frequency>,
-) -> String {
-    let mut lines = vec![BAR.to_owned(), header(kind, facts), BAR.to_owned()];
-    lines.extend(subject(facts).into_iter().map(|(mark, text)| format!("{mark}{text}")));
-    match kind {
-        SendKind::Fire
-        | SendKind::Update
-        | SendKind::Remind
-        | SendKind::Summary
-        | SendKind::Test
-        | SendKind::Reply => {
-            lines.extend(frequency.filter(|f| f.count_24h > 1).map(frequency_line));
-            lines.extend(analysis.into_iter().flat_map(analysis_lines));
-        }
-        SendKind::Resolve => lines.extend(duration_line(facts)),
+fn alert(m: &Message<'_>, words: &Words) -> String {
+    let mut lines = vec![BAR.to_owned(), header(m, words), BAR.to_owned()];
+    lines.extend(subject(m.facts, words));
+    lines.extend(format::tags(m, words));
+    lines.extend(format::came_back(m, words));
+    lines.extend(format::reminder(m, words));
+    if m.is_over() {
+        lines.extend(duration(m.facts).map(|lasted| format!("⏱️ {}: {lasted}", words.lasted)));
+    } else {
+        let frequency = m.frequency.filter(|frequency| frequency.count_24h > 1);
+        lines.extend(frequency.map(|frequency| frequency_line(frequency, words)));
+        lines.extend(format::raised(m, words));
+        lines.extend(m.analysis.into_iter().flat_map(|analysis| analysis_lines(analysis, words)));
+    }
+    let standing = format::standing(m, words);
+    if !standing.is_empty() {
+        lines.push(RULE.to_owned());
+        lines.extend(standing);
     }
     lines.push(RULE.to_owned());
-    lines.push(format!("🆔 Approval: {}", single_line(number, cut::FIELD)));
+    lines.push(format!("🆔 {}: {}", words.approval, single_line(m.number, cut::FIELD)));
     lines.join("\n")
 }
 
 /// The headline: `{emoji} {PROVIDER} {SEVERITY} 告警`, or `✅ … 已恢復` when it is over.
-pub fn header(kind: SendKind, facts: &Facts) -> String {
-    let emoji = match (kind, facts.level) {
-        (SendKind::Resolve, _) => "✅",
-        (_, Some(Level::Fatal)) => "💀",
-        (_, Some(Level::Error)) => "❌",
-        (_, Some(Level::Warning)) => "⚠️",
-        (_, Some(Level::Info) | None) => "🐛",
+fn header(m: &Message<'_>, words: &Words) -> String {
+    let (over, facts) = (m.is_over(), m.facts);
+    let emoji = match (over, facts.level) {
+        (true, _) => "✅",
+        (false, Some(Level::Fatal)) => "💀",
+        (false, Some(Level::Error)) => "❌",
+        (false, Some(Level::Warning)) => "⚠️",
+        (false, Some(Level::Info) | None) => "🐛",
     };
-    let end = match kind {
-        SendKind::Fire
-        | SendKind::Update
-        | SendKind::Remind
-        | SendKind::Summary
-        | SendKind::Test
-        | SendKind::Reply => "告警",
-        SendKind::Resolve => "已恢復",
+    let end = match m.standing.filter(|_| over && m.kind == SendKind::Update) {
+        Some(standing) => words.standing(standing.state),
+        None if over => words.recovered,
+        None => words.alert,
     };
     let provider = single_line(&facts.provider, cut::WORD).to_uppercase();
     match severity(facts) {
@@ -99,7 +108,7 @@ pub fn severity(facts: &Facts) -> Option<String> {
 
 /// Project, place and title. The lines of an error always stand (R22 has words for what is absent);
 /// of anything else a line that would say nothing is left out.
-fn subject(facts: &Facts) -> Vec<(&'static str, String)> {
+fn subject(facts: &Facts, words: &Words) -> Vec<String> {
     let error = providers::tells_errors(&facts.provider);
     let project = [&facts.sender_project, &facts.service, &facts.namespace];
     let place = [&facts.culprit, &facts.target];
@@ -113,23 +122,27 @@ fn subject(facts: &Facts) -> Vec<(&'static str, String)> {
             .find(|text| !text.is_empty())
     };
     let mut lines = Vec::with_capacity(3);
-    lines.extend(first(&project).map(|text| ("📦 專案: ", text)));
-    lines.extend(first(&place).map(|text| ("📍 ", text)));
-    lines.push(("🔖 ", single_line(&facts.title, cut::TITLE)));
+    lines.extend(first(&project).map(|text| format!("📦 {}: {text}", words.project)));
+    lines.extend(first(&place).map(|text| format!("📍 {text}")));
+    lines.push(format!("🔖 {}", single_line(&facts.title, cut::TITLE)));
     lines
 }
 
-fn frequency_line(f: Frequency) -> String {
-    format!("📊 頻率: 1h:{} / 24h:{} / 7d:{}", f.count_1h, f.count_24h, f.count_7d)
+fn frequency_line(f: Frequency, words: &Words) -> String {
+    let Frequency { count_1h, count_24h, count_7d, level: _ } = f;
+    format!("📊 {}: 1h:{count_1h} / 24h:{count_24h} / 7d:{count_7d}", words.frequency)
 }
 
-fn analysis_lines(analysis: &Analysis) -> Vec<String> {
-    let name = analyst(analysis);
+fn analysis_lines(analysis: &Analysis, words: &Words) -> Vec<String> {
+    let share = percent(analysis.confidence).to_string();
+    let slots = [("analyst", &*analyst(analysis)), ("percent", &share)];
+    let root = single_line(&analysis.root_cause, cut::ROOT_CAUSE);
+    let fix = single_line(&analysis.fix_suggestion, cut::SUGGESTION);
     vec![
         RULE.to_owned(),
-        format!("🧠 {name} 分析 (信心: {}%):", percent(analysis.confidence)),
-        format!("「{}」", single_line(&analysis.root_cause, cut::ROOT_CAUSE)),
-        format!("💡 建議: {}", single_line(&analysis.fix_suggestion, cut::SUGGESTION)),
+        format!("🧠 {}", fill(words.analysis, &slots)),
+        fill(words.quote, &[("text", &root)]),
+        format!("💡 {}: {fix}", words.suggestion),
     ]
 }
 
@@ -140,10 +153,6 @@ pub(super) fn analyst(analysis: &Analysis) -> String {
         Some(_) => "OpenClaw".to_owned(),
         None => single_line(&analysis.analyzed_by, cut::WORD),
     }
-}
-
-fn duration_line(facts: &Facts) -> Option<String> {
-    Some(format!("⏱️ 持續: {}", duration(facts)?))
 }
 
 /// How long it lasted, as the sender says; independent of any time zone.
@@ -159,6 +168,14 @@ pub(super) fn duration(facts: &Facts) -> Option<String> {
         (0, _, _) => format!("{hours}h {minutes}m"),
         _ => format!("{days}d {hours}h {minutes}m"),
     })
+}
+
+/// A provider as people write it.
+pub(super) fn provider_title(name: &str) -> String {
+    match providers::by_name(name) {
+        Some(provider) => provider.title().to_owned(),
+        None => single_line(name, cut::WORD),
+    }
 }
 
 /// A share of one in percent, rounded half to even.
@@ -195,3 +212,6 @@ pub(super) fn single_line(text: &str, limit: usize) -> String {
     }
     line
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 //! message id and knows no repeat.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use domain::notify::{Message, feishu_card, feishu_text};
+use domain::notify::{feishu_card, feishu_text};
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
@@ -67,15 +67,7 @@ impl Channel for Feishu {
 
     fn request(&self, n: &Notification, target: &Target) -> Result<Request, String> {
         let shown = n.shown_number();
-        let message = Message {
-            kind: n.kind,
-            facts: &n.facts,
-            analysis: n.analysis.as_ref(),
-            number: &shown,
-            project: &n.project,
-            told_at: n.planned_at,
-            zone: &n.zone,
-        };
+        let message = n.message(&shown);
         for limit in TEXT_LIMITS {
             let body = signed(feishu_card(&message, limit), n, target);
             if body.len() <= MAX_BODY {

@@ -12,6 +12,7 @@ mod webhook;
 use std::time::Duration;
 
 use bytes::Bytes;
+use domain::notify::{Language, Message};
 use jiff::tz::TimeZone;
 use reqwest::{Method, Url};
 use schemas::{
@@ -191,9 +192,31 @@ pub struct Notification {
     pub text: String,
     /// The zone that times are shown in.
     pub zone: TimeZone,
+    /// The language it is written in; absent: the one its format was given in.
+    pub language: Option<Language>,
 }
 
 impl Notification {
+    /// What its texts are made from; `number` is what [`Self::shown_number`] says.
+    pub fn message<'a>(&'a self, number: &'a str) -> Message<'a> {
+        Message {
+            kind: self.kind,
+            facts: &self.facts,
+            analysis: self.analysis.as_ref(),
+            number,
+            project: &self.project,
+            told_at: self.planned_at,
+            zone: &self.zone,
+            frequency: self.frequency,
+            cause: self.cause,
+            standing: self.standing.as_ref(),
+            summary: self.summary.as_ref(),
+            reply: self.reply.as_ref(),
+            tags: &self.tags,
+            language: self.language,
+        }
+    }
+
     /// The incident's number, or its id while it has none.
     pub fn shown_number(&self) -> String {
         self.number.clone().unwrap_or_else(|| self.incident.to_string())
@@ -338,6 +361,7 @@ pub(crate) mod tests {
             buttons: Vec::new(),
             text: "text".into(),
             zone: TimeZone::UTC,
+            language: None,
         }
     }
 

@@ -1,17 +1,17 @@
 use std::path::{Path, PathBuf};
 
-use jiff::tz::Offset;
-use schemas::{SourceId, Status};
+use schemas::{Facts, SourceId, Status, Time, job::Analysis};
 
 use super::*;
-use crate::{notify::render_text, providers};
+use crate::{
+    notify::{
+        format::tests::{NUMBER, message},
+        render_text, wecom_text,
+    },
+    providers,
+};
 
-const NUMBER: &str = "INC-20260102-007";
 const KINDS: [SendKind; 2] = [SendKind::Fire, SendKind::Resolve];
-
-fn told_at() -> Time {
-    "2026-01-01T21:40:00Z".parse().unwrap()
-}
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/notify")
@@ -26,23 +26,8 @@ fn sample(provider: &str, kind: SendKind) -> Facts {
     serde_json::from_value(facts[kind.word()].take()).unwrap()
 }
 
-/// Asks `look` about the message of a sample.
-fn with_message<T>(facts: &Facts, kind: SendKind, look: impl Fn(Message<'_>) -> T) -> T {
-    let project = ProjectId::new("shop").unwrap();
-    let zone = TimeZone::fixed(Offset::constant(8));
-    look(Message {
-        kind,
-        facts,
-        analysis: None,
-        number: NUMBER,
-        project: &project,
-        told_at: told_at(),
-        zone: &zone,
-    })
-}
-
 fn card(facts: &Facts, kind: SendKind) -> Value {
-    with_message(facts, kind, |message| feishu_card(&message, 4_000))
+    feishu_card(&message(kind, facts), 4_000)
 }
 
 fn title(facts: &Facts, kind: SendKind) -> String {
@@ -80,8 +65,10 @@ fn r66_each_provider_in_each_channel_firing_and_resolved() {
                 std::fs::read_to_string(fixtures().join(&file))
                     .unwrap_or_else(|e| panic!("{file}: {e}"))
             };
-            let text = render_text(kind, &facts, None, NUMBER, None);
+            let text = render_text(&message(kind, &facts));
             assert_eq!(text, read(format!("{name}.telegram.{word}.txt")), "\n{text}");
+            let wecom = wecom_text(&message(kind, &facts));
+            assert_eq!(wecom, read(format!("{name}.wecom.{word}.txt")), "\n{wecom}");
             let card = card(&facts, kind);
             let expect: Value =
                 serde_json::from_str(&read(format!("{name}.feishu.{word}.json"))).unwrap();
@@ -210,10 +197,8 @@ fn r40_an_analysis_follows_and_says_whose_it_is() {
         model: None,
     };
     let third = |analysis: &Analysis, kind| {
-        with_message(&facts, kind, |message| {
-            let body = feishu_card(&Message { analysis: Some(analysis), ..message }, 4_000);
-            body["card"]["elements"][2].clone()
-        })
+        let message = Message { analysis: Some(analysis), ..message(kind, &facts) };
+        feishu_card(&message, 4_000)["card"]["elements"][2].clone()
     };
     let expect = "**🧠 playbook 分析（信心：62%）**\n\
                   the &#91;row&#93;(http://evil.example) is gone &#60;at id=all&#62;&#60;/at&#62;\n\
@@ -277,27 +262,18 @@ fn a6_nothing_in_an_alert_is_markup_a_link_or_a_mention() {
 #[test]
 fn a6_a_long_text_is_cut_by_code_point() {
     let facts = Facts { message: Some("界".repeat(50)), ..sample("sentry", SendKind::Fire) };
-    let shown = |limit| {
-        with_message(&facts, SendKind::Fire, |message| feishu_card(&message, limit).to_string())
-    };
+    let shown = |limit| feishu_card(&message(SendKind::Fire, &facts), limit).to_string();
     assert_eq!(shown(50).matches('界').count(), 50);
     assert!(!shown(50).contains('…'));
     assert_eq!(shown(49).matches('界').count(), 49);
     assert!(shown(49).contains("界…"));
 }
 
-/// The golden that lies beside the project; compared where it is present.
 #[test]
-fn r40_the_golden_beside_the_project_is_json_equal() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/goldens");
-    if !folder.is_dir() {
-        eprintln!("skipped: no goldens at {}", folder.display());
-        return;
-    }
-    let read = |name: &str| -> Value {
-        serde_json::from_str(&std::fs::read_to_string(folder.join(name)).unwrap()).unwrap()
-    };
-    let (input, expect) = (read("feishu.input.json"), read("feishu.card.json"));
+fn r40_the_golden_card() {
+    let read = |text: &str| -> Value { serde_json::from_str(text).unwrap() };
+    let input = read(include_str!("../../../fixtures/notify/goldens/feishu.input.json"));
+    let expect = read(include_str!("../../../fixtures/notify/goldens/feishu.card.json"));
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let event = &input["event"];
     let (kind, value) = (&event["metadata"]["type"], &event["metadata"]["value"]);
