@@ -25,7 +25,7 @@ const LONGEST: usize = 1024;
 const REGEX_BYTES: usize = 1 << 20;
 
 /// The fields of an alert that a matcher may name beside its labels.
-pub const FIELDS: [&str; 14] = [
+pub const FIELDS: [&str; 15] = [
     "alertname",
     "severity",
     "environment",
@@ -39,6 +39,7 @@ pub const FIELDS: [&str; 14] = [
     "platform",
     "culprit",
     "title",
+    "level",
     "risk",
 ];
 
@@ -204,9 +205,18 @@ impl Compiled {
     }
 }
 
+/// The first of what an alert has under a name, as matchers see it; empty where there is nothing.
+pub fn value<'a>(facts: &'a Facts, project: &'a ProjectId, name: &str) -> Cow<'a, str> {
+    values(facts, project, name).into_iter().next().unwrap_or_default()
+}
+
 /// What an alert has under a name: of a field what it says, with the label of that name where there is
-/// one; of anything else the label.
+/// one; of anything else the label. `annotations.<name>` is the annotation.
 fn values<'a>(facts: &'a Facts, project: &'a ProjectId, name: &str) -> Vec<Cow<'a, str>> {
+    if let Some(name) = name.strip_prefix("annotations.") {
+        let of_name = facts.annotations.iter().filter(|(known, _)| known == name);
+        return of_name.map(|(_, value)| Cow::from(value)).filter(|v| !v.is_empty()).collect();
+    }
     let label = facts.label(name).map(Cow::Borrowed);
     let text = |field: &'a Option<String>| field.as_deref().map(Cow::Borrowed);
     let (first, second) = match name {
@@ -223,6 +233,7 @@ fn values<'a>(facts: &'a Facts, project: &'a ProjectId, name: &str) -> Vec<Cow<'
         "platform" => (text(&facts.platform), None),
         "culprit" => (text(&facts.culprit), None),
         "title" => (Some(facts.title.as_str().into()), None),
+        "level" => (facts.level.map(|level| level.word().into()), None),
         "risk" => (Some(Level::risk(facts.level).word().into()), None),
         _ => (None, None),
     };

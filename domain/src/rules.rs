@@ -8,24 +8,34 @@
 //! To add a kind of rule: its shape in `rules/section.rs`, its default in `rules/builtin.toml`, an
 //! accessor here, a line in `rules/diff.rs`.
 
+mod condition;
 mod diff;
 mod fingerprint;
+mod policy;
+mod route;
 mod section;
+mod telling;
 #[cfg(test)]
 mod tests;
+mod zone;
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, LazyLock},
 };
 
-use schemas::{Facts, ProjectId, SourceId};
+use schemas::{ProjectId, SourceId};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+pub use condition::{Conditions, Subject};
 pub use diff::{Change, diff};
 pub use fingerprint::FingerprintRule;
+pub use policy::{ByLevel, Class, Occasion, Policy, Soon, When};
+pub use route::{Group, Routed};
 pub use section::{Escalation, Expiry, Flapping, Severity, Stale};
+pub use telling::{DigestTimes, Inhibition, Limits, Once, QuietHours, Reminder, Storm};
+pub use zone::Zone;
 
 use crate::providers::FieldMap;
 use section::{Section, Settled};
@@ -65,15 +75,6 @@ struct Document {
     defaults: Settled,
     /// The projects with a section of their own, the defaults filled in.
     projects: BTreeMap<ProjectId, Settled>,
-}
-
-/// Where an alert goes, and which rule said so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Routed {
-    /// Name of the route.
-    pub rule: String,
-    /// Names of the receivers, in the document's order.
-    pub receivers: Vec<String>,
 }
 
 /// A document as written.
@@ -177,13 +178,49 @@ impl Rules {
         self.of(project).fields.get(source)
     }
 
-    /// Where an alert with these facts goes.
-    pub fn route(&self, project: &ProjectId, _facts: &Facts) -> Routed {
-        // Routes carry no conditions, and no route may stand behind one that takes all.
-        match self.of(project).routes.first() {
-            Some(route) => Routed { rule: route.name.clone(), receivers: route.receivers.clone() },
-            None => Routed { rule: "no_route".into(), receivers: Vec::new() },
-        }
+    /// How soon who is told, by environment and level (R41, R42).
+    pub fn policy(&self, project: &ProjectId) -> &Policy {
+        &self.of(project).policy
+    }
+
+    /// How often a problem is told at most (R43).
+    pub fn once(&self, project: &ProjectId) -> &Once {
+        &self.of(project).once
+    }
+
+    /// What keeps what else from being told.
+    pub fn inhibitions(&self, project: &ProjectId) -> &[Inhibition] {
+        &self.of(project).inhibit.0
+    }
+
+    /// From when on new problems are told in one message (R44).
+    pub fn storm(&self, project: &ProjectId) -> &Storm {
+        &self.of(project).storm
+    }
+
+    /// When only the worst may wake people.
+    pub fn quiet_hours(&self, project: &ProjectId) -> &QuietHours {
+        &self.of(project).quiet_hours
+    }
+
+    /// The step that is taken when nobody acknowledges.
+    pub fn reminder(&self, project: &ProjectId) -> &Reminder {
+        &self.of(project).reminder
+    }
+
+    /// When summaries are told.
+    pub fn digest(&self, project: &ProjectId) -> &DigestTimes {
+        &self.of(project).digest
+    }
+
+    /// How much a project may tell.
+    pub fn limits(&self, project: &ProjectId) -> &Limits {
+        &self.of(project).limits
+    }
+
+    /// The routes that take an alert, in the document's order; none where none fits.
+    pub fn routes(&self, subject: &Subject<'_>) -> Vec<Routed> {
+        self.of(subject.project).routes.take(subject)
     }
 
     fn of(&self, project: &ProjectId) -> &Settled {

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::notify::{self, FOLD_VERSION, Plan, Prepared, State, decide};
+use domain::{
+    notify::{self, FOLD_VERSION, Plan, Prepared, Recipient, State, decide},
+    providers::chat_of,
+};
 use futures_util::future::BoxFuture;
 use lanes::{Halt, Input, Item, Out, Stage};
 use schemas::{
@@ -42,14 +45,27 @@ impl NotifyStage {
         Self { channels, hold }
     }
 
-    /// One job for each channel that serves the plan's receiver.
+    /// One job for each channel that stands behind the plan's recipient.
     fn jobs<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = NewJob> + 'a {
-        self.channels.serving(&plan.receiver).map(|target| self.job(plan, target))
+        self.targets(&plan.to).into_iter().map(|target| self.job(plan, target))
+    }
+
+    /// The channels behind a recipient. A chat is answered through a channel of its kind; the first
+    /// by id, so that nobody is answered twice.
+    fn targets(&self, to: &Recipient) -> Vec<&Target> {
+        match to {
+            Recipient::Receiver(receiver) => self.channels.serving(receiver).collect(),
+            Recipient::Channel(id) => self.channels.get(id).into_iter().collect(),
+            Recipient::Chat(provider, _) => {
+                let of_chat =
+                    |target: &&Target| chat_of(target.channel.kind()) == Some(provider.as_str());
+                self.channels.all().find(of_chat).into_iter().collect()
+            }
+        }
     }
 
     fn job(&self, plan: &Plan, target: &Target) -> NewJob {
-        let subject = plan.opening.to_string();
-        let id = send_id(plan, &target.id, &subject);
+        let id = send_id(plan, &target.id);
         let hold = match plan.kind {
             SendKind::Fire if !target.channel.can_edit(target) => self.hold,
             SendKind::Fire
@@ -63,7 +79,7 @@ impl NotifyStage {
         let payload = schemas::codec::encode(&SendJob {
             project: plan.project.clone(),
             incident: plan.incident,
-            subject,
+            subject: plan.subject.clone(),
             opening: plan.opening,
             kind: plan.kind,
             target: target.id.clone(),
@@ -72,12 +88,12 @@ impl NotifyStage {
             rule: plan.rule.clone(),
             rules: plan.rules.clone(),
             planned_at: plan.at,
-            frequency: None,
-            cause: None,
-            standing: None,
-            summary: None,
-            reply: None,
-            tags: Vec::new(),
+            frequency: plan.frequency,
+            cause: plan.cause,
+            standing: plan.standing.clone(),
+            summary: plan.summary.clone(),
+            reply: plan.reply.clone(),
+            tags: plan.tags.clone(),
         });
         NewJob {
             id,
@@ -87,18 +103,19 @@ impl NotifyStage {
             target: target.id.clone(),
             trigger: plan.trigger,
             not_before_delay: hold,
+            urgent: crate::deliver::is_urgent(plan.kind, plan.risk),
             payload,
         }
     }
 }
 
 /// The id of a send: what nothing is told twice under (I6), in any generation.
-fn send_id(plan: &Plan, target: &str, subject: &str) -> JobId {
+fn send_id(plan: &Plan, target: &str) -> JobId {
     JobId(schemas::id::hash(&[
         plan.project.as_str().as_bytes(),
         target.as_bytes(),
         plan.kind.word().as_bytes(),
-        subject.as_bytes(),
+        plan.subject.as_bytes(),
         plan.trigger.to_string().as_bytes(),
     ]))
 }
@@ -187,14 +204,14 @@ impl Stage for NotifyStage {
             }
             let plans = std::mem::take(&mut lane.plans);
             for plan in &plans {
-                if self.channels.serving(&plan.receiver).next().is_none() {
+                if self.targets(&plan.to).is_empty() {
                     // The notice says it was planned; here it ends, so it is said aloud.
                     metrics::counter!("bellwether_sends_without_channel_total").increment(1);
                     tracing::warn!(
                         incident = %plan.incident,
-                        receiver = plan.receiver,
-                        "no channel serves receiver {}: nobody is told of incident {}",
-                        plan.receiver,
+                        receiver = %plan.to,
+                        "no channel serves {}: nobody is told of incident {}",
+                        plan.to,
                         plan.incident,
                     );
                 }
@@ -215,7 +232,7 @@ mod tests {
     use schemas::{
         Event, EventId, Facts, InputPosition, Level, Position, ProjectId, SourceId, Status, Time,
         alert::Risk,
-        event::{EVENT_VERSION, Kind},
+        event::{Cause, EVENT_VERSION, Kind},
     };
     use uuid::Uuid;
 
@@ -238,7 +255,8 @@ mod tests {
             incident: IncidentId(Uuid::from_u128(1)),
             opening: at(1),
             kind,
-            receiver: "default".into(),
+            subject: at(1).to_string(),
+            to: Recipient::Receiver("default".into()),
             facts: Facts {
                 level: Some(Level::Error),
                 ..Facts::new("sentry", SourceId::new("main").unwrap(), "boom", Status::Firing)
@@ -248,6 +266,12 @@ mod tests {
             rules: "0123".into(),
             trigger: at(2),
             at: Time::from_micros(5),
+            frequency: None,
+            cause: Some(Cause::New),
+            standing: None,
+            summary: None,
+            reply: None,
+            tags: vec!["environment:testing".into()],
         }
     }
 
@@ -261,19 +285,22 @@ mod tests {
         let payload: SendJob = schemas::codec::decode("send job", &job.payload).unwrap();
         assert_eq!((payload.subject, payload.planned_at), ("7-1-0-0".into(), plan.at));
         assert_eq!(job.id, stage.jobs(&plan).next().unwrap().id);
-        let nobody = Plan { receiver: "nobody".into(), ..plan };
+        assert_eq!((payload.cause, payload.tags), (plan.cause, plan.tags.clone()));
+        let other = Plan { to: Recipient::Channel("other".into()), ..plan.clone() };
+        assert_eq!(stage.jobs(&other).next().unwrap().target, "other");
+        let nobody = Plan { to: Recipient::Receiver("nobody".into()), ..plan };
         assert_eq!(stage.jobs(&nobody).count(), 0);
     }
 
     #[test]
     fn i6_the_id_of_a_send_is_its_key() {
         let base = plan(SendKind::Fire);
-        let id = |plan: &Plan, target| send_id(plan, target, "7-1-0-0");
+        let id = |plan: &Plan, target| send_id(plan, target);
         let changed = [
             id(&Plan { kind: SendKind::Resolve, ..base.clone() }, "screen"),
             id(&Plan { trigger: at(3), ..base.clone() }, "screen"),
             id(&base, "other"),
-            send_id(&base, "screen", "7-1-0-1"),
+            id(&Plan { subject: "7-1-0-1".into(), ..base.clone() }, "screen"),
         ];
         assert!(changed.iter().all(|other| *other != id(&base, "screen")));
     }

@@ -11,13 +11,14 @@
 
 mod feishu;
 mod format;
+mod plan;
 mod render;
 mod state;
 #[cfg(test)]
 mod tests;
 
 use schemas::{
-    Event, EventId, Facts, IncidentId, Level, Position, ProjectId,
+    Event, EventId, Facts, IncidentId, Level, Position,
     alert::Risk,
     event::{EVENT_VERSION, Kind, Opened, Planned, Repeated, Resolved, Withheld},
     job::SendKind,
@@ -25,10 +26,11 @@ use schemas::{
 
 pub use feishu::{feishu_card, feishu_text};
 pub use format::{Key, KeyName, Language, Message, keyboard, wecom_text};
+pub use plan::{Plan, Recipient};
 pub use render::{render_text, severity};
 pub use state::{State, Way};
 
-use crate::rules::{self, Rules};
+use crate::rules::{self, Rules, Subject};
 
 /// Version of this fold: raised whenever the same events would be decided otherwise. 2 decides by
 /// the rules in force instead of the built-in ones.
@@ -36,27 +38,6 @@ pub const FOLD_VERSION: u32 = 2;
 
 /// Rule id of a decision that no route took part in.
 const NO_ROUTE: &str = "none";
-
-/// A message that is to be sent to whoever stands behind a receiver.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
-    pub project: ProjectId,
-    pub incident: IncidentId,
-    /// The incident's opening position: the subject of what is told.
-    pub opening: Position,
-    pub kind: SendKind,
-    /// The receiver the route names.
-    pub receiver: String,
-    pub facts: Facts,
-    pub risk: Risk,
-    /// The rule that decided, and the hash of the rules document it stands in.
-    pub rule: String,
-    pub rules: String,
-    /// What caused it: with project, target, kind and subject the key nothing is told twice under.
-    pub trigger: Position,
-    /// Lane time of the event that caused it.
-    pub at: schemas::Time,
-}
 
 /// What follows from one event.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -181,8 +162,11 @@ impl Desk<'_> {
             facts: &opened.facts,
             risk: opened.risk,
         };
-        let routed = self.rules.route(project, &opened.facts);
-        let way = Way { rule: routed.rule, receivers: routed.receivers, risk: opened.risk };
+        let subject = Subject { project, facts: &opened.facts };
+        let routed = self.rules.routes(&subject).into_iter().next();
+        let (rule, receivers) =
+            routed.map_or_else(|| ("no_route".to_owned(), Vec::new()), |r| (r.rule, r.receivers));
+        let way = Way { rule, receivers, risk: opened.risk };
         if way.receivers.is_empty() {
             self.withhold(about.incident, about.opening, "no_receiver", &way.rule);
         }
@@ -248,13 +232,20 @@ impl Desk<'_> {
             incident: about.incident,
             opening: about.opening,
             kind,
-            receiver: receiver.to_owned(),
+            subject: about.opening.to_string(),
+            to: Recipient::Receiver(receiver.to_owned()),
             facts: about.facts.clone(),
             risk: about.risk,
             rule: rule.to_owned(),
             rules: self.rules.hash().to_owned(),
             trigger: self.event.at,
             at: self.event.lane_time,
+            frequency: None,
+            cause: None,
+            standing: None,
+            summary: None,
+            reply: None,
+            tags: Vec::new(),
         });
     }
 

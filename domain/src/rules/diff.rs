@@ -2,17 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::{self, Write},
+    fmt,
 };
 
 use schemas::ProjectId;
 
 use crate::providers::FieldMap;
 
-use super::{
-    Rules,
-    section::{Route, Settled},
-};
+use super::{Rules, condition::Conditions, section::Settled};
 
 /// One thing that would be otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,8 +86,13 @@ fn renames(key: &str, old: &BTreeMap<String, String>) -> bool {
 
 /// What holds, by the key it stands under.
 fn lines(settled: &Settled) -> BTreeMap<String, String> {
-    let Settled { stale, escalation, expiry, flapping, severity, fingerprint, fields, routes } =
+    let Settled { stale, escalation, expiry, flapping, severity, fingerprint, fields, .. } =
         settled;
+    let Settled {
+        policy, once, inhibit, storm, quiet_hours, reminder, digest, limits, routes, ..
+    } = settled;
+    let names = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
+    let performance: Vec<String> = policy.performance.iter().map(Conditions::to_string).collect();
     let minutes = |seconds: i64| format!("{} min", seconds / 60);
     let mut lines: BTreeMap<String, String> = [
         ("stale.id", stale.id.clone()),
@@ -109,11 +111,37 @@ fn lines(settled: &Settled) -> BTreeMap<String, String> {
         ("flapping.changes", flapping.changes.to_string()),
         ("flapping.window_minutes", minutes(flapping.window_seconds)),
         ("severity.id", severity.id.clone()),
-        ("routes", routes.iter().map(route).collect::<Vec<_>>().join("; ")),
+        ("policy.id", policy.id.clone()),
+        ("policy.testing_environments", names(&policy.testing_environments)),
+        ("policy.development_environments", names(&policy.development_environments)),
+        ("policy.performance", performance.join(" or ")),
+        ("policy.reappearing", policy.reappearing.word().to_owned()),
+        ("policy.production", policy.production.to_string()),
+        ("policy.testing", policy.testing.to_string()),
+        ("policy.development", policy.development.to_string()),
+        ("policy.repeats", policy.repeats.to_string()),
+        ("once.id", once.id.clone()),
+        ("once.minutes", minutes(once.seconds())),
+        ("once.regression_bypass", once.regression_bypass.to_string()),
+        ("storm.id", storm.id.clone()),
+        ("storm.problems_per_minute", storm.problems_per_minute.to_string()),
+        ("storm.summary_seconds", format!("{} s", storm.interval_seconds())),
+        ("quiet_hours.id", quiet_hours.id.clone()),
+        ("quiet_hours", quiet_hours.to_string()),
+        ("reminder.id", reminder.id.clone()),
+        ("reminder", reminder.to_string()),
+        ("digest.id", digest.id.clone()),
+        ("digest", digest.to_string()),
+        ("limits.id", limits.id.clone()),
+        ("limits.messages_per_hour", limits.messages_per_hour.to_string()),
+        ("routes", routes.to_string()),
     ]
     .into_iter()
     .map(|(key, value)| (key.to_owned(), value))
     .collect();
+    for rule in &inhibit.0 {
+        lines.insert(format!("inhibit.{}", rule.id), rule.to_string());
+    }
     for (word, level) in severity.words() {
         lines.insert(format!("severity.words.{word}"), level.to_string());
     }
@@ -126,15 +154,4 @@ fn lines(settled: &Settled) -> BTreeMap<String, String> {
         }
     }
     lines
-}
-
-fn route(route: &Route) -> String {
-    let mut text = format!("{} to ", route.name);
-    match route.receivers.as_slice() {
-        [] => text.push_str("nobody"),
-        receivers => {
-            let _ = write!(text, "{}", receivers.join(", "));
-        }
-    }
-    text
 }

@@ -1,11 +1,16 @@
 //! The tables of a rules document, each with the name its decisions carry.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use schemas::{Level, SourceId};
 use serde::Deserialize;
 
-use super::FingerprintRule;
+use super::{
+    FingerprintRule,
+    policy::Policy,
+    route::Routes,
+    telling::{DigestTimes, Inhibitions, Limits, Once, QuietHours, Reminder, Storm},
+};
 use crate::providers::FieldMap;
 
 /// The longest stale time a document may ask for, in minutes: within it, a real outage is told to
@@ -33,6 +38,14 @@ pub(super) struct Section {
     /// By source.
     #[serde(default)]
     pub fields: BTreeMap<SourceId, FieldMap>,
+    pub policy: Option<Policy>,
+    pub once: Option<Once>,
+    pub inhibit: Option<Inhibitions>,
+    pub storm: Option<Storm>,
+    pub quiet_hours: Option<QuietHours>,
+    pub reminder: Option<Reminder>,
+    pub digest: Option<DigestTimes>,
+    pub limits: Option<Limits>,
     pub routes: Option<Routes>,
 }
 
@@ -48,47 +61,69 @@ pub(super) struct Settled {
     pub fingerprint: BTreeMap<String, FingerprintRule>,
     /// By source; only mappings that say something.
     pub fields: BTreeMap<SourceId, FieldMap>,
-    pub routes: Vec<Route>,
+    pub policy: Policy,
+    pub once: Once,
+    pub inhibit: Inhibitions,
+    pub storm: Storm,
+    pub quiet_hours: QuietHours,
+    pub reminder: Reminder,
+    pub digest: DigestTimes,
+    pub limits: Limits,
+    pub routes: Routes,
 }
 
 impl Settled {
     /// A section that leaves nothing open; none if it does.
     pub fn whole(section: Section) -> Option<Self> {
-        let Section { stale, escalation, expiry, flapping, severity, fingerprint, fields, routes } =
-            section;
         Some(Self {
-            stale: stale?,
-            escalation: escalation?,
-            expiry: expiry?,
-            flapping: flapping?,
-            severity: severity?,
-            fingerprint,
-            fields,
-            routes: routes?.0,
+            stale: section.stale?,
+            escalation: section.escalation?,
+            expiry: section.expiry?,
+            flapping: section.flapping?,
+            severity: section.severity?,
+            fingerprint: section.fingerprint,
+            fields: section.fields,
+            policy: section.policy?,
+            once: section.once?,
+            inhibit: section.inhibit.unwrap_or_default(),
+            storm: section.storm?,
+            quiet_hours: section.quiet_hours?,
+            reminder: section.reminder?,
+            digest: section.digest?,
+            limits: section.limits?,
+            routes: section.routes?,
         })
     }
 
     /// This, with the tables that `section` has instead.
     pub fn with(&self, section: Section) -> Self {
-        let Section { stale, escalation, expiry, flapping, severity, fingerprint, fields, routes } =
-            section;
-        let mut all = self.fingerprint.clone();
-        all.extend(fingerprint);
+        let mut all = self.clone();
+        all.fingerprint.extend(section.fingerprint);
         // One without a say is how a project leaves the defaults' rule of a provider.
-        all.retain(|_, rule| !rule.is_empty());
-        let mut all_fields = self.fields.clone();
-        all_fields.extend(fields);
-        all_fields.retain(|_, fields| *fields != FieldMap::default());
-        Self {
-            stale: stale.unwrap_or_else(|| self.stale.clone()),
-            escalation: escalation.unwrap_or_else(|| self.escalation.clone()),
-            expiry: expiry.unwrap_or_else(|| self.expiry.clone()),
-            flapping: flapping.unwrap_or_else(|| self.flapping.clone()),
-            severity: severity.unwrap_or_else(|| self.severity.clone()),
-            fingerprint: all,
-            fields: all_fields,
-            routes: routes.map_or_else(|| self.routes.clone(), |routes| routes.0),
-        }
+        all.fingerprint.retain(|_, rule| !rule.is_empty());
+        all.fields.extend(section.fields);
+        all.fields.retain(|_, fields| *fields != FieldMap::default());
+        put(&mut all.stale, section.stale);
+        put(&mut all.escalation, section.escalation);
+        put(&mut all.expiry, section.expiry);
+        put(&mut all.flapping, section.flapping);
+        put(&mut all.severity, section.severity);
+        put(&mut all.policy, section.policy);
+        put(&mut all.once, section.once);
+        put(&mut all.inhibit, section.inhibit);
+        put(&mut all.storm, section.storm);
+        put(&mut all.quiet_hours, section.quiet_hours);
+        put(&mut all.reminder, section.reminder);
+        put(&mut all.digest, section.digest);
+        put(&mut all.limits, section.limits);
+        put(&mut all.routes, section.routes);
+        all
+    }
+}
+
+fn put<T>(table: &mut T, written: Option<T>) {
+    if let Some(written) = written {
+        *table = written;
     }
 }
 
@@ -261,58 +296,6 @@ impl Severity {
     /// Every word with its level, in the order of the words.
     pub fn words(&self) -> impl Iterator<Item = (&str, Level)> {
         self.words.iter().map(|(word, level)| (word.as_str(), *level))
-    }
-}
-
-/// Who is told.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "WrittenRoute")]
-pub(super) struct Route {
-    pub name: String,
-    pub receivers: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenRoute {
-    name: String,
-    receivers: Vec<String>,
-}
-
-impl TryFrom<WrittenRoute> for Route {
-    type Error = String;
-
-    fn try_from(WrittenRoute { name, receivers }: WrittenRoute) -> Result<Self, String> {
-        let distinct: BTreeSet<_> = receivers.iter().collect();
-        if name.is_empty() {
-            Err("the name of a route is empty".into())
-        } else if receivers.iter().any(String::is_empty) {
-            Err(format!("route {name:?}: the name of a receiver is empty"))
-        } else if distinct.len() != receivers.len() {
-            Err(format!("route {name:?}: a receiver is named twice"))
-        } else {
-            Ok(Self { name, receivers })
-        }
-    }
-}
-
-/// Routes, tried from the top.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "Vec<Route>")]
-pub(super) struct Routes(Vec<Route>);
-
-impl TryFrom<Vec<Route>> for Routes {
-    type Error = String;
-
-    fn try_from(routes: Vec<Route>) -> Result<Self, String> {
-        match routes.as_slice() {
-            [] => Err("there is no route".into()),
-            [_] => Ok(Self(routes)),
-            [_, second, ..] => Err(format!(
-                "route {:?}: the route above takes every alert, so this one is never reached",
-                second.name
-            )),
-        }
     }
 }
 

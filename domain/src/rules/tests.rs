@@ -1,7 +1,7 @@
 use std::num::NonZeroU16;
 
 use schemas::{
-    InputPosition, Lane, Level, ProjectId, Record, RecordId, SourceId, Status, Time,
+    Facts, InputPosition, Lane, Level, ProjectId, Record, RecordId, SourceId, Status, Time,
     alert::Risk,
     event::{FingerprintBy, Kind},
     record::{Auth, Body, Control, Delivery, RulesDocument},
@@ -18,7 +18,9 @@ fn project(id: &str) -> ProjectId {
 
 fn route(rules: &Rules, of: &str) -> Routed {
     let source = SourceId::new("main").unwrap();
-    rules.route(&project(of), &Facts::new("sentry", source, "boom", Status::Firing))
+    let facts = Facts::new("sentry", source, "boom", Status::Firing);
+    let project = project(of);
+    rules.routes(&Subject { project: &project, facts: &facts }).remove(0)
 }
 
 fn check(text: &str, expect: Result<&str, &str>) {
