@@ -9,15 +9,29 @@ use super::ConfigError;
 const PREFIX: &str = "BELLWETHER__";
 
 /// The environment names of the sources, and the keys they set.
-pub const SOURCE_NAMES: [(&str, &str); 4] = [
+pub const SOURCE_NAMES: [(&str, &str); 8] = [
     ("ENVIRONMENT", "environment"),
     ("SENTRY_WEBHOOK_SECRET", "sources.sentry.secret"),
     ("ALERT_BOT_IDS", "sources.custom.senders"),
     ("ALLOWED_IPS", "ingest.allowed_ips"),
+    ("WEIXIN_CORP_ID", "channels.wecom.corp_id"),
+    ("WEIXIN_CORP_SECRET", "channels.wecom.corp_secret"),
+    ("WEIXIN_AGENT_ID", "channels.wecom.agent_id"),
+    ("WEIXIN_TO_USER", "channels.wecom.to_user"),
 ];
 
-/// The names of lists: an empty one says nothing, rather than that there is such a section.
-const LISTS: [&str; 2] = ["ALERT_BOT_IDS", "ALLOWED_IPS"];
+/// Names that say nothing when they are empty, rather than that there is such a section.
+const OPTIONAL: [&str; 6] = [
+    "ALERT_BOT_IDS",
+    "ALLOWED_IPS",
+    "WEIXIN_CORP_ID",
+    "WEIXIN_CORP_SECRET",
+    "WEIXIN_AGENT_ID",
+    "WEIXIN_TO_USER",
+];
+
+/// What a section that the environment alone made is: its kind has no name there.
+const KIND_OF_WECOM: (&str, &str) = ("kind", "wecom-app");
 
 /// Where a value came from.
 #[derive(Debug)]
@@ -39,7 +53,7 @@ pub(super) fn apply(
         Some((name, path.split("__").map(str::to_owned).collect::<Vec<_>>(), value))
     });
     let named = SOURCE_NAMES.iter().flat_map(|(known, key)| {
-        let says = |name: &str, value: &str| !(value.trim().is_empty() && LISTS.contains(&name));
+        let says = |name: &str, value: &str| !(value.trim().is_empty() && OPTIONAL.contains(&name));
         env.iter().filter(move |(name, value)| name == known && says(name, value)).map(
             move |(name, value)| {
                 (name, key.split('.').map(str::to_owned).collect::<Vec<_>>(), value)
@@ -53,6 +67,13 @@ pub(super) fn apply(
             problem: "is a value in the file and a section in the variable's name".to_owned(),
             remedy: "correct the name of the variable, or remove it".to_owned(),
         })?;
+        if key.starts_with("channels.wecom.") && name.starts_with("WEIXIN_") {
+            let wecom = table.get_mut("channels").and_then(|channels| channels.get_mut("wecom"));
+            if let Some(wecom) = wecom.and_then(Value::as_table_mut) {
+                let (key, kind) = KIND_OF_WECOM;
+                wecom.entry(key).or_insert_with(|| Value::String(kind.to_owned()));
+            }
+        }
         from_env.insert(key, Origin { name: name.clone(), raw: true });
     }
     Ok(from_env)

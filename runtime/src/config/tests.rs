@@ -120,6 +120,32 @@ fn an_empty_list_of_the_environment_says_nothing() {
 }
 
 #[test]
+fn r74_the_names_of_wecom_make_a_channel() {
+    let overlay = |file: &str, env: &[(&str, &str)]| {
+        let env: Vec<_> = env.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let mut table: Table = file.parse().unwrap();
+        overlay::apply(&mut table, &env).unwrap();
+        table
+    };
+    let names = [
+        ("WEIXIN_CORP_ID", "ww1"),
+        ("WEIXIN_CORP_SECRET", "hush"),
+        ("WEIXIN_AGENT_ID", "1000002"),
+        ("WEIXIN_TO_USER", "ada|bob"),
+    ];
+    let expect = "[channels.wecom]\nkind = \"wecom-app\"\ncorp_id = \"ww1\"\n\
+                  corp_secret = \"hush\"\nagent_id = \"1000002\"\nto_user = \"ada|bob\"";
+    assert_eq!(overlay("", &names), expect.parse::<Table>().unwrap());
+    // What the file says of it stays; an empty name says nothing.
+    let file = "[channels.wecom]\nkind = \"wecom-robot\"\nreceivers = [\"ops\"]";
+    let both = overlay(file, &names[3..]);
+    let expect = format!("{file}\nto_user = \"ada|bob\"");
+    assert_eq!(both, expect.parse::<Table>().unwrap());
+    let empty = names.map(|(name, _)| (name, ""));
+    assert_eq!(overlay("", &empty), Table::new());
+}
+
+#[test]
 fn an_unknown_key_names_file_key_problem_and_remedy() {
     check_error(
         "[ingest]\nmax_body = 1",
