@@ -1,7 +1,7 @@
 //! The tables: the only crate with SQL.
 //!
 //! It knows how rows are read and written; it must not know why. One module per subject: the lane
-//! loop's rows ([`lane`]), observe's ([`observe`]), effects ([`job`]), read models ([`projection`])
+//! loop's rows ([`lane`]), observe's ([`observe`]), notify's ([`notify`]), effects ([`job`]), read models ([`projection`])
 //! and the console's queries ([`read`]). Row shapes stay private and are converted at the edge.
 //!
 //! To add a table: a migration (existing ones never change), and one module here.
@@ -12,6 +12,7 @@ pub mod given_up;
 pub mod housekeeping;
 pub mod job;
 pub mod lane;
+pub mod notify;
 pub mod observe;
 pub mod projection;
 pub mod read;
