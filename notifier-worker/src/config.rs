@@ -1,5 +1,7 @@
 //! Which channels there are, whom they serve, and how patiently they are served.
 
+mod target;
+
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -9,12 +11,15 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
-    channels::{self, Channel, Form, Need, Rate},
+    channels::{self, Form, Need, Rate},
     sender,
 };
 
 /// A key that messages are signed with.
 pub type SigningKey = SecretSlice<u8>;
+
+use target::Setting;
+pub use target::Target;
 
 /// Configuration that cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -119,7 +124,12 @@ pub struct ChannelConfig {
     /// takes by default, and never more.
     #[serde(default)]
     pub per_minute: Option<u32>,
-    /// The keys of its kind, see [`Channel::keys`].
+    /// What becomes of a send of which nobody knows whether it arrived: `park` leaves it to an
+    /// operator, `again` sends it once more. Default: `again` where the receiver recognises a
+    /// repeat, otherwise `park`.
+    #[serde(default)]
+    pub ambiguous: Option<Ambiguous>,
+    /// The keys of its kind, see [`channels::Channel::keys`].
     #[serde(flatten)]
     pub settings: BTreeMap<String, Written>,
 }
@@ -132,6 +142,14 @@ impl ChannelConfig {
             Written::Number(_) | Written::Texts(_) | Written::Other(_) => None,
         }
     }
+}
+
+/// What becomes of a send of which nobody knows whether it arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ambiguous {
+    Park,
+    Again,
 }
 
 /// The value of a key as it is written. It may be a credential, so it shows nothing.
@@ -157,158 +175,6 @@ fn default_receivers() -> Vec<String> {
 
 fn default_timeout_ms() -> u64 {
     15_000
-}
-
-/// A channel's configuration, checked.
-#[derive(Clone)]
-pub struct Target {
-    pub id: String,
-    pub channel: &'static dyn Channel,
-    pub receivers: Vec<String>,
-    pub allow_private: bool,
-    pub timeout: Duration,
-    pub rate: Rate,
-    /// The token for its requests, where the receiver grants one; see [`Channel::access`].
-    pub access: Option<SecretString>,
-    settings: BTreeMap<&'static str, Setting>,
-}
-
-/// The value of a key.
-#[derive(Clone)]
-enum Setting {
-    Address(Url),
-    Key(SigningKey),
-    Secret(SecretString),
-    Text(String),
-    Number(i64),
-    Texts(Vec<String>),
-}
-
-impl Target {
-    /// This, with less time.
-    pub(crate) fn within(&self, timeout: Duration) -> Self {
-        Self { timeout, ..self.clone() }
-    }
-
-    /// The address that key `name` holds.
-    pub fn address(&self, name: &str) -> Option<&Url> {
-        match self.settings.get(name)? {
-            Setting::Address(url) => Some(url),
-            Setting::Key(_)
-            | Setting::Secret(_)
-            | Setting::Text(_)
-            | Setting::Number(_)
-            | Setting::Texts(_) => None,
-        }
-    }
-
-    /// The address that key `url` holds.
-    ///
-    /// # Errors
-    /// Where there is none.
-    pub fn url(&self) -> Result<&Url, String> {
-        self.address("url").ok_or_else(|| "the channel has no url".to_owned())
-    }
-
-    /// What messages are signed with, newest first: the keys `secret` and `previous_secret`.
-    pub fn signing_keys(&self) -> impl Iterator<Item = &SigningKey> {
-        ["secret", "previous_secret"].into_iter().filter_map(|name| {
-            match self.settings.get(name)? {
-                Setting::Key(key) => Some(key),
-                Setting::Address(_)
-                | Setting::Secret(_)
-                | Setting::Text(_)
-                | Setting::Number(_)
-                | Setting::Texts(_) => None,
-            }
-        })
-    }
-
-    /// The credential that key `name` holds.
-    pub fn secret(&self, name: &str) -> Option<&SecretString> {
-        match self.settings.get(name)? {
-            Setting::Secret(secret) => Some(secret),
-            Setting::Address(_)
-            | Setting::Key(_)
-            | Setting::Text(_)
-            | Setting::Number(_)
-            | Setting::Texts(_) => None,
-        }
-    }
-
-    /// The text that key `name` holds.
-    pub fn text(&self, name: &str) -> Option<&str> {
-        match self.settings.get(name)? {
-            Setting::Text(text) => Some(text),
-            Setting::Address(_)
-            | Setting::Key(_)
-            | Setting::Secret(_)
-            | Setting::Number(_)
-            | Setting::Texts(_) => None,
-        }
-    }
-
-    /// The number that key `name` holds.
-    pub fn number(&self, name: &str) -> Option<i64> {
-        match self.settings.get(name)? {
-            Setting::Number(number) => Some(*number),
-            Setting::Address(_)
-            | Setting::Key(_)
-            | Setting::Secret(_)
-            | Setting::Text(_)
-            | Setting::Texts(_) => None,
-        }
-    }
-
-    /// The texts that key `name` holds; none where it is not there.
-    pub fn texts(&self, name: &str) -> &[String] {
-        match self.settings.get(name) {
-            Some(Setting::Texts(texts)) => texts,
-            Some(
-                Setting::Address(_)
-                | Setting::Key(_)
-                | Setting::Secret(_)
-                | Setting::Text(_)
-                | Setting::Number(_),
-            )
-            | None => &[],
-        }
-    }
-
-    /// `text` without this target's credentials, should what a receiver says repeat them.
-    pub(crate) fn hide_credentials(&self, text: &str) -> String {
-        let mut shown = text.to_owned();
-        let mut hide = |secret: &str| {
-            if !secret.is_empty() && shown.contains(secret) {
-                shown = shown.replace(secret, "…");
-            }
-        };
-        for setting in self.settings.values() {
-            match setting {
-                Setting::Address(url) => {
-                    // Shorter parts of a path are words like `hook`.
-                    url.path().split('/').filter(|part| part.len() >= 12).for_each(&mut hide);
-                    hide(url.query().unwrap_or_default());
-                    hide(url.password().unwrap_or_default());
-                }
-                Setting::Secret(secret) => hide(secret.expose_secret()),
-                // What messages are signed with is in no request.
-                Setting::Key(_) | Setting::Text(_) | Setting::Number(_) | Setting::Texts(_) => {}
-            }
-        }
-        hide(self.access.as_ref().map_or("", |token| token.expose_secret()));
-        shown
-    }
-}
-
-impl fmt::Debug for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Target")
-            .field("id", &self.id)
-            .field("kind", &self.channel.kind())
-            .field("receivers", &self.receivers)
-            .finish_non_exhaustive()
-    }
 }
 
 /// All configured channels.
@@ -395,6 +261,7 @@ fn target(id: &str, config: &ChannelConfig) -> Result<Target, Error> {
         receivers: config.receivers.clone(),
         allow_private: config.allow_private,
         timeout: Duration::from_millis(config.timeout_ms),
+        repeats: config.ambiguous.map_or(channel.idempotent(), |policy| policy == Ambiguous::Again),
         rate: Rate { per_minute, burst: taken.burst.min(per_minute) },
         access: None,
         settings,

@@ -3,50 +3,84 @@
 //! At-least-once at the receiver's edge is the honest word: when a worker dies between sending and
 //! keeping the answer, nobody knows whether the message arrived. A channel that recognises a repeat
 //! is asked again under the same key; with any other the send is parked as unknown, for an
-//! operator.
+//! operator, unless its configuration says that twice is better than not at all.
+
+mod judge;
+mod message;
+mod step;
+mod talk;
 
 use std::{sync::Arc, time::Duration};
 
-use domain::notify::render_text;
 use futures_util::future::BoxFuture;
 use lanes::{Performed, Work};
 use runtime::Clock;
 use schemas::{
-    JobId,
+    alert::Risk,
     job::{SendJob, SendKind, SendResult},
     record::{Body, SendOutcome},
 };
 use store::{
     Store,
-    job::{End, Job, Queue, Telling, Told},
+    job::{Budget, End, History, Job, Message, Queue, Telling, Told},
 };
 use tokio::time::Instant;
 
+use self::{
+    judge::{Attempt, Class, backoff, wait},
+    step::{Given, Step},
+    talk::Talk,
+};
 use crate::{
     access::Access,
-    channels::{Notification, Request, Verdict},
+    channels::Verdict,
     config::{Channels, Config, Target},
-    sender::{Exchange, Sender},
+    sender::Sender,
 };
-
-/// Longest delay between two attempts that no receiver asked for.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
-
-/// Longest pause of a whole target that no receiver asked for.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
-/// With less time left a send is not begun.
-const SHORTEST_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// The effect of queue `send`.
 #[derive(Debug)]
 pub struct DeliverWork {
     config: Config,
     channels: Arc<Channels>,
+    budgets: Vec<Budget>,
     store: Store,
     sender: Sender,
     access: Access,
     clock: Clock,
+}
+
+/// Whether somebody waits for a message: it goes before what is not urgent, however long that has
+/// waited, when a target takes less than there is to tell.
+pub fn is_urgent(kind: SendKind, risk: Risk) -> bool {
+    match kind {
+        SendKind::Fire | SendKind::Resolve | SendKind::Update | SendKind::Remind => match risk {
+            Risk::High | Risk::Critical => true,
+            Risk::Low | Risk::Medium => false,
+        },
+        SendKind::Summary => false,
+        SendKind::Test | SendKind::Reply => true,
+    }
+}
+
+/// What [`Store::tell`] is asked for a send.
+pub fn telling<'a>(job: &'a Job, send: &'a SendJob) -> Telling<'a> {
+    Telling {
+        project: &job.project,
+        target: &job.target,
+        kind: send.kind.word(),
+        subject: &send.subject,
+        trigger: job.trigger,
+        job: Telling::teller(job.generation, job.id),
+    }
+}
+
+/// A job and what it is told through.
+#[derive(Clone, Copy)]
+struct Errand<'a> {
+    job: &'a Job,
+    send: &'a SendJob,
+    target: &'a Target,
 }
 
 impl DeliverWork {
@@ -59,10 +93,17 @@ impl DeliverWork {
         clock: Clock,
     ) -> Self {
         let access = Access::new(store.clone(), sender.clone());
-        Self { config, channels, store, sender, access, clock }
+        let budget = |target: &Target| Budget {
+            target: target.id.clone(),
+            per_minute: target.rate.per_minute,
+            burst: target.rate.burst.max(1),
+        };
+        let budgets = channels.all().map(budget).collect();
+        Self { config, channels, budgets, store, sender, access, clock }
     }
 
     async fn deliver(&self, job: &Job) -> Result<Performed, store::Error> {
+        let begun = Instant::now();
         let send: SendJob = match schemas::codec::decode("send job", &job.payload) {
             Ok(send) => send,
             Err(e) => return Ok(refused(e.to_string())),
@@ -70,146 +111,214 @@ impl DeliverWork {
         let Some(target) = self.channels.get(&job.target) else {
             return Ok(refused(format!("channel {} is not configured any more", job.target)));
         };
+        let errand = Errand { job, send: &send, target };
+        let telling = telling(job, &send);
+        let history = if step::looks_back(&send) {
+            self.store.history(telling).await?
+        } else {
+            History::default()
+        };
+        let notification = self.notification(job, &send, &history).await?;
+        let given = Given {
+            history: &history,
+            can_edit: target.channel.can_edit(target),
+            shown: notification.shown(),
+            analysed: notification.analysis.is_some(),
+            over: notification.is_over(),
+            newer: step::collapses(&send) && self.newer(job, &send).await?,
+        };
+        let step = step::step(&send, given);
+        if let Step::Nothing(why) = step {
+            return self.untold(errand, SendResult::NotNeeded(why.into()), Class::NotNeeded).await;
+        }
         let admitted = match self.access.admit(target).await? {
             Ok(admitted) => admitted,
-            Err(verdict) => return Ok(self.end(job, &send, target, verdict)),
-        };
-        let target = &*admitted;
-        let notification = self.notification(job, &send).await?;
-        let request = match target.channel.request(&notification, target) {
-            Ok(request) => request,
-            Err(reason) => return Ok(self.end(job, &send, target, Verdict::Refused(reason))),
-        };
-        let telling = telling(job, &send);
-        let told = self.store.tell(telling).await?;
-        match told {
-            Told::First => {}
-            Told::ByAnother => return Ok(finish(SendResult::AlreadyTold, End::Done, None)),
-            Told::Again if target.channel.idempotent() => {}
-            Told::Again => {
-                let verdict = Verdict::Ambiguous("the worker was lost while sending".into());
-                return Ok(self.end(job, &send, target, verdict));
+            Err(verdict) => {
+                let attempt = Attempt { verdict, not_taken: true, class: Class::Token };
+                return self.unasked(errand, attempt).await;
             }
+        };
+        let again = match self.store.tell(telling).await? {
+            Told::First => false,
+            Told::Again => true,
+            Told::ByAnother => {
+                return self.untold(errand, SendResult::AlreadyTold, Class::AlreadyTold).await;
+            }
+            Told::Delivered(message) => {
+                let verdict = Verdict::Delivered(message.name);
+                let attempt = Attempt { verdict, not_taken: false, class: Class::Fine };
+                return self.unasked(errand, attempt).await;
+            }
+        };
+        let mut talk = Talk::new(self, &notification, admitted, begun);
+        let attempt = self.carry_out(&mut talk, step, again, target).await?;
+        let requests = talk.requests;
+        if requests != 1 {
+            // The claim spent one.
+            self.store.spend(&job.target, requests - 1).await?;
         }
-        let (verdict, not_taken) = self.attempt(request, &notification, target).await?;
-        if told == Told::First && not_taken {
+        if !again && attempt.not_taken {
             // Nobody was told so far: the next attempt is a first one again.
             self.store.retract(telling).await?;
         }
-        Ok(self.end(job, &send, target, verdict))
+        if let Some(name) = attempt.taken() {
+            let (shown, analysed) = (given.shown, given.analysed);
+            let message = Message { name: name.map(str::to_owned), shown, analysed };
+            self.keep(errand, telling, &message).await;
+        }
+        self.measure(errand, begun, &attempt);
+        Ok(self.end(errand, attempt))
     }
 
-    /// Sends; once more with a fresh token where the token was refused, and once more in the
-    /// channel's plain form where only the form was refused; all within the target's time limit.
-    /// Whether it is certain that nothing was taken comes along.
-    async fn attempt(
+    /// Does what `step` says. `again`: an earlier attempt may have told it.
+    async fn carry_out(
         &self,
-        request: Request,
-        notification: &Notification,
+        talk: &mut Talk<'_>,
+        step: Step,
+        again: bool,
         target: &Target,
-    ) -> Result<(Verdict, bool), store::Error> {
-        let begun = Instant::now();
-        let exchange = self.sender.send(request, target).await;
-        let (mut verdict, mut not_taken) = judge(exchange, target);
-        let mut renewed = None;
-        if let Verdict::Renew(reason) = &verdict {
-            let left = target.within(target.timeout.saturating_sub(begun.elapsed()));
-            let fresh = match self.access.renew(&left, reason).await? {
-                Ok(fresh) => renewed.insert(Target { timeout: target.timeout, ..fresh }),
-                Err(verdict) => return Ok((verdict, true)),
-            };
-            let request = match fresh.channel.request(notification, fresh) {
-                Ok(request) => request,
-                Err(reason) => return Ok((Verdict::Refused(reason), true)),
-            };
-            let left = fresh.within(target.timeout.saturating_sub(begun.elapsed()));
-            (verdict, not_taken) = judge(self.sender.send(request, &left).await, fresh);
+    ) -> Result<Attempt, store::Error> {
+        let lost = |reason: &str| Attempt {
+            verdict: Verdict::Ambiguous(reason.to_owned()),
+            not_taken: false,
+            class: Class::WorkerLost,
+        };
+        let doubtful = again && !target.repeats;
+        match step {
+            Step::Nothing(why) => Ok(Attempt::refused(Class::NotNeeded, why.into())),
+            Step::Send if doubtful => Ok(lost("the worker was lost while sending")),
+            Step::Send => talk.tell().await,
+            Step::Edit(name) => {
+                let edited = talk.edit(&name).await?;
+                match &edited.verdict {
+                    Verdict::CannotEdit(reason) if doubtful => Ok(lost(reason)),
+                    Verdict::CannotEdit(_) => talk.tell().await,
+                    Verdict::Delivered(_)
+                    | Verdict::DeliveredInPart { .. }
+                    | Verdict::Retry { .. }
+                    | Verdict::TryPlain(_)
+                    | Verdict::Refused(_)
+                    | Verdict::Ambiguous(_)
+                    | Verdict::Renew(_) => Ok(edited),
+                }
+            }
+            Step::EditAndSend(_) if doubtful => Ok(lost("the worker was lost while sending")),
+            Step::EditAndSend(name) => {
+                let edited = talk.edit(&name).await?;
+                match &edited.verdict {
+                    Verdict::Delivered(_) | Verdict::DeliveredInPart { .. } => {}
+                    // It would refuse the message as well, and then the change would be forgotten.
+                    Verdict::Retry { pause_target: true, .. } if !again => return Ok(edited),
+                    Verdict::Retry { reason, .. }
+                    | Verdict::TryPlain(reason)
+                    | Verdict::Refused(reason)
+                    | Verdict::Ambiguous(reason)
+                    | Verdict::Renew(reason)
+                    | Verdict::CannotEdit(reason) => tracing::info!(
+                        target = target.id,
+                        reason,
+                        "a message in {} still shows an alarm that is over: {reason}",
+                        target.id,
+                    ),
+                }
+                talk.tell().await
+            }
         }
-        let target = renewed.as_ref().unwrap_or(target);
-        let Verdict::TryPlain(reason) = verdict else { return Ok((verdict, not_taken)) };
-        let channel = target.channel.kind();
-        metrics::counter!("bellwether_sends_plain_total", "channel" => channel).increment(1);
-        tracing::warn!(
-            incident = %notification.incident, target = target.id, channel, reason,
-            "message about incident {} is refused by {} as it is put, told again plainly: {reason}",
-            notification.incident, target.id,
+    }
+
+    /// Whether a newer job that says all of it waits behind this one.
+    async fn newer(&self, job: &Job, send: &SendJob) -> Result<bool, store::Error> {
+        let later = self.store.later(job).await?;
+        Ok(later.iter().any(|payload| {
+            schemas::codec::decode("send job", payload)
+                .is_ok_and(|later: SendJob| step::says_all(&later, send))
+        }))
+    }
+
+    /// Nothing had to be sent.
+    async fn untold(
+        &self,
+        errand: Errand<'_>,
+        result: SendResult,
+        class: Class,
+    ) -> Result<Performed, store::Error> {
+        self.store.spend(&errand.job.target, -1).await?;
+        count(errand, result.word(), class);
+        let (kind, incident) = (errand.send.kind.word(), errand.send.incident);
+        tracing::debug!(
+            job = %errand.job.id, %incident, target = errand.job.target,
+            "{kind} of incident {incident} is not told to {}: {}", errand.job.target, class.word(),
         );
-        let request = match target.channel.plain(notification, target) {
-            Ok(request) => request,
-            Err(why) => return Ok((Verdict::Refused(format!("{reason}; {why}")), true)),
-        };
-        let timeout = target.timeout.saturating_sub(begun.elapsed());
-        if timeout < SHORTEST_TIMEOUT {
-            let reason = format!("{reason}; no time was left to tell it plainly");
-            return Ok((Verdict::Retry { after: None, pause_target: false, reason }, true));
+        Ok(finish(result, End::Done, None))
+    }
+
+    /// It ended before anything was asked.
+    async fn unasked(
+        &self,
+        errand: Errand<'_>,
+        attempt: Attempt,
+    ) -> Result<Performed, store::Error> {
+        self.store.spend(&errand.job.target, -1).await?;
+        Ok(self.end(errand, attempt))
+    }
+
+    /// Keeps what the receiver has now. When the tables are away the job's result says all but what
+    /// the message is called: then it is not changed later, and not told twice.
+    async fn keep(&self, errand: Errand<'_>, telling: Telling<'_>, message: &Message) {
+        if let Err(e) = self.store.delivered(telling, message).await {
+            tracing::warn!(
+                job = %errand.job.id, target = errand.job.target,
+                error = &e as &dyn std::error::Error,
+                "what {} calls a message is not kept: it will not be changed", errand.job.target,
+            );
         }
-        let exchange = self.sender.send(request, &target.within(timeout)).await;
-        Ok(match judge(exchange, target) {
-            (Verdict::TryPlain(again), _) => {
-                (Verdict::Refused(format!("{reason}; told plainly: {again}")), true)
-            }
-            ended => ended,
-        })
     }
 
-    async fn notification(&self, job: &Job, send: &SendJob) -> Result<Notification, store::Error> {
-        let number = self.store.incident_number(send.incident).await?;
-        let analysis = match send.kind {
-            SendKind::Fire | SendKind::Update | SendKind::Remind => {
-                self.store.latest_answer(send.incident).await?
-            }
-            SendKind::Resolve | SendKind::Summary | SendKind::Test | SendKind::Reply => None,
-        };
-        let analysis = analysis.and_then(|answer| answer.analysis);
-        let mut notification = Notification {
-            key: job.id,
-            kind: send.kind,
-            attempted_at: self.clock.now(),
-            planned_at: send.planned_at,
-            project: send.project.clone(),
-            incident: send.incident,
-            number,
-            risk: send.risk,
-            frequency: send.frequency,
-            cause: send.cause,
-            standing: send.standing.clone(),
-            summary: send.summary.as_deref().cloned(),
-            reply: send.reply.as_deref().cloned(),
-            tags: send.tags.clone(),
-            first: None,
-            buttons: Vec::new(),
-            text: String::new(),
-            facts: send.facts.clone(),
-            analysis,
-            zone: self.config.zone.clone(),
-            language: None,
-        };
-        let number = notification.shown_number();
-        notification.text = render_text(&notification.message(&number));
-        Ok(notification)
-    }
-
-    /// What follows from a verdict; counted and said here, once.
-    fn end(&self, job: &Job, send: &SendJob, target: &Target, verdict: Verdict) -> Performed {
+    fn measure(&self, errand: Errand<'_>, begun: Instant, attempt: &Attempt) {
+        let Errand { send, target, .. } = errand;
         let channel = target.channel.kind();
-        let count = |result: &'static str| {
-            metrics::counter!("bellwether_sends_total", "channel" => channel, "result" => result)
-                .increment(1);
-        };
+        metrics::histogram!(
+            "bellwether_send_seconds", "channel" => channel, "reason" => attempt.class.word()
+        )
+        .record(begun.elapsed().as_secs_f64());
+        if attempt.taken().is_some() {
+            let age = self.clock.now().micros_since(send.planned_at).max(0);
+            metrics::histogram!(
+                "bellwether_send_age_seconds", "channel" => channel, "kind" => send.kind.word()
+            )
+            .record(age as f64 / 1e6);
+        }
+    }
+
+    /// What follows from an attempt; counted and said here, once.
+    fn end(&self, errand: Errand<'_>, attempt: Attempt) -> Performed {
+        let Errand { job, send, target } = errand;
+        let (channel, class) = (target.channel.kind(), attempt.class);
         let (kind, incident) = (send.kind.word(), send.incident);
-        match verdict {
+        match attempt.verdict {
             Verdict::Delivered(id) => {
-                count("delivered");
+                count(errand, "delivered", class);
                 tracing::info!(
                     job = %job.id, %incident, target = job.target, channel, attempts = job.attempts,
                     "消息发送成功: {kind} of incident {incident} delivered to {}", job.target,
                 );
                 finish(SendResult::Delivered(id), End::Done, None)
             }
+            Verdict::DeliveredInPart { message, missed } => {
+                count(errand, "delivered_in_part", class);
+                tracing::error!(
+                    job = %job.id, %incident, target = job.target, channel, attempts = job.attempts,
+                    missed,
+                    "消息发送成功: {kind} of incident {incident} delivered to {}, but not to all: {missed}",
+                    job.target,
+                );
+                let reason = format!("not delivered to all: {missed}");
+                finish(SendResult::Delivered(message), End::Done, Some(reason))
+            }
             Verdict::Retry { after, pause_target, reason }
                 if job.attempts < self.config.max_attempts =>
             {
-                count("retried");
+                count(errand, "retried", class);
                 let after = wait(after, pause_target, backoff(job.attempts, job.id));
                 tracing::warn!(
                     job = %job.id, %incident, target = job.target, channel, attempts = job.attempts,
@@ -220,33 +329,54 @@ impl DeliverWork {
                 Performed::Retry { after, reason, pause_target }
             }
             Verdict::Retry { reason, .. } => {
-                count("refused");
-                self.given_up(job, send, channel, &reason);
+                count(errand, "refused", class);
+                given_up(errand, &reason);
                 refused(format!("given up after {} attempts: {reason}", job.attempts))
             }
             Verdict::Refused(reason)
             | Verdict::TryPlain(reason)
             | Verdict::Renew(reason)
             | Verdict::CannotEdit(reason) => {
-                count("refused");
-                self.given_up(job, send, channel, &reason);
+                count(errand, "refused", class);
+                given_up(errand, &reason);
                 refused(reason)
             }
             Verdict::Ambiguous(reason) => {
-                count("unknown");
-                self.given_up(job, send, channel, &reason);
+                count(errand, "unknown", class);
+                given_up(errand, &reason);
                 finish(SendResult::Unknown(reason.clone()), End::Unknown, Some(reason))
             }
         }
     }
+}
 
-    fn given_up(&self, job: &Job, send: &SendJob, channel: &str, reason: &str) {
-        let (kind, incident) = (send.kind.word(), send.incident);
-        tracing::error!(
-            job = %job.id, %incident, target = job.target, channel, attempts = job.attempts, reason,
-            "消息发送失败: {kind} of incident {incident} to {} is given up: {reason}", job.target,
-        );
-    }
+fn count(errand: Errand<'_>, result: &'static str, class: Class) {
+    metrics::counter!(
+        "bellwether_sends_total",
+        "channel" => errand.target.channel.kind(),
+        "kind" => errand.send.kind.word(),
+        "result" => result,
+        "reason" => class.word()
+    )
+    .increment(1);
+}
+
+fn given_up(errand: Errand<'_>, reason: &str) {
+    let Errand { job, send, target } = errand;
+    let (kind, incident) = (send.kind.word(), send.incident);
+    tracing::error!(
+        job = %job.id, %incident, target = job.target, channel = target.channel.kind(),
+        attempts = job.attempts, reason,
+        "消息发送失败: {kind} of incident {incident} to {} is given up: {reason}", job.target,
+    );
+}
+
+fn refused(reason: String) -> Performed {
+    finish(SendResult::Refused(reason.clone()), End::Parked, Some(reason))
+}
+
+fn finish(result: SendResult, end: End, reason: Option<String>) -> Performed {
+    Performed::Finish { result: schemas::codec::encode(&result), end, reason }
 }
 
 impl Work for DeliverWork {
@@ -260,6 +390,10 @@ impl Work for DeliverWork {
 
     fn concurrency(&self) -> usize {
         self.config.concurrency
+    }
+
+    fn budgets(&self) -> &[Budget] {
+        &self.budgets
     }
 
     fn perform<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<Performed, store::Error>> {
@@ -283,149 +417,5 @@ impl Work for DeliverWork {
             attempts: job.attempts,
             result,
         })))
-    }
-}
-
-/// What an exchange means for the send, and whether it is certain that it was not taken. Reasons
-/// are free of the target's credentials.
-fn judge(exchange: Exchange, target: &Target) -> (Verdict, bool) {
-    let channel = target.channel;
-    let retry = |reason| Verdict::Retry { after: None, pause_target: false, reason };
-    match exchange {
-        // Whoever is behind the gateway may have taken it after all.
-        Exchange::Answered(response) if response.status == 504 && !channel.idempotent() => {
-            (Verdict::Ambiguous("status 504".into()), false)
-        }
-        Exchange::Answered(response) => {
-            let hide = |reason: String| target.hide_credentials(&reason);
-            match channel.outcome(&response) {
-                Verdict::Delivered(id) => (Verdict::Delivered(id), false),
-                Verdict::Ambiguous(reason) => (Verdict::Ambiguous(hide(reason)), false),
-                Verdict::Refused(reason) => (Verdict::Refused(hide(reason)), true),
-                Verdict::TryPlain(reason) => (Verdict::TryPlain(hide(reason)), true),
-                Verdict::Renew(reason) => (Verdict::Renew(hide(reason)), true),
-                Verdict::CannotEdit(reason) => (Verdict::CannotEdit(hide(reason)), true),
-                Verdict::Retry { after, pause_target, reason } => {
-                    (Verdict::Retry { after, pause_target, reason: hide(reason) }, true)
-                }
-            }
-        }
-        Exchange::NotSent(reason) => (retry(reason), true),
-        Exchange::Blocked(reason) => (Verdict::Refused(reason), true),
-        Exchange::Lost(reason) if channel.idempotent() => (retry(reason), false),
-        Exchange::Lost(reason) => (Verdict::Ambiguous(reason), false),
-    }
-}
-
-/// The id of a send is the same in every generation; who told it is one generation's job.
-fn telling<'a>(job: &'a Job, send: &'a SendJob) -> Telling<'a> {
-    let generation = u64::from(job.generation.0.unsigned_abs());
-    Telling {
-        project: &job.project,
-        target: &job.target,
-        kind: send.kind.word(),
-        subject: &send.subject,
-        trigger: job.trigger,
-        job: JobId(schemas::id::derive(job.id.0, "generation", generation)),
-    }
-}
-
-fn refused(reason: String) -> Performed {
-    finish(SendResult::Refused(reason.clone()), End::Parked, Some(reason))
-}
-
-fn finish(result: SendResult, end: End, reason: Option<String>) -> Performed {
-    Performed::Finish { result: schemas::codec::encode(&result), end, reason }
-}
-
-/// How long to wait: what the receiver asked for, and never less than `backoff`, lest a receiver
-/// that says "now" and refuses again use all attempts up at once. One send's backoff may not keep a
-/// whole target waiting for long.
-fn wait(asked: Option<Duration>, pause_target: bool, backoff: Duration) -> Duration {
-    let grown = if pause_target { backoff.min(LONGEST_PAUSE) } else { backoff };
-    asked.unwrap_or_default().max(grown)
-}
-
-/// Delay after attempt `attempts`: doubles from 1 s to 10 min, and is spread by a quarter either
-/// way, so that what failed together is not tried together. The spread comes from the job's id.
-fn backoff(attempts: u32, job: JobId) -> Duration {
-    let doublings = attempts.saturating_sub(1).min(20);
-    let delay = Duration::from_secs(1 << doublings).min(LONGEST_BACKOFF);
-    let [.., spread] = *schemas::id::derive(job.0, "backoff", u64::from(attempts)).as_bytes();
-    delay.mul_f64(0.75 + f64::from(spread) / 510.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-
-    use super::*;
-    use crate::config::tests::{feishu, target};
-
-    #[test]
-    fn a7_what_an_exchange_without_an_answer_means() {
-        let target = target("webhook", Some("https://hooks.example.com/x"));
-        let reason = || "why".to_owned();
-        let retry = Verdict::Retry { after: None, pause_target: false, reason: reason() };
-        for (exchange, expect) in [
-            (Exchange::NotSent(reason()), (retry.clone(), true)),
-            (Exchange::Blocked(reason()), (Verdict::Refused(reason()), true)),
-            // The receiver knows a repeat by its key.
-            (Exchange::Lost(reason()), (retry, false)),
-        ] {
-            assert_eq!(judge(exchange, &target), expect);
-        }
-        let answer = Exchange::Answered(crate::channels::tests::response(429, Some("7"), ""));
-        let expect = Verdict::Retry {
-            after: Some(Duration::from_secs(7)),
-            pause_target: true,
-            reason: "status 429".into(),
-        };
-        assert_eq!(judge(answer, &target), (expect, true));
-    }
-
-    #[test]
-    fn a3_a_lost_answer_is_unknown_where_a_repeat_is_not_recognised() {
-        let target = feishu(None);
-        let lost = judge(Exchange::Lost("timeout".into()), &target);
-        assert_eq!(lost, (Verdict::Ambiguous("timeout".into()), false));
-        let gateway = Exchange::Answered(crate::channels::tests::response(504, None, ""));
-        assert_eq!(judge(gateway, &target), (Verdict::Ambiguous("status 504".into()), false));
-    }
-
-    #[test]
-    fn a7_no_reason_repeats_a_credential() {
-        let body = r#"{"code":31415,"msg":"no bot 0f1e2d3c-hunter2"}"#;
-        let answer = Exchange::Answered(crate::channels::tests::response(200, None, body));
-        let expect = Verdict::TryPlain("code 31415: no bot …".into());
-        assert_eq!(judge(answer, &feishu(None)), (expect, true));
-    }
-
-    #[test]
-    fn a7_a_receiver_is_waited_for_and_not_hammered() {
-        let s = Duration::from_secs;
-        for (asked, pauses, backoff, expect) in [
-            (None, false, 600, 600),
-            (None, true, 600, 60),
-            (Some(0), true, 4, 4),
-            (Some(7), true, 4, 7),
-            (Some(3600), true, 600, 3600),
-        ] {
-            assert_eq!(wait(asked.map(s), pauses, s(backoff)), s(expect));
-        }
-    }
-
-    #[test]
-    fn delays_grow_to_ten_minutes_and_are_spread() {
-        let job = |n| JobId(Uuid::from_u128(n));
-        for (attempts, seconds) in [(1, 1.0), (2, 2.0), (5, 16.0), (11, 600.0), (u32::MAX, 600.0)] {
-            for n in 0..50 {
-                let delay = backoff(attempts, job(n)).as_secs_f64();
-                assert!((seconds * 0.75..=seconds * 1.25).contains(&delay), "{attempts}: {delay}");
-            }
-        }
-        let delays: std::collections::BTreeSet<_> = (0..50).map(|n| backoff(3, job(n))).collect();
-        assert!(delays.len() > 20, "{}", delays.len());
-        assert_eq!(backoff(3, job(1)), backoff(3, job(1)));
     }
 }

@@ -12,7 +12,7 @@ use lanes::{Item, Out, Performed, Stage, Work};
 use notifier_worker::{ChannelConfig, Channels, Config, DeliverWork, NotifyStage, Sender};
 use runtime::{
     Clock,
-    http_client::{ClientConfig, build},
+    http_client::{ClientConfig, Clients},
 };
 use schemas::{
     Event, EventId, Facts, Fingerprint, IncidentId, InputPosition, JobId, Lane, Level, Position,
@@ -66,7 +66,7 @@ impl Desk {
         let printed = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&printed);
         let sender = Sender::new(
-            build(&ClientConfig::default()).unwrap(),
+            Clients::new(&ClientConfig::default()).unwrap(),
             Clock::system(),
             Arc::new(move |text| sink.lock().unwrap().push(text.to_owned())),
         );
@@ -119,7 +119,7 @@ impl Desk {
     }
 
     async fn claim(&self) -> BTreeMap<String, Job> {
-        let jobs = self.store.claim(Queue::Send, 10, LEASE, &[]).await.unwrap();
+        let jobs = self.store.claim(Queue::Send, 10, LEASE, &[], &[]).await.unwrap();
         jobs.into_iter().map(|job| (job.target.clone(), job)).collect()
     }
 
@@ -282,6 +282,7 @@ async fn r30_a_first_message_waits_for_its_analysis_and_carries_it_with_the_numb
         reason: "open".into(),
         prompt: "p".into(),
         result: answer(),
+        fingerprint: None,
     })))
     .await;
     let jobs = desk.claim().await;

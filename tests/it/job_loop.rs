@@ -1,6 +1,7 @@
 //! The job loop against real servers: what is claimed, performed, kept, appended and settled, and
 //! what a crash at each point leaves to the next worker.
 
+mod budget;
 mod crash;
 mod order;
 mod rows;
@@ -56,6 +57,7 @@ struct Stub {
     lease: Duration,
     concurrency: usize,
     behaviour: Behaviour,
+    budgets: Vec<lanes::Budget>,
     seen: Mutex<Seen>,
 }
 
@@ -69,7 +71,16 @@ struct Seen {
 
 impl Stub {
     fn new(lease: Duration, concurrency: usize, behaviour: Behaviour) -> Arc<Self> {
-        Arc::new(Self { lease, concurrency, behaviour, seen: Mutex::default() })
+        Self::with_budgets(lease, concurrency, behaviour, Vec::new())
+    }
+
+    fn with_budgets(
+        lease: Duration,
+        concurrency: usize,
+        behaviour: Behaviour,
+        budgets: Vec<lanes::Budget>,
+    ) -> Arc<Self> {
+        Arc::new(Self { lease, concurrency, behaviour, budgets, seen: Mutex::default() })
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -101,6 +112,10 @@ impl Work for Stub {
 
     fn concurrency(&self) -> usize {
         self.concurrency
+    }
+
+    fn budgets(&self) -> &[lanes::Budget] {
+        &self.budgets
     }
 
     fn perform<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<Performed, store::Error>> {

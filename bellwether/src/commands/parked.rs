@@ -1,7 +1,10 @@
-//! `bellwether parked`: shows which records were given up, and has them applied again.
+//! `bellwether parked`: shows which records and sends were given up, and has them applied or sent
+//! again.
 //!
 //! A redrive is a record of its own at the end of the log, which carries the original byte for byte;
 //! the fold decides whether it is applied (docs/adr/0009).
+
+mod sends;
 
 use std::{fmt, time::Duration};
 
@@ -9,7 +12,7 @@ use anyhow::Context;
 use eventlog::{Log, Publish, PublishError};
 use runtime::Clock;
 use schemas::{
-    Generation, InputPosition, Lane, LaneKey, Record, RecordId,
+    Generation, InputPosition, JobId, Lane, LaneKey, Record, RecordId,
     frame::RecordFrame,
     record::{Body, Redrive as RedriveRecord},
     subject::{Class, deliveries, deliveries_stream},
@@ -42,6 +45,13 @@ pub enum Verb {
     Redrive(Redrive),
     /// Forget one: it can not be redriven any more.
     Drop(Drop),
+    /// List the sends that were refused for good, or of which nobody knows whether they arrived,
+    /// with the receiver's words, the last first.
+    Sends(sends::Sends),
+    /// Have such a send sent again, by a worker, ahead of what waits.
+    ///
+    /// Exits with 2 when it was not given up, or when somebody is known to have been told.
+    Resend(sends::Resend),
 }
 
 #[derive(clap::Args)]
@@ -92,6 +102,12 @@ pub enum Refused {
     NoOriginal(InputPosition, &'static str),
     /// It was appended, and nothing came of it.
     Again { record: RecordId, outcome: String, reason: String },
+    /// It was not given up, or was sent again since.
+    NoSend(JobId),
+    /// The receiver took it, from this job or another.
+    ToldBefore(JobId),
+    /// This binary cannot read what was to be sent.
+    Unreadable(JobId, String),
 }
 
 impl std::error::Error for Refused {}
@@ -110,6 +126,17 @@ impl fmt::Display for Refused {
             Self::Again { record, outcome, reason } => {
                 write!(f, "redrive {record} ended {outcome}: {reason}")
             }
+            Self::NoSend(job) => write!(
+                f,
+                "refused: send {job} was not given up, or was sent again since; see `bellwether \
+                 parked sends`"
+            ),
+            Self::ToldBefore(job) => {
+                write!(f, "refused: what send {job} says was told already")
+            }
+            Self::Unreadable(job, why) => {
+                write!(f, "refused: send {job} cannot be read: {why}; run a newer binary")
+            }
         }
     }
 }
@@ -121,6 +148,8 @@ pub async fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Show(args) => show(args).await,
         Verb::Redrive(args) => redrive(args).await,
         Verb::Drop(args) => forget(args).await,
+        Verb::Sends(args) => sends::list(args).await,
+        Verb::Resend(args) => sends::resend(args).await,
     }
 }
 

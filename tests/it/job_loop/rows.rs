@@ -4,7 +4,7 @@ use schemas::{
     codec,
     job::{Analysis, AnswerResult},
 };
-use store::job::{Telling, Told};
+use store::job::{History, Message, Resent, Telling, Told};
 
 use super::*;
 
@@ -49,6 +49,106 @@ async fn i6_one_thing_is_told_once() {
     let first = told.iter().filter(|t| matches!(t, Ok(Told::First))).count();
     let by_another = told.iter().filter(|t| matches!(t, Ok(Told::ByAnother))).count();
     assert_eq!((first, by_another), (1, 15));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a8_what_was_delivered_is_known_by_its_name() {
+    let rig = Rig::start().await;
+    let store = &rig.world.store;
+    let project = ProjectId::new("payments").unwrap();
+    let fire = Telling {
+        project: &project,
+        target: "ops",
+        kind: "fire",
+        subject: "1-1-0-0",
+        trigger: trigger(0),
+        job: id(0),
+    };
+    let update = Telling { kind: "update", trigger: trigger(1), job: id(1), ..fire };
+    let told = async || store.history(update).await.unwrap();
+    assert_eq!(told().await, History::default());
+    // It may have arrived, then it was refused, then it is taken.
+    store.tell(fire).await.unwrap();
+    assert_eq!(told().await, History { doubtful: true, ..History::default() });
+    store.retract(fire).await.unwrap();
+    assert_eq!(told().await, History { refused: true, ..History::default() });
+    assert_eq!(store.tell(fire).await.unwrap(), Told::First);
+    let message = Message { name: Some("m1".into()), shown: Uuid::from_u128(7), analysed: false };
+    store.delivered(fire, &message).await.unwrap();
+    assert_eq!(store.tell(fire).await.unwrap(), Told::Delivered(message.clone()));
+    let first = Some("m1".to_owned());
+    let expect = History { message: Some(message.clone()), first, ..History::default() };
+    assert_eq!(told().await, expect);
+    // Once taken it is not taken back, and nobody else is meant.
+    store.retract(fire).await.unwrap();
+    assert_eq!(told().await, expect);
+    for other in [
+        Telling { target: "dev", ..update },
+        Telling { subject: "1-2-0-0", ..update },
+        Telling { job: id(0), ..update },
+    ] {
+        assert_eq!(store.history(other).await.unwrap(), History::default());
+    }
+    let analysed = Message { shown: Uuid::from_u128(8), analysed: true, ..message };
+    store.tell(update).await.unwrap();
+    store.delivered(update, &analysed).await.unwrap();
+    let next = Telling { job: id(2), ..update };
+    let history = store.history(next).await.unwrap();
+    assert_eq!((history.message, history.analysed), (Some(analysed), true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a3_what_was_given_up_is_sent_again_by_an_operator_and_never_what_was_told() {
+    // given three sends: nobody knows, refused, and told by another after all
+    let rig = Rig::start().await;
+    let store = &rig.world.store;
+    rig.insert(GENERATION, &[job(0, 0, "a"), job(1, 1, "b"), job(2, 2, "c")]).await;
+    let project = ProjectId::new("payments").unwrap();
+    let jobs = store.claim(Queue::Send, 10, PATIENCE, &[], &[]).await.unwrap();
+    fn telling<'a>(project: &'a ProjectId, job: &'a Job) -> Telling<'a> {
+        Telling {
+            project,
+            target: &job.target,
+            kind: "fire",
+            subject: "s",
+            trigger: job.trigger,
+            job: Telling::teller(job.generation, job.id),
+        }
+    }
+    for job in &jobs {
+        let (telling, end) = (telling(&project, job), [End::Unknown, End::Parked, End::Unknown]);
+        let end = end[job.payload[3] as usize];
+        assert_eq!(store.tell(telling).await.unwrap(), Told::First);
+        if end == End::Parked {
+            store.retract(telling).await.unwrap();
+        }
+        assert!(store.settle(job, end, Some("its words")).await.unwrap());
+    }
+    let message = Message { name: None, shown: Uuid::nil(), analysed: false };
+    let of = |target: &str| jobs.iter().find(|job| job.target == target).unwrap();
+    store.delivered(telling(&project, of("c")), &message).await.unwrap();
+
+    // when an operator looks, then all three are there, with the words
+    let unsent = store.unsent(10).await.unwrap();
+    assert_eq!(unsent.len(), 3);
+    assert!(unsent.iter().all(|unsent| unsent.reason == "its words"), "{unsent:?}");
+
+    // when they are sent again, then once, by a new job, and never what was told
+    for (target, told) in [("a", false), ("b", false), ("c", true)] {
+        let job = of(target);
+        let unsent = store.unsent_at(job.id).await.unwrap().unwrap();
+        let again = store.resend(&unsent, telling(&project, job), "ada").await.unwrap();
+        assert_eq!(matches!(again, Resent::As(_)), !told, "{target}: {again:?}");
+        let twice = store.resend(&unsent, telling(&project, job), "ada").await.unwrap();
+        assert_eq!(twice, if told { Resent::Told } else { Resent::NotGivenUp });
+    }
+    assert_eq!(store.unsent(10).await.unwrap().len(), 1, "what was told stays for the record");
+    let again = store.claim(Queue::Send, 10, PATIENCE, &[], &[]).await.unwrap();
+    assert_eq!(again.len(), 2);
+    for job in &again {
+        assert_eq!(store.tell(telling(&project, job)).await.unwrap(), Told::First);
+        assert_eq!(job.payload, of(&job.target).payload);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,163 @@
+//! One channel's configuration, checked.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::SigningKey;
+use crate::channels::{Channel, Rate};
+
+/// A channel's configuration, checked.
+#[derive(Clone)]
+pub struct Target {
+    pub id: String,
+    pub channel: &'static dyn Channel,
+    pub receivers: Vec<String>,
+    pub allow_private: bool,
+    pub timeout: Duration,
+    /// What may have arrived is sent again.
+    pub repeats: bool,
+    pub rate: Rate,
+    /// The token for its requests, where the receiver grants one; see [`Channel::access`].
+    pub access: Option<SecretString>,
+    pub(super) settings: BTreeMap<&'static str, Setting>,
+}
+
+/// The value of a key.
+#[derive(Clone)]
+pub(super) enum Setting {
+    Address(Url),
+    Key(SigningKey),
+    Secret(SecretString),
+    Text(String),
+    Number(i64),
+    Texts(Vec<String>),
+}
+
+impl Target {
+    /// This, with less time.
+    pub(crate) fn within(&self, timeout: Duration) -> Self {
+        Self { timeout, ..self.clone() }
+    }
+
+    /// The address that key `name` holds.
+    pub fn address(&self, name: &str) -> Option<&Url> {
+        match self.settings.get(name)? {
+            Setting::Address(url) => Some(url),
+            Setting::Key(_)
+            | Setting::Secret(_)
+            | Setting::Text(_)
+            | Setting::Number(_)
+            | Setting::Texts(_) => None,
+        }
+    }
+
+    /// The address that key `url` holds.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn url(&self) -> Result<&Url, String> {
+        self.address("url").ok_or_else(|| "the channel has no url".to_owned())
+    }
+
+    /// What messages are signed with, newest first: the keys `secret` and `previous_secret`.
+    pub fn signing_keys(&self) -> impl Iterator<Item = &SigningKey> {
+        ["secret", "previous_secret"].into_iter().filter_map(|name| {
+            match self.settings.get(name)? {
+                Setting::Key(key) => Some(key),
+                Setting::Address(_)
+                | Setting::Secret(_)
+                | Setting::Text(_)
+                | Setting::Number(_)
+                | Setting::Texts(_) => None,
+            }
+        })
+    }
+
+    /// The credential that key `name` holds.
+    pub fn secret(&self, name: &str) -> Option<&SecretString> {
+        match self.settings.get(name)? {
+            Setting::Secret(secret) => Some(secret),
+            Setting::Address(_)
+            | Setting::Key(_)
+            | Setting::Text(_)
+            | Setting::Number(_)
+            | Setting::Texts(_) => None,
+        }
+    }
+
+    /// The text that key `name` holds.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match self.settings.get(name)? {
+            Setting::Text(text) => Some(text),
+            Setting::Address(_)
+            | Setting::Key(_)
+            | Setting::Secret(_)
+            | Setting::Number(_)
+            | Setting::Texts(_) => None,
+        }
+    }
+
+    /// The number that key `name` holds.
+    pub fn number(&self, name: &str) -> Option<i64> {
+        match self.settings.get(name)? {
+            Setting::Number(number) => Some(*number),
+            Setting::Address(_)
+            | Setting::Key(_)
+            | Setting::Secret(_)
+            | Setting::Text(_)
+            | Setting::Texts(_) => None,
+        }
+    }
+
+    /// The texts that key `name` holds; none where it is not there.
+    pub fn texts(&self, name: &str) -> &[String] {
+        match self.settings.get(name) {
+            Some(Setting::Texts(texts)) => texts,
+            Some(
+                Setting::Address(_)
+                | Setting::Key(_)
+                | Setting::Secret(_)
+                | Setting::Text(_)
+                | Setting::Number(_),
+            )
+            | None => &[],
+        }
+    }
+
+    /// `text` without this target's credentials, should what a receiver says repeat them.
+    pub(crate) fn hide_credentials(&self, text: &str) -> String {
+        let mut shown = text.to_owned();
+        let mut hide = |secret: &str| {
+            if !secret.is_empty() && shown.contains(secret) {
+                shown = shown.replace(secret, "…");
+            }
+        };
+        for setting in self.settings.values() {
+            match setting {
+                Setting::Address(url) => {
+                    // Shorter parts of a path are words like `hook`.
+                    url.path().split('/').filter(|part| part.len() >= 12).for_each(&mut hide);
+                    hide(url.query().unwrap_or_default());
+                    hide(url.password().unwrap_or_default());
+                }
+                Setting::Secret(secret) => hide(secret.expose_secret()),
+                // What messages are signed with is in no request.
+                Setting::Key(_) | Setting::Text(_) | Setting::Number(_) | Setting::Texts(_) => {}
+            }
+        }
+        hide(self.access.as_ref().map_or("", |token| token.expose_secret()));
+        shown
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("id", &self.id)
+            .field("kind", &self.channel.kind())
+            .field("receivers", &self.receivers)
+            .finish_non_exhaustive()
+    }
+}

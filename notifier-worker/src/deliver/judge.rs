@@ -1,0 +1,284 @@
+//! What an exchange means for a send.
+
+use std::time::Duration;
+
+use schemas::JobId;
+
+use crate::{
+    channels::{Response, Verdict},
+    config::Target,
+    sender::Exchange,
+};
+
+/// Longest delay between two attempts that no receiver asked for.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
+
+/// Longest pause of a whole target that no receiver asked for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Why an exchange ended as it did, in few words: a label of metrics, never what a receiver says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Nothing was wrong.
+    Fine,
+    /// Nothing had to be told.
+    NotNeeded,
+    /// Another job told it.
+    AlreadyTold,
+    /// 429.
+    RateLimited,
+    /// Another status from 400 to 499.
+    Status4xx,
+    /// 500 to 599.
+    Status5xx,
+    /// A status that promises nothing: redirects and unknown ones.
+    StatusOther,
+    /// A good status whose body reports an error.
+    BodySaysError,
+    /// The receiver does not take it as it is put.
+    Markup,
+    /// The token is not valid.
+    Token,
+    /// The message cannot be changed any more.
+    MessageGone,
+    /// Nobody could be reached.
+    NotReached,
+    /// No answer in time.
+    Timeout,
+    /// The connection ended before an answer.
+    Lost,
+    /// An address that nothing may be sent to.
+    BlockedAddress,
+    /// The message cannot be put for the channel, or the channel is not there any more.
+    Configuration,
+    /// The worker was lost while sending.
+    WorkerLost,
+}
+
+impl Class {
+    /// The label.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Fine => "none",
+            Self::NotNeeded => "not_needed",
+            Self::AlreadyTold => "already_told",
+            Self::RateLimited => "rate_limited",
+            Self::Status4xx => "status_4xx",
+            Self::Status5xx => "status_5xx",
+            Self::StatusOther => "status_other",
+            Self::BodySaysError => "body_says_error",
+            Self::Markup => "markup",
+            Self::Token => "token",
+            Self::MessageGone => "message_gone",
+            Self::NotReached => "not_reached",
+            Self::Timeout => "timeout",
+            Self::Lost => "connection_lost",
+            Self::BlockedAddress => "blocked_address",
+            Self::Configuration => "configuration",
+            Self::WorkerLost => "worker_lost",
+        }
+    }
+
+    fn of(response: &Response, verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::Delivered(_) | Verdict::DeliveredInPart { .. } => Self::Fine,
+            Verdict::TryPlain(_) => Self::Markup,
+            Verdict::Renew(_) => Self::Token,
+            Verdict::CannotEdit(_) => Self::MessageGone,
+            Verdict::Retry { pause_target: true, .. } if response.status < 400 => Self::RateLimited,
+            Verdict::Retry { .. } | Verdict::Refused(_) | Verdict::Ambiguous(_) => {
+                match response.status {
+                    200..=299 => Self::BodySaysError,
+                    429 => Self::RateLimited,
+                    400..=499 => Self::Status4xx,
+                    500..=599 => Self::Status5xx,
+                    _ => Self::StatusOther,
+                }
+            }
+        }
+    }
+}
+
+/// What came of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Attempt {
+    pub verdict: Verdict,
+    /// It is certain that nothing was taken.
+    pub not_taken: bool,
+    pub class: Class,
+}
+
+impl Attempt {
+    /// The receiver took it, and what it calls the message, where it says so.
+    pub(super) fn taken(&self) -> Option<Option<&str>> {
+        match &self.verdict {
+            Verdict::Delivered(name) | Verdict::DeliveredInPart { message: name, .. } => {
+                Some(name.as_deref())
+            }
+            Verdict::Retry { .. }
+            | Verdict::TryPlain(_)
+            | Verdict::Refused(_)
+            | Verdict::Ambiguous(_)
+            | Verdict::Renew(_)
+            | Verdict::CannotEdit(_) => None,
+        }
+    }
+
+    /// It was not tried, and trying again changes nothing.
+    pub(super) fn refused(class: Class, reason: String) -> Self {
+        Self { verdict: Verdict::Refused(reason), not_taken: true, class }
+    }
+
+    /// It was not tried now, and is worth trying again.
+    pub(super) fn later(class: Class, reason: String) -> Self {
+        let verdict = Verdict::Retry { after: None, pause_target: false, reason };
+        Self { verdict, not_taken: true, class }
+    }
+}
+
+/// What an exchange means. Where a repeat does no harm, what may have been taken is asked again.
+/// Reasons are free of the target's credentials.
+pub(super) fn judge(exchange: Exchange, target: &Target, repeats: bool) -> Attempt {
+    let retry = |reason| Verdict::Retry { after: None, pause_target: false, reason };
+    let doubtful = |reason| if repeats { retry(reason) } else { Verdict::Ambiguous(reason) };
+    let hide = |reason: String| target.hide_credentials(&reason);
+    match exchange {
+        // Whoever is behind the gateway may have taken it after all.
+        Exchange::Answered(response) if response.status == 504 => {
+            let verdict = doubtful("status 504".into());
+            Attempt { verdict, not_taken: false, class: Class::Status5xx }
+        }
+        Exchange::Answered(response) => {
+            let verdict = target.channel.outcome(&response);
+            let class = Class::of(&response, &verdict);
+            let (verdict, not_taken) = match verdict {
+                Verdict::Delivered(id) => (Verdict::Delivered(id), false),
+                Verdict::DeliveredInPart { message, missed } => {
+                    (Verdict::DeliveredInPart { message, missed: hide(missed) }, false)
+                }
+                Verdict::Ambiguous(reason) => (doubtful(hide(reason)), false),
+                Verdict::Refused(reason) => (Verdict::Refused(hide(reason)), true),
+                Verdict::TryPlain(reason) => (Verdict::TryPlain(hide(reason)), true),
+                Verdict::Renew(reason) => (Verdict::Renew(hide(reason)), true),
+                Verdict::CannotEdit(reason) => (Verdict::CannotEdit(hide(reason)), true),
+                Verdict::Retry { after, pause_target, reason } => {
+                    (Verdict::Retry { after, pause_target, reason: hide(reason) }, true)
+                }
+            };
+            Attempt { verdict, not_taken, class }
+        }
+        Exchange::NotSent(reason) => Attempt::later(Class::NotReached, reason),
+        Exchange::Blocked(reason) => Attempt::refused(Class::BlockedAddress, reason),
+        Exchange::Lost(reason) => {
+            let class = if reason == "timeout" { Class::Timeout } else { Class::Lost };
+            Attempt { verdict: doubtful(reason), not_taken: false, class }
+        }
+    }
+}
+
+/// How long to wait: what the receiver asked for, and never less than `backoff`, lest a receiver
+/// that says "now" and refuses again use all attempts up at once. One send's backoff may not keep a
+/// whole target waiting for long.
+pub(super) fn wait(asked: Option<Duration>, pause_target: bool, backoff: Duration) -> Duration {
+    let grown = if pause_target { backoff.min(LONGEST_PAUSE) } else { backoff };
+    asked.unwrap_or_default().max(grown)
+}
+
+/// Delay after attempt `attempts`: doubles from 1 s to 10 min, and is spread by a quarter either
+/// way, so that what failed together is not tried together. The spread comes from the job's id.
+pub(super) fn backoff(attempts: u32, job: JobId) -> Duration {
+    let doublings = attempts.saturating_sub(1).min(20);
+    let delay = Duration::from_secs(1 << doublings).min(LONGEST_BACKOFF);
+    let [.., spread] = *schemas::id::derive(job.0, "backoff", u64::from(attempts)).as_bytes();
+    delay.mul_f64(0.75 + f64::from(spread) / 510.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        channels::tests::response,
+        config::tests::{feishu, target},
+    };
+
+    fn why() -> String {
+        "why".to_owned()
+    }
+
+    #[track_caller]
+    fn check(exchange: Exchange, target: &Target, verdict: Verdict, taken: bool, class: Class) {
+        let expect = Attempt { verdict, not_taken: !taken, class };
+        assert_eq!(judge(exchange, target, target.repeats), expect);
+    }
+
+    #[test]
+    fn a7_what_an_exchange_without_an_answer_means() {
+        let target = target("webhook", Some("https://hooks.example.com/x"));
+        let retry = Verdict::Retry { after: None, pause_target: false, reason: why() };
+        check(Exchange::NotSent(why()), &target, retry.clone(), false, Class::NotReached);
+        let refused = Verdict::Refused(why());
+        check(Exchange::Blocked(why()), &target, refused, false, Class::BlockedAddress);
+        // The receiver knows a repeat by its key.
+        check(Exchange::Lost(why()), &target, retry, true, Class::Lost);
+        let answer = Exchange::Answered(response(429, Some("7"), ""));
+        let verdict = Verdict::Retry {
+            after: Some(Duration::from_secs(7)),
+            pause_target: true,
+            reason: "status 429".into(),
+        };
+        check(answer, &target, verdict, false, Class::RateLimited);
+    }
+
+    #[test]
+    fn a3_a_lost_answer_is_unknown_where_a_repeat_is_not_recognised() {
+        let target = feishu(None);
+        let lost = Exchange::Lost("timeout".into());
+        let verdict = Verdict::Ambiguous("timeout".into());
+        check(lost.clone(), &target, verdict, true, Class::Timeout);
+        let gateway = Exchange::Answered(response(504, None, ""));
+        let verdict = Verdict::Ambiguous("status 504".into());
+        check(gateway, &target, verdict, true, Class::Status5xx);
+        // A change may be made twice.
+        let again = judge(lost, &target, true);
+        let retry = Verdict::Retry { after: None, pause_target: false, reason: "timeout".into() };
+        assert_eq!((again.verdict, again.not_taken), (retry, false));
+    }
+
+    #[test]
+    fn a7_no_reason_repeats_a_credential() {
+        let body = r#"{"code":31415,"msg":"no bot 0f1e2d3c-hunter2"}"#;
+        let answer = Exchange::Answered(response(200, None, body));
+        let verdict = Verdict::TryPlain("code 31415: no bot …".into());
+        check(answer, &feishu(None), verdict, false, Class::Markup);
+    }
+
+    #[test]
+    fn a7_a_receiver_is_waited_for_and_not_hammered() {
+        let s = Duration::from_secs;
+        for (asked, pauses, backoff, expect) in [
+            (None, false, 600, 600),
+            (None, true, 600, 60),
+            (Some(0), true, 4, 4),
+            (Some(7), true, 4, 7),
+            (Some(3600), true, 600, 3600),
+        ] {
+            assert_eq!(wait(asked.map(s), pauses, s(backoff)), s(expect));
+        }
+    }
+
+    #[test]
+    fn delays_grow_to_ten_minutes_and_are_spread() {
+        let job = |n| JobId(Uuid::from_u128(n));
+        for (attempts, seconds) in [(1, 1.0), (2, 2.0), (5, 16.0), (11, 600.0), (u32::MAX, 600.0)] {
+            for n in 0..50 {
+                let delay = backoff(attempts, job(n)).as_secs_f64();
+                assert!((seconds * 0.75..=seconds * 1.25).contains(&delay), "{attempts}: {delay}");
+            }
+        }
+        let delays: std::collections::BTreeSet<_> = (0..50).map(|n| backoff(3, job(n))).collect();
+        assert!(delays.len() > 20, "{}", delays.len());
+        assert_eq!(backoff(3, job(1)), backoff(3, job(1)));
+    }
+}

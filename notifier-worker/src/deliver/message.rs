@@ -1,0 +1,95 @@
+//! What a job tells, with what is known by now.
+
+use domain::notify::{Key, KeyName, Language, keyboard, render_text};
+use schemas::{
+    JobId,
+    job::{SendJob, SendKind},
+};
+use store::job::{History, Job};
+use uuid::Uuid;
+
+use super::DeliverWork;
+use crate::channels::{Button, Notification};
+
+impl Notification {
+    /// Its incident is over.
+    pub(super) fn is_over(&self) -> bool {
+        self.kind == SendKind::Resolve
+            || self.standing.as_ref().is_some_and(|standing| standing.state.is_over())
+    }
+
+    /// A hash of what it shows, whatever kind of message shows it and whenever.
+    pub(super) fn shown(&self) -> Uuid {
+        let data = (
+            (self.is_over(), &self.number, self.risk, &self.facts, &self.analysis),
+            (self.frequency, self.cause, &self.standing, &self.summary, &self.tags),
+        );
+        schemas::id::hash(&[format!("{data:?}").as_bytes()])
+    }
+}
+
+impl DeliverWork {
+    /// The job as a message, as things stand.
+    pub(super) async fn notification(
+        &self,
+        job: &Job,
+        send: &SendJob,
+        history: &History,
+    ) -> Result<Notification, store::Error> {
+        let number = self.store.incident_number(send.incident).await?;
+        let analysis = match send.kind {
+            SendKind::Fire | SendKind::Update | SendKind::Remind => {
+                self.store.latest_answer(send.incident).await?
+            }
+            SendKind::Resolve | SendKind::Summary | SendKind::Test | SendKind::Reply => None,
+        };
+        // Told that it is over, a message does not go back to an alarm, unless it was opened again.
+        let kind = match (send.kind, &send.standing) {
+            (SendKind::Update, None) if history.ended => SendKind::Resolve,
+            (kind, _) => kind,
+        };
+        let mut notification = Notification {
+            // Not the job's id: what is sent again at an operator's word is another job.
+            key: JobId::send(&send.project, &job.target, send.kind, &send.subject, job.trigger),
+            kind,
+            attempted_at: self.clock.now(),
+            planned_at: send.planned_at,
+            project: send.project.clone(),
+            incident: send.incident,
+            number,
+            risk: send.risk,
+            facts: send.facts.clone(),
+            analysis: analysis.and_then(|answer| answer.analysis),
+            frequency: send.frequency,
+            cause: send.cause,
+            standing: send.standing.clone(),
+            summary: send.summary.as_deref().cloned(),
+            reply: send.reply.as_deref().cloned(),
+            tags: send.tags.clone(),
+            first: history.first.clone(),
+            buttons: Self::buttons(kind, job, send),
+            text: String::new(),
+            zone: self.config.zone.clone(),
+            language: None,
+        };
+        let number = notification.shown_number();
+        notification.text = render_text(&notification.message(&number));
+        Ok(notification)
+    }
+
+    /// The keys below a message about an incident that somebody may have to do something about.
+    fn buttons(kind: SendKind, job: &Job, send: &SendJob) -> Vec<Button> {
+        match kind {
+            SendKind::Fire | SendKind::Update | SendKind::Remind => {}
+            SendKind::Resolve | SendKind::Summary | SendKind::Test | SendKind::Reply => {
+                return Vec::new();
+            }
+        }
+        let keys = keyboard(&KeyName::ALL, send.standing.as_ref(), Language::TraditionalChinese);
+        let button = |key: Key| {
+            let data = domain::button::Button::new(key.verb, job.lane, send.opening)?.to_string();
+            Some(Button { verb: key.verb, label: key.label.to_owned(), data })
+        };
+        keys.into_iter().flatten().filter_map(button).collect()
+    }
+}
