@@ -22,7 +22,7 @@ use lanes::{
 use notifier_worker::{Channels, Config, DeliverWork, NotifyStage, Sender};
 use runtime::{
     Clock, Controller, Shutdown,
-    http_client::{ClientConfig, build},
+    http_client::{ClientConfig, Clients},
 };
 use schemas::{
     Event, EventId, Facts, Fingerprint, IncidentId, InputPosition, Lane, LaneKey, Position,
@@ -73,7 +73,7 @@ impl Office {
         let config = Config::default();
         config.check(&channels).unwrap();
         let sender = Sender::new(
-            build(&ClientConfig::default()).unwrap(),
+            Clients::new(&ClientConfig::default()).unwrap(),
             Clock::system(),
             Arc::new(|_| ()),
         );
@@ -209,7 +209,7 @@ impl Office {
 
     /// Claims what there is, by target.
     async fn claim(&self) -> BTreeMap<String, Job> {
-        let jobs = self.world.store.claim(Queue::Send, 10, LEASE, &[]).await.unwrap();
+        let jobs = self.world.store.claim(Queue::Send, 10, LEASE, &[], &[]).await.unwrap();
         jobs.into_iter().map(|job| (job.target.clone(), job)).collect()
     }
 

@@ -21,12 +21,12 @@ pub struct Target {
     pub rate: Rate,
     /// The token for its requests, where the receiver grants one; see [`Channel::access`].
     pub access: Option<SecretString>,
-    pub(super) settings: BTreeMap<&'static str, Setting>,
+    pub(crate) settings: BTreeMap<&'static str, Setting>,
 }
 
 /// The value of a key.
 #[derive(Clone)]
-pub(super) enum Setting {
+pub(crate) enum Setting {
     Address(Url),
     Key(SigningKey),
     Secret(SecretString),
