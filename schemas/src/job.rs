@@ -278,6 +278,17 @@ pub enum SendKind {
 }
 
 impl SendKind {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Fire,
+        Self::Resolve,
+        Self::Update,
+        Self::Remind,
+        Self::Summary,
+        Self::Test,
+        Self::Reply,
+    ];
+
     /// The word in keys, tables and pages.
     pub const fn word(self) -> &'static str {
         match self {

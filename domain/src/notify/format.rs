@@ -4,11 +4,14 @@
 //! R37 and R38 here. A text is one line for each fact: whatever a sender, a model or somebody in a
 //! chat wrote is made one line before it is put into one, so that nobody can forge another.
 
+mod context;
 mod keys;
 mod kinds;
 mod message;
 mod parts;
 mod reply;
+mod sample;
+mod template;
 mod wecom;
 mod words;
 
@@ -17,6 +20,8 @@ pub(crate) mod tests;
 
 pub use keys::{Key, KeyName, keyboard};
 pub use message::Message;
+pub use sample::{Sample, sample_facts};
+pub use template::{ANY, TemplateError, Templates};
 pub use wecom::wecom_text;
 pub use words::Language;
 

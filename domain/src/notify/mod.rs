@@ -25,7 +25,10 @@ use schemas::{
 };
 
 pub use feishu::{feishu_card, feishu_text};
-pub use format::{Key, KeyName, Language, Message, keyboard, wecom_text};
+pub use format::{
+    ANY, Key, KeyName, Language, Message, Sample, TemplateError, Templates, keyboard, sample_facts,
+    wecom_text,
+};
 pub use plan::{Plan, Recipient};
 pub use render::{render_text, severity};
 pub use state::{State, Way};

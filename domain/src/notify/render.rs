@@ -109,23 +109,33 @@ pub fn severity(facts: &Facts) -> Option<String> {
 /// Project, place and title. The lines of an error always stand (R22 has words for what is absent);
 /// of anything else a line that would say nothing is left out.
 fn subject(facts: &Facts, words: &Words) -> Vec<String> {
-    let error = providers::tells_errors(&facts.provider);
-    let project = [&facts.sender_project, &facts.service, &facts.namespace];
-    let place = [&facts.culprit, &facts.target];
-    let first = |candidates: &[&Option<String>]| {
-        candidates
-            .iter()
-            .take(if error { 1 } else { candidates.len() })
-            .filter_map(|text| text.as_deref())
-            .chain(error.then_some("unknown"))
-            .map(|text| single_line(text, cut::FIELD))
-            .find(|text| !text.is_empty())
-    };
     let mut lines = Vec::with_capacity(3);
-    lines.extend(first(&project).map(|text| format!("📦 {}: {text}", words.project)));
-    lines.extend(first(&place).map(|text| format!("📍 {text}")));
+    lines.extend(project_of(facts).map(|text| format!("📦 {}: {text}", words.project)));
+    lines.extend(place_of(facts).map(|text| format!("📍 {text}")));
     lines.push(format!("🔖 {}", single_line(&facts.title, cut::TITLE)));
     lines
+}
+
+/// The project as the sender names it.
+pub(super) fn project_of(facts: &Facts) -> Option<String> {
+    first(facts, &[&facts.sender_project, &facts.service, &facts.namespace])
+}
+
+/// Where it happened.
+pub(super) fn place_of(facts: &Facts) -> Option<String> {
+    first(facts, &[&facts.culprit, &facts.target])
+}
+
+/// The first that says something; of an error only the first, and a word where it says nothing.
+fn first(facts: &Facts, candidates: &[&Option<String>]) -> Option<String> {
+    let error = providers::tells_errors(&facts.provider);
+    candidates
+        .iter()
+        .take(if error { 1 } else { candidates.len() })
+        .filter_map(|text| text.as_deref())
+        .chain(error.then_some("unknown"))
+        .map(|text| single_line(text, cut::FIELD))
+        .find(|text| !text.is_empty())
 }
 
 fn frequency_line(f: Frequency, words: &Words) -> String {

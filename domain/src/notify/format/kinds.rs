@@ -30,12 +30,12 @@ pub(in crate::notify) fn summary(
     words: &Words,
     frame: Frame,
 ) -> String {
-    let (mark, name) = match summary.reason {
-        SummaryReason::Bundle => ("📎", words.bundle),
-        SummaryReason::Hourly => ("📋", words.hourly),
-        SummaryReason::Daily => ("📋", words.daily),
-        SummaryReason::Storm => ("🌊", words.storm),
+    let mark = match summary.reason {
+        SummaryReason::Bundle => "📎",
+        SummaryReason::Hourly | SummaryReason::Daily => "📋",
+        SummaryReason::Storm => "🌊",
     };
+    let name = name(summary.reason, words);
     let (incidents, alerts) = (summary.incidents.to_string(), summary.alerts.to_string());
     let counts = fill(words.counts, &[("incidents", &incidents), ("alerts", &alerts)]);
     let mut lines = vec![
@@ -59,11 +59,27 @@ pub(in crate::notify) fn summary(
     lines.join("\n")
 }
 
-/// The incidents of a summary, and how many more there are.
-pub(super) fn items(summary: &Summary, words: &Words) -> Vec<String> {
+/// What such a summary is called.
+pub(super) const fn name(reason: SummaryReason, words: &Words) -> &'static str {
+    match reason {
+        SummaryReason::Bundle => words.bundle,
+        SummaryReason::Hourly => words.hourly,
+        SummaryReason::Daily => words.daily,
+        SummaryReason::Storm => words.storm,
+    }
+}
+
+/// The incidents of a summary that are shown.
+pub(super) fn worst_first(summary: &Summary) -> Vec<&SummaryItem> {
     let mut items: Vec<&SummaryItem> = summary.items.iter().collect();
     items.sort_by_key(|item| std::cmp::Reverse(Level::risk(item.level)));
     items.truncate(MOST_ITEMS);
+    items
+}
+
+/// The incidents of a summary, and how many more there are.
+pub(super) fn items(summary: &Summary, words: &Words) -> Vec<String> {
+    let items = worst_first(summary);
     let shown = items.len() as u64;
     let mut lines: Vec<String> = items.into_iter().map(|item| item_line(item, words)).collect();
     if summary.incidents > shown {
@@ -74,7 +90,7 @@ pub(super) fn items(summary: &Summary, words: &Words) -> Vec<String> {
 }
 
 fn item_line(item: &SummaryItem, words: &Words) -> String {
-    let mark = if item.state.is_over() { "✅" } else { tier(item.level) };
+    let mark = mark(item);
     let provider = single_line(&item.provider, cut::WORD).to_uppercase();
     let mut line = format!("{mark} [{provider}] {}", single_line(&item.title, cut::TITLE));
     if let Some(environment) = &item.environment {
@@ -87,6 +103,11 @@ fn item_line(item: &SummaryItem, words: &Words) -> String {
         line.push_str(&format!(" · {}", words.standing(item.state)));
     }
     line
+}
+
+/// Whether it is over, and how bad it is.
+pub(super) fn mark(item: &SummaryItem) -> &'static str {
+    if item.state.is_over() { "✅" } else { tier(item.level) }
 }
 
 /// The mark of a tier (R42): critical, warning, info.

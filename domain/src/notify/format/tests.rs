@@ -11,6 +11,7 @@ use super::*;
 mod keys;
 mod kinds;
 mod replies;
+mod templates;
 mod wecom;
 mod words;
 

@@ -51,7 +51,6 @@ macro_rules! words {
 
         impl Words {
             /// Every word by its name.
-            #[cfg(test)]
             pub(in crate::notify) fn entries(&self) -> Vec<(&'static str, &'static str)> {
                 vec![$((stringify!($name), self.$name)),*]
             }
