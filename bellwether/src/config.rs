@@ -111,7 +111,10 @@ impl Config {
     /// # Errors
     /// The first problem: file, key, problem, remedy.
     pub fn read(file: Option<&Path>, env: &[(String, String)]) -> Result<Checked, ConfigError> {
-        let config: Self = config::load(file, env)?;
+        let mut config: Self = config::load(file, env)?;
+        if let (Some(folder), Some(base)) = (&config.deliver.templates, file.and_then(Path::parent)) {
+            config.deliver.templates = Some(base.join(folder));
+        }
         config.check().map_err(|e| e.found_in(file, env))
     }
 
@@ -133,6 +136,7 @@ impl Config {
         )?;
         let told = |e: notifier_worker::Error| ConfigError::new(e.key, e.problem, e.remedy);
         let channels = Channels::new(&self.channels).map_err(told)?;
+        let channels = channels.with_templates_of(&self.deliver).map_err(told)?;
         let sources = sources.with_channels(self.channel_names());
         self.deliver.check(&channels).map_err(told)?;
         let (sources, channels) = (Arc::new(sources), Arc::new(channels));

@@ -2,9 +2,10 @@
 
 mod target;
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use domain::notify::{KeyName, Language, Templates};
 use jiff::tz::{Offset, TimeZone};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
@@ -12,7 +13,7 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
     channels::{self, Form, Need, Rate},
-    sender,
+    sender, wording,
 };
 
 /// A key that messages are signed with.
@@ -58,6 +59,15 @@ pub struct Config {
     /// Time zone that messages show times in: `+08:00`, `Europe/Berlin`. Default `+08:00`.
     #[serde(with = "jiff::fmt::serde::tz::required")]
     pub zone: TimeZone,
+    /// Language of messages: `zh-CN`, `zh-TW` or `en`; a channel may have its own. Default: each
+    /// format is in the one it was given in, flat texts in `zh-TW`, WeCom's and Feishu's in `zh-CN`.
+    pub language: Option<Language>,
+    /// The keys below a message, in this order: `ack`, `resolve`, `silence`, `confirm`, `reject`,
+    /// `handoff`; what is not named is not shown. A channel may have its own. Default: these six.
+    pub keys: Vec<KeyName>,
+    /// Folder of templates for texts, see `docs/templates.md`; relative to the folder of this
+    /// configuration. Default: none.
+    pub templates: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -68,6 +78,9 @@ impl Default for Config {
             max_attempts: 60,
             hold_ms: 5_000,
             zone: TimeZone::fixed(Offset::constant(8)),
+            language: None,
+            keys: KeyName::ALL.to_vec(),
+            templates: None,
         }
     }
 }
@@ -87,6 +100,9 @@ impl Config {
         if self.hold_ms > 5_000 {
             let problem = format!("{} ms is too long for a page to wait", self.hold_ms);
             return error("hold_ms", problem, "use at most 5000");
+        }
+        if let Some(problem) = said_twice(&self.keys) {
+            return error("keys", problem, "name each key once");
         }
         let longest = channels.all().map(|target| target.timeout).max().unwrap_or_default();
         if self.lease() <= longest * 2 {
@@ -129,6 +145,12 @@ pub struct ChannelConfig {
     /// repeat, otherwise `park`.
     #[serde(default)]
     pub ambiguous: Option<Ambiguous>,
+    /// Language of its messages: `zh-CN`, `zh-TW` or `en`. Default: that of section `deliver`.
+    #[serde(default)]
+    pub language: Option<Language>,
+    /// The keys below its messages. Default: those of section `deliver`.
+    #[serde(default)]
+    pub keys: Option<Vec<KeyName>>,
     /// The keys of its kind, see [`channels::Channel::keys`].
     #[serde(flatten)]
     pub settings: BTreeMap<String, Written>,
@@ -179,31 +201,48 @@ fn default_timeout_ms() -> u64 {
 
 /// All configured channels.
 #[derive(Clone, Debug, Default)]
-pub struct Channels(BTreeMap<String, Target>);
+pub struct Channels {
+    targets: BTreeMap<String, Target>,
+    templates: Templates,
+}
 
 impl Channels {
     /// Checks every channel; the first problem is returned.
     pub fn new(configs: &BTreeMap<String, ChannelConfig>) -> Result<Self, Error> {
-        configs
-            .iter()
-            .map(|(id, config)| Ok((id.clone(), target(id, config)?)))
-            .collect::<Result<_, _>>()
-            .map(Self)
+        let checked = |(id, config): (&String, &ChannelConfig)| -> Result<_, Error> {
+            Ok((id.clone(), target(id, config)?))
+        };
+        let targets = configs.iter().map(checked).collect::<Result<_, _>>()?;
+        Ok(Self { targets, templates: Templates::default() })
+    }
+
+    /// These, with the texts of the templates that the configuration names, if it names any.
+    ///
+    /// # Errors
+    /// The first template that cannot be used.
+    pub fn with_templates_of(self, config: &Config) -> Result<Self, Error> {
+        let Some(folder) = &config.templates else { return Ok(self) };
+        Ok(Self { templates: wording::templates(folder)?, ..self })
+    }
+
+    /// What stands in for the texts that are built in.
+    pub fn templates(&self) -> &Templates {
+        &self.templates
     }
 
     /// The channel of that id.
     pub fn get(&self, id: &str) -> Option<&Target> {
-        self.0.get(id)
+        self.targets.get(id)
     }
 
     /// Every channel, by id.
     pub fn all(&self) -> impl Iterator<Item = &Target> {
-        self.0.values()
+        self.targets.values()
     }
 
     /// The channels that serve a receiver, by id.
     pub fn serving<'a>(&'a self, receiver: &'a str) -> impl Iterator<Item = &'a Target> {
-        self.0.values().filter(move |target| target.receivers.iter().any(|r| r == receiver))
+        self.targets.values().filter(move |target| target.receivers.iter().any(|r| r == receiver))
     }
 }
 
@@ -263,11 +302,22 @@ fn target(id: &str, config: &ChannelConfig) -> Result<Target, Error> {
         timeout: Duration::from_millis(config.timeout_ms),
         repeats: config.ambiguous.map_or(channel.idempotent(), |policy| policy == Ambiguous::Again),
         rate: Rate { per_minute, burst: taken.burst.min(per_minute) },
+        language: config.language,
+        keys: config.keys.clone(),
         access: None,
         settings,
     };
+    if let Some(problem) = config.keys.as_deref().and_then(said_twice) {
+        return Err(error("keys", problem, "name each key once"));
+    }
     channel.check(&target).map_err(|(key, problem, remedy)| error(key, problem, remedy))?;
     Ok(target)
+}
+
+/// The problem with keys of which one is named twice.
+fn said_twice(keys: &[KeyName]) -> Option<String> {
+    let twice = keys.iter().enumerate().find(|(at, key)| keys[..*at].contains(key));
+    twice.map(|(_, key)| format!("{} is there twice", key.word()))
 }
 
 /// Reads what is written. Fails with the problem, and with what to do where the key's own remedy

@@ -118,7 +118,7 @@ impl DeliverWork {
         } else {
             History::default()
         };
-        let notification = self.notification(job, &send, &history).await?;
+        let notification = self.notification(errand, &history).await?;
         let given = Given {
             history: &history,
             can_edit: target.channel.can_edit(target),

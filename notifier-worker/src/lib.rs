@@ -13,6 +13,7 @@ pub mod config;
 pub mod deliver;
 pub mod notify;
 pub mod sender;
+pub mod wording;
 
 pub use config::{ChannelConfig, Channels, Config, Error, Target};
 pub use deliver::DeliverWork;

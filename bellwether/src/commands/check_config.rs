@@ -38,6 +38,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     for target in checked.channels.all() {
         println!("channel       {} (receivers {})", target.id, target.receivers.join(", "));
     }
+    if let Some(folder) = &checked.config.deliver.templates {
+        let count = checked.channels.templates().len();
+        println!("templates     {count} in {}", folder.display());
+    }
     println!("analysts      {}", triage.analysts().join(", "));
     Ok(())
 }

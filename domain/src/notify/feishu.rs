@@ -49,9 +49,13 @@ pub fn feishu_text(text: &str) -> Value {
     json!({ "msg_type": "text", "content": { "text": text.replace('<', "＜") } })
 }
 
-/// The text of a message that is no alert: its first line is the headline.
+/// The text of a message that is no alert or is written by an operator: its first line is the
+/// headline.
 fn notice(message: &Message<'_>, words: &Words) -> Option<String> {
     let frame = Frame { bar: "", rule: "" };
+    if let Some(written) = message.written {
+        return Some(written.to_owned());
+    }
     match message.kind {
         SendKind::Summary => Some(format::summary(message, message.summary?, words, frame)),
         SendKind::Test => Some(format::test(message, words, frame)),

@@ -31,6 +31,9 @@ pub(super) mod cut {
 /// The frequency line is shown only when the problem occurred more than once in 24 h, the analysis
 /// only while the incident is not over.
 pub fn render_text(message: &Message<'_>) -> String {
+    if let Some(written) = message.written {
+        return written.to_owned();
+    }
     let words = message.words(Language::TraditionalChinese);
     let frame = Frame { bar: BAR, rule: RULE };
     match (message.kind, message.summary, message.reply) {

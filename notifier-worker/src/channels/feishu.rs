@@ -5,7 +5,7 @@
 //! message id and knows no repeat.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use domain::notify::{feishu_card, feishu_text};
+use domain::notify::{Language, feishu_card, feishu_text};
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
@@ -83,6 +83,10 @@ impl Channel for Feishu {
             text.push('…');
         }
         post(signed(feishu_text(&text), n, target), target)
+    }
+
+    fn language(&self) -> Language {
+        Language::SimplifiedChinese
     }
 
     fn outcome(&self, response: &Response) -> Verdict {

@@ -12,7 +12,7 @@ mod webhook;
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::notify::{Language, Message};
+use domain::notify::{Language, Message, render_text};
 use jiff::tz::TimeZone;
 use reqwest::{Method, Url};
 use schemas::{
@@ -77,6 +77,16 @@ pub trait Channel: Send + Sync {
     /// The same told as simply as can be, after [`Verdict::TryPlain`].
     fn plain(&self, _: &Notification, _: &Target) -> Result<Request, String> {
         Err("there is no plainer form".into())
+    }
+
+    /// The text it tells, as it is built in.
+    fn text(&self, message: &Message<'_>) -> String {
+        render_text(message)
+    }
+
+    /// The language that text was given in.
+    fn language(&self) -> Language {
+        Language::TraditionalChinese
     }
 
     /// How a token for further requests is asked for, where the receiver wants one; it is then in
@@ -194,6 +204,8 @@ pub struct Notification {
     pub zone: TimeZone,
     /// The language it is written in; absent: the one its format was given in.
     pub language: Option<Language>,
+    /// The text of an operator's template, told instead of what is built in.
+    pub written: Option<String>,
 }
 
 impl Notification {
@@ -214,6 +226,7 @@ impl Notification {
             reply: self.reply.as_ref(),
             tags: &self.tags,
             language: self.language,
+            written: self.written.as_deref(),
         }
     }
 
@@ -362,6 +375,7 @@ pub(crate) mod tests {
             text: "text".into(),
             zone: TimeZone::UTC,
             language: None,
+            written: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
+use domain::notify::{KeyName, Language};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -19,6 +20,10 @@ pub struct Target {
     /// What may have arrived is sent again.
     pub repeats: bool,
     pub rate: Rate,
+    /// The language of its messages; absent: that of section `deliver`.
+    pub language: Option<Language>,
+    /// The keys below its messages, in this order; absent: those of section `deliver`.
+    pub keys: Option<Vec<KeyName>>,
     /// The token for its requests, where the receiver grants one; see [`Channel::access`].
     pub access: Option<SecretString>,
     pub(crate) settings: BTreeMap<&'static str, Setting>,

@@ -1,15 +1,11 @@
 //! What a job tells, with what is known by now.
 
-use domain::notify::{Key, KeyName, Language, keyboard, render_text};
-use schemas::{
-    JobId,
-    job::{SendJob, SendKind},
-};
-use store::job::{History, Job};
+use schemas::{JobId, job::SendKind};
+use store::job::History;
 use uuid::Uuid;
 
-use super::DeliverWork;
-use crate::channels::{Button, Notification};
+use super::{DeliverWork, Errand};
+use crate::{channels::Notification, wording};
 
 impl Notification {
     /// Its incident is over.
@@ -32,10 +28,10 @@ impl DeliverWork {
     /// The job as a message, as things stand.
     pub(super) async fn notification(
         &self,
-        job: &Job,
-        send: &SendJob,
+        errand: Errand<'_>,
         history: &History,
     ) -> Result<Notification, store::Error> {
+        let Errand { job, send, target } = errand;
         let number = self.store.incident_number(send.incident).await?;
         let analysis = match send.kind {
             SendKind::Fire | SendKind::Update | SendKind::Remind => {
@@ -67,29 +63,16 @@ impl DeliverWork {
             reply: send.reply.as_deref().cloned(),
             tags: send.tags.clone(),
             first: history.first.clone(),
-            buttons: Self::buttons(kind, job, send),
+            buttons: Vec::new(),
             text: String::new(),
             zone: self.config.zone.clone(),
-            language: None,
+            language: target.language.or(self.config.language),
+            written: None,
         };
-        let number = notification.shown_number();
-        notification.text = render_text(&notification.message(&number));
+        let shown = target.keys.as_deref().unwrap_or(&self.config.keys);
+        let place = (job.lane, send.opening);
+        notification.buttons = wording::buttons(&notification, target, shown, place);
+        wording::put_into_words(&mut notification, target, self.channels.templates());
         Ok(notification)
-    }
-
-    /// The keys below a message about an incident that somebody may have to do something about.
-    fn buttons(kind: SendKind, job: &Job, send: &SendJob) -> Vec<Button> {
-        match kind {
-            SendKind::Fire | SendKind::Update | SendKind::Remind => {}
-            SendKind::Resolve | SendKind::Summary | SendKind::Test | SendKind::Reply => {
-                return Vec::new();
-            }
-        }
-        let keys = keyboard(&KeyName::ALL, send.standing.as_ref(), Language::TraditionalChinese);
-        let button = |key: Key| {
-            let data = domain::button::Button::new(key.verb, job.lane, send.opening)?.to_string();
-            Some(Button { verb: key.verb, label: key.label.to_owned(), data })
-        };
-        keys.into_iter().flatten().filter_map(button).collect()
     }
 }

@@ -1,11 +1,13 @@
 //! The keys below a message (R36): what can be pressed, in which order, and what stands on it.
 
 use schemas::job::Standing;
+use serde::Deserialize;
 
 use super::words::{Language, Words};
 
 /// A key, which asks for one of two things by where the incident stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum KeyName {
     /// Acknowledge, or give back.
     Ack,

@@ -37,6 +37,8 @@ pub struct Message<'a> {
     pub tags: &'a [String],
     /// The language it is written in; absent: the one its format was given in.
     pub language: Option<Language>,
+    /// The text of an operator's template, told as it is instead of what is built in.
+    pub written: Option<&'a str>,
 }
 
 impl Message<'_> {

@@ -78,6 +78,7 @@ impl Sample {
             reply: self.reply.as_ref(),
             tags: &self.tags,
             language: None,
+            written: None,
         }
     }
 }

@@ -41,6 +41,7 @@ pub(crate) fn message(kind: SendKind, facts: &Facts) -> Message<'_> {
         reply: None,
         tags: &[],
         language: None,
+        written: None,
     }
 }
 

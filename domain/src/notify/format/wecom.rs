@@ -18,6 +18,9 @@ const BAR: &str = "━━━━━━━━━━━━━━━━";
 ///
 /// An alert has only the lines for which there is something to say.
 pub fn wecom_text(message: &Message<'_>) -> String {
+    if let Some(written) = message.written {
+        return written.to_owned();
+    }
     let words = message.words(Language::SimplifiedChinese);
     let frame = Frame { bar: BAR, rule: "" };
     match (message.kind, message.summary, message.reply) {

@@ -5,6 +5,7 @@ mod zh_cn;
 mod zh_tw;
 
 use schemas::event::IncidentState;
+use serde::{Deserialize, Deserializer, de};
 
 /// A language that messages are written in. What a sender or a model said stays as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +39,16 @@ impl Language {
             Self::TraditionalChinese => &zh_tw::WORDS,
             Self::English => &en::WORDS,
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Language {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let tag = String::deserialize(deserializer)?;
+        Self::from_tag(&tag).ok_or_else(|| {
+            let known = Self::ALL.map(Self::tag).join(", ");
+            de::Error::custom(format!("there is no language {tag:?}; there are {known}"))
+        })
     }
 }
 
