@@ -11,6 +11,10 @@ use schemas::{
 
 use crate::observe::Problem;
 
+mod telling;
+
+pub use telling::{alerts_are_accounted_for, resolves_follow_fires, summaries_add_up};
+
 /// I2: each record in the frames ended in exactly one outcome.
 pub fn ledger_balances(in_frames: u64, ledger: &BTreeMap<Outcome, u64>) -> Result<(), String> {
     let outcomes: u64 = ledger.values().sum();

@@ -5,6 +5,8 @@
 //! fold the live loop runs, so it shows that the loop applies each record once and in order; that
 //! the fold is right is shown by the tests of [`crate::observe`].
 
+mod telling;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     num::NonZeroU16,
@@ -22,8 +24,10 @@ use crate::{
         Changes, Found, Incident, IncidentKey, Input, LaneState, Missing, Named, Prepared, Problem,
         ProblemKey, SEEN_DAYS, Unasked, prepare,
     },
-    rules::Rules,
+    rules::{self, Rules},
 };
+
+pub use telling::Telling;
 
 /// Why a log cannot be folded.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +38,8 @@ pub enum Error {
     Row(#[from] CodecError),
     #[error(transparent)]
     Unasked(#[from] Unasked),
+    #[error("decide about an event: {0}")]
+    Rules(rules::Error),
 }
 
 /// Everything one lane's fold made.

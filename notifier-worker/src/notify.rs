@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{
-    notify::{self, FOLD_VERSION, Plan, Prepared, Recipient, State, decide},
-    providers::chat_of,
+    notify::{self, FOLD_VERSION, Found, Plan, Prepared, Recipient, State, decide},
+    observe::Due,
 };
 use futures_util::future::BoxFuture;
 use lanes::{Halt, Input, Item, Out, Stage};
 use schemas::{
-    EventBatch, IncidentId, JobId, Lane,
+    CodecError, EventBatch, IncidentId, JobId, Lane, SourceId,
     job::{SendJob, SendKind},
     subject::EventChannel,
 };
@@ -31,8 +31,6 @@ pub struct NotifyStage {
 #[derive(Debug, Default)]
 pub struct LaneNotify {
     state: State,
-    /// The state is not what the table holds.
-    changed: bool,
     /// What this batch planned, and for which incidents it brought an analysis.
     plans: Vec<Plan>,
     analysed: Vec<IncidentId>,
@@ -50,16 +48,21 @@ impl NotifyStage {
         self.targets(&plan.to).into_iter().map(|target| self.job(plan, target))
     }
 
-    /// The channels behind a recipient. A chat is answered through a channel of its kind; the first
-    /// by id, so that nobody is answered twice.
-    fn targets(&self, to: &Recipient) -> Vec<&Target> {
+    /// The channels behind a recipient. A chat is answered through a channel that can answer there:
+    /// one of its source, else one of no source in particular; the first by id, so that nobody is
+    /// answered twice.
+    fn targets<'a>(&'a self, to: &'a Recipient) -> Vec<&'a Target> {
         match to {
             Recipient::Receiver(receiver) => self.channels.serving(receiver).collect(),
             Recipient::Channel(id) => self.channels.get(id).into_iter().collect(),
-            Recipient::Chat(provider, _) => {
-                let of_chat =
-                    |target: &&Target| chat_of(target.channel.kind()) == Some(provider.as_str());
-                self.channels.all().find(of_chat).into_iter().collect()
+            Recipient::Chat(provider, source) => {
+                let of = |wanted: Option<&SourceId>| {
+                    self.channels.all().find(|target| {
+                        target.channel.answers(target) == Some(provider.as_str())
+                            && target.source.as_ref() == wanted
+                    })
+                };
+                of(Some(source)).or_else(|| of(None)).into_iter().collect()
             }
         }
     }
@@ -162,30 +165,42 @@ impl Stage for NotifyStage {
         _: Lane,
     ) -> BoxFuture<'a, Result<LaneNotify, store::Error>> {
         Box::pin(async move {
-            let Some(bytes) = connection.lane_state().await? else {
-                return Ok(LaneNotify::default());
-            };
-            let state = State::decode(&bytes).map_err(|e| store::Error::Column {
-                table: "lane_state",
-                column: "state",
-                detail: e.to_string(),
-            })?;
+            let in_force = connection.lane_state().await?;
+            let gathered = connection.load_gathered().await?;
+            let state = State::restore(in_force.as_deref(), gathered.as_deref())
+                .map_err(unreadable("lane_state"))?;
             Ok(LaneNotify { state, ..LaneNotify::default() })
         })
     }
 
+    fn ends_batch(&self, prepared: &Box<Prepared>) -> bool {
+        prepared.ends_batch()
+    }
+
     fn gather<'a>(
         &'a self,
-        _: &'a mut LaneConnection,
-        _: &'a mut LaneNotify,
-        _: &'a [(Item, Box<Prepared>)],
+        connection: &'a mut LaneConnection,
+        lane: &'a mut LaneNotify,
+        batch: &'a [(Item, Box<Prepared>)],
     ) -> BoxFuture<'a, Result<(), store::Error>> {
-        Box::pin(std::future::ready(Ok(())))
+        Box::pin(async move {
+            let missing = lane.state.missing(batch.iter().map(|(_, prepared)| prepared.as_ref()));
+            if missing.is_empty() {
+                return Ok(());
+            }
+            let found = Found {
+                rows: connection.load_told(&missing.rows).await?,
+                due: match missing.due {
+                    Some(Due { until, limit }) => connection.load_due_told(until, limit).await?,
+                    None => Vec::new(),
+                },
+            };
+            lane.state.learn(missing, found).map_err(unreadable("told"))
+        })
     }
 
     fn fold(&self, lane: &mut LaneNotify, _: Item, prepared: Box<Prepared>, out: &mut Out) {
         let decided = decide(&mut lane.state, &prepared);
-        lane.changed |= decided.changed;
         lane.plans.extend(decided.plans);
         lane.analysed.extend(decided.analysed);
         out.events.extend(decided.notices);
@@ -199,8 +214,18 @@ impl Stage for NotifyStage {
         _: &'a mut Out,
     ) -> BoxFuture<'a, Result<(), store::Error>> {
         Box::pin(async move {
-            if std::mem::take(&mut lane.changed) {
-                transaction.put_lane_state(&lane.state.encode());
+            let changes = lane.state.take_changes().map_err(|e| store::Error::Column {
+                table: "told",
+                column: "state",
+                detail: e.to_string(),
+            })?;
+            transaction.upsert_told(&changes.rows);
+            transaction.delete_told(&changes.gone);
+            if let Some(in_force) = &changes.in_force {
+                transaction.put_lane_state(in_force);
+            }
+            if let Some(gathered) = &changes.gathered {
+                transaction.put_gathered(gathered);
             }
             let plans = std::mem::take(&mut lane.plans);
             for plan in &plans {
@@ -222,6 +247,10 @@ impl Stage for NotifyStage {
             transaction.hasten_sends(&std::mem::take(&mut lane.analysed)).await
         })
     }
+}
+
+fn unreadable(table: &'static str) -> impl FnOnce(CodecError) -> store::Error {
+    move |e| store::Error::Column { table, column: "state", detail: e.to_string() }
 }
 
 #[cfg(test)]

@@ -298,6 +298,9 @@ pub struct Answered {
     pub prompt: String,
     #[n(5)]
     pub result: AnswerResult,
+    /// The problem of its incident; absent in events written before they told it.
+    #[n(6)]
+    pub fingerprint: Option<Fingerprint>,
 }
 
 /// What the fold made of an alert.

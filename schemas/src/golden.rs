@@ -299,6 +299,7 @@ fn events() -> Vec<(&'static str, Event)> {
                 reason: "open".into(),
                 prompt: "p1".into(),
                 result: analysis(),
+                fingerprint: None,
             })),
         ),
         ("ticked", Kind::Ticked),

@@ -1,309 +1,281 @@
+//! Stories of events, and what is said of each.
+
+mod bundles;
+mod invariants;
+mod matrix;
+mod operators;
+mod rows;
+mod silences;
+mod storms;
+mod summaries;
+
 use schemas::{
-    Event, EventId, Facts, Fingerprint, IncidentId, InputPosition, JobId, Level, Position,
-    ProjectId, SourceId, Status, Time,
-    alert::Risk,
+    Event, EventId, Facts, Fingerprint, IncidentId, InputPosition, Level, Position, ProjectId,
+    SourceId, Status, Time,
     event::{
-        Answered, Applied, Cause, EVENT_VERSION, Expired, IncidentState, Kind, Opened, Repeated,
-        Resolved, Stale,
+        Applied, Cause, EVENT_VERSION, Expired, IncidentState, Kind, Opened, Repeated, Resolved,
     },
-    job::AnswerResult,
     record::RulesDocument,
 };
 use uuid::Uuid;
 
 use super::*;
+use crate::{replay::Telling, rules::Rules};
 
-fn facts(provider: &str, title: &str) -> Facts {
+/// Midnight of 2026-01-01 in the digests' zone, +08:00, in seconds.
+const MIDNIGHT: i64 = 1_767_196_800;
+
+const HOUR: i64 = 3_600;
+
+fn project() -> ProjectId {
+    ProjectId::new("shop").unwrap()
+}
+
+fn at(sequence: u64) -> Position {
+    InputPosition { incarnation: 7, sequence, record: 0 }.alert(0)
+}
+
+fn fingerprint(problem: u64) -> Fingerprint {
+    Fingerprint(Uuid::from_u128(u128::from(problem)))
+}
+
+fn incident(opening: Position) -> IncidentId {
+    IncidentId(Uuid::from_u128(u128::from(opening.input.sequence)))
+}
+
+fn facts(level: Option<Level>, environment: &str) -> Facts {
     Facts {
-        level: Some(Level::Error),
-        ..Facts::new(provider, SourceId::new("main").unwrap(), title, Status::Firing)
+        level,
+        environment: Some(environment.to_owned()),
+        ..Facts::new("sentry", SourceId::new("main").unwrap(), "boom", Status::Firing)
     }
 }
 
-mod deciding {
-    use super::*;
+fn of(level: Level) -> Facts {
+    facts(Some(level), "production")
+}
 
-    fn incident(n: u128) -> IncidentId {
-        IncidentId(Uuid::from_u128(n))
+fn labelled(labels: &[(&str, &str)]) -> Facts {
+    let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Facts { labels: labels.collect(), ..of(Level::Error) }
+}
+
+/// A document with these tables, in front of one route to `default`.
+fn document(tables: &str) -> String {
+    format!("{tables}\n[[defaults.routes]]\nname = \"all\"\nreceivers = [\"default\"]\n")
+}
+
+/// Events one after the other, at times in seconds after [`MIDNIGHT`], and what was said of them.
+struct Story {
+    telling: Telling,
+    state: State,
+    sequence: u64,
+    now: i64,
+    /// The opening of each problem's latest incident.
+    openings: std::collections::BTreeMap<u64, Position>,
+    events: Vec<Event>,
+}
+
+impl Story {
+    fn new() -> Self {
+        let (telling, openings) = Default::default();
+        Self { telling, state: State::default(), sequence: 0, now: 0, openings, events: Vec::new() }
     }
 
-    fn at(sequence: u64) -> Position {
-        InputPosition { incarnation: 7, sequence, record: 0 }.alert(0)
+    /// With these rules in force.
+    fn with(rules: &str) -> Self {
+        let mut story = Self::new();
+        story.rules(rules);
+        story
     }
 
-    fn event(sequence: u64, kind: Kind) -> Event {
+    fn at(&mut self, seconds: i64) -> &mut Self {
+        assert!(seconds >= self.now, "lane time never goes back");
+        self.now = seconds;
+        self
+    }
+
+    fn event(&mut self, kind: Kind) -> Event {
+        self.sequence += 1;
         Event {
             version: EVENT_VERSION,
-            id: EventId(Uuid::from_u128(u128::from(sequence))),
-            at: at(sequence),
-            lane_time: Time::from_micros(sequence as i64),
-            project: Some(ProjectId::new("shop").unwrap()),
+            id: EventId(schemas::id::hash(&[&self.sequence.to_be_bytes()])),
+            at: at(self.sequence),
+            lane_time: Time::from_micros((MIDNIGHT + self.now) * 1_000_000),
+            project: Some(project()),
             rules: "observed".into(),
             kind,
         }
     }
 
-    fn fingerprint() -> Fingerprint {
-        Fingerprint(Uuid::from_u128(9))
+    /// What is said of it, in words: `fire to default`, `once_per_60m`, `hourly_digest in …`.
+    fn say(&mut self, kind: Kind) -> Vec<String> {
+        let event = self.event(kind);
+        self.events.push(event.clone());
+        let before = self.telling.notices.len();
+        self.telling.apply(&mut self.state, vec![event]).unwrap();
+        self.telling.notices[before..].iter().map(words).collect()
     }
 
-    fn opened(n: u128) -> Kind {
-        Kind::Opened(Box::new(Opened {
-            incident: incident(n),
-            fingerprint: fingerprint(),
-            cause: Cause::New,
+    fn rules(&mut self, text: &str) -> Vec<String> {
+        let hash = Rules::parse(text).unwrap().hash().to_owned();
+        let document = RulesDocument { hash, text: text.to_owned(), operator: "ada".into() };
+        self.say(Kind::RulesChanged(Some(Box::new(document))))
+    }
+
+    fn open(&mut self, problem: u64, cause: Cause, facts: Facts) -> Vec<String> {
+        self.open_for(problem, cause, facts, None)
+    }
+
+    fn open_for(
+        &mut self,
+        problem: u64,
+        cause: Cause,
+        facts: Facts,
+        channel: Option<&str>,
+    ) -> Vec<String> {
+        let opening = at(self.sequence + 1);
+        self.openings.insert(problem, opening);
+        self.say(Kind::Opened(Box::new(Opened {
+            incident: incident(opening),
+            fingerprint: fingerprint(problem),
+            cause,
             episode: 1,
-            risk: Risk::Critical,
-            facts: facts("sentry", "boom"),
+            risk: Level::risk(facts.level),
+            facts,
             rule: None,
             frequency: None,
             raised_by: None,
             flapping: None,
-            channel: None,
+            channel: channel.map(str::to_owned),
+        })))
+    }
+
+    fn new_one(&mut self, problem: u64, level: Level) -> Vec<String> {
+        self.open(problem, Cause::New, of(level))
+    }
+
+    fn again(&mut self, problem: u64, level: Level) -> Vec<String> {
+        self.open(problem, Cause::Regression, of(level))
+    }
+
+    fn repeat(&mut self, problem: u64) -> Vec<String> {
+        let opening = self.openings[&problem];
+        self.say(Kind::Repeated(Repeated {
+            incident: incident(opening),
+            fingerprint: fingerprint(problem),
+            opening,
+            occurrences: 2,
+            frequency: None,
         }))
     }
 
-    fn repeated(n: u128) -> Kind {
-        Kind::Repeated(Repeated {
-            incident: incident(n),
-            fingerprint: fingerprint(),
-            opening: at(1),
-            occurrences: 2,
-            frequency: None,
-        })
-    }
-
-    fn over(n: u128) -> Box<Resolved> {
+    fn over(&self, problem: u64) -> Box<Resolved> {
+        let opening = self.openings[&problem];
         Box::new(Resolved {
-            incident: incident(n),
-            fingerprint: fingerprint(),
-            opening: at(1),
+            incident: incident(opening),
+            fingerprint: fingerprint(problem),
+            opening,
             occurrences: 2,
-            facts: facts("sentry", "boom"),
+            facts: Facts { status: Status::Resolved, ..of(Level::Error) },
             flapping: None,
         })
     }
 
-    fn answered(n: u128) -> Kind {
-        Kind::Answered(Box::new(Answered {
-            incident: incident(n),
-            opening: at(1),
-            job: JobId(Uuid::from_u128(1)),
-            reason: "open".into(),
-            prompt: "p".into(),
-            result: AnswerResult { analysis: None, attempts: vec![], latency_ms: 0 },
-        }))
+    fn resolve(&mut self, problem: u64) -> Vec<String> {
+        let over = self.over(problem);
+        self.say(Kind::Resolved(over))
     }
 
-    fn apply(state: &mut State, event: Event) -> Decided {
-        decide(state, &prepare(event).unwrap())
+    fn suppress(&mut self, problem: u64) -> Vec<String> {
+        let over = self.over(problem);
+        self.say(Kind::Suppressed(over))
     }
 
-    fn new_rules(text: &str) -> Kind {
-        Kind::RulesChanged(Some(Box::new(RulesDocument {
-            hash: Rules::parse(text).unwrap().hash().to_owned(),
-            text: text.to_owned(),
-            operator: "ada".into(),
+    fn expire(&mut self, problem: u64) -> Vec<String> {
+        let opening = self.openings[&problem];
+        self.say(Kind::Expired(Box::new(Expired {
+            incident: incident(opening),
+            fingerprint: fingerprint(problem),
+            opening,
+            occurrences: 2,
+            last_seen: Time::default(),
+            after_seconds: 7200,
+            rule: "expiry".into(),
         })))
     }
 
-    /// Given the events before, when the last one comes, then exactly these words are noted.
-    fn check(events: Vec<Kind>, expect: &[&str]) -> (State, Decided) {
-        let mut state = State::default();
-        let mut last = Decided::default();
-        for (i, kind) in events.into_iter().enumerate() {
-            // The state survives being stored at any point.
-            state = State::decode(&state.encode()).unwrap();
-            last = apply(&mut state, event(i as u64 + 1, kind));
-        }
-        let words: Vec<String> = last
-            .notices
-            .iter()
-            .map(|notice| match &notice.kind {
-                Kind::Planned(p) => format!("{} to {} by {}", p.kind.word(), p.receiver, p.rule),
-                Kind::Withheld(w) => format!("{} by {}", w.reason, w.rule),
-                other => panic!("not a notice: {other:?}"),
-            })
-            .collect();
-        assert_eq!(words, expect);
-        (state, last)
-    }
-
-    #[test]
-    fn b2_an_opened_incident_is_planned_with_its_rule() {
-        let (state, last) = check(vec![opened(1)], &["fire to default by everything"]);
-        assert_eq!(state.open(), 1);
-        assert!(last.changed);
-        let plan = &last.plans[0];
-        assert_eq!((plan.opening, plan.trigger, plan.risk), (at(1), at(1), Risk::Critical));
-        assert_eq!(plan.rules, Rules::builtin().hash());
-        assert_eq!(last.notices[0].rules, Rules::builtin().hash());
-    }
-
-    #[test]
-    fn b2_a_route_that_tells_nobody_says_so() {
-        let rules = "[[defaults.routes]]\nname = \"quiet\"\nreceivers = []";
-        let mut state = State::default();
-        apply(&mut state, event(1, new_rules(rules)));
-        let fired = apply(&mut state, event(2, opened(1)));
-        let over = apply(&mut state, event(3, Kind::Resolved(over(1))));
-        for (decided, reason) in [(fired, "no_receiver"), (over, "resolve_without_fire")] {
-            assert!(decided.plans.is_empty());
-            let [notice] = decided.notices.as_slice() else { panic!("{decided:?}") };
-            let Kind::Withheld(withheld) = &notice.kind else { panic!("{notice:?}") };
-            assert_eq!((withheld.reason.as_str(), withheld.rule.as_str()), (reason, "quiet"));
-        }
-    }
-
-    #[test]
-    fn b2_a_repeat_is_withheld_and_says_so() {
-        let (_, last) = check(vec![opened(1), repeated(1)], &["repeat by everything"]);
-        assert!(last.plans.is_empty() && !last.changed);
-    }
-
-    #[test]
-    fn a8_a_resolve_follows_its_fire_and_is_forgotten() {
-        let (state, last) =
-            check(vec![opened(1), Kind::Resolved(over(1))], &["resolve to default by everything"]);
-        assert_eq!(state, State::default());
-        let plan = &last.plans[0];
-        assert_eq!((plan.opening, plan.trigger, plan.risk), (at(1), at(2), Risk::Critical));
-    }
-
-    #[test]
-    fn a8_no_resolve_without_a_fire() {
-        let (_, last) = check(vec![Kind::Resolved(over(1))], &["resolve_without_fire by none"]);
-        assert!(last.plans.is_empty());
-        check(
-            vec![opened(1), Kind::Resolved(over(1)), Kind::Resolved(over(1))],
-            &["resolve_without_fire by none"],
-        );
-    }
-
-    #[test]
-    fn r4_what_the_sender_ignores_is_withheld_and_closed() {
-        let (state, _) = check(
-            vec![opened(1), Kind::Suppressed(over(1))],
-            &["suppressed_at_sender by everything"],
-        );
-        assert_eq!(state.open(), 0);
-    }
-
-    fn applied(before: IncidentState, after: IncidentState) -> Kind {
-        Kind::Applied(Box::new(Applied {
-            incident: incident(1),
-            fingerprint: fingerprint(),
-            opening: at(1),
-            verb: "a verb".into(),
+    fn apply(
+        &mut self,
+        problem: u64,
+        verb: &str,
+        (before, after): (IncidentState, IncidentState),
+        arguments: &str,
+    ) -> Vec<String> {
+        let opening = self.openings[&problem];
+        self.say(Kind::Applied(Box::new(Applied {
+            incident: incident(opening),
+            fingerprint: fingerprint(problem),
+            opening,
+            verb: verb.into(),
             actor: "ada".into(),
             auth_method: "api_key".into(),
             before,
             after,
-            changed: before != after,
-            arguments: "{}".into(),
+            changed: true,
+            arguments: arguments.into(),
             triage: None,
             reply: None,
-        }))
+        })))
     }
 
-    #[test]
-    fn r70_what_expires_is_withheld_and_closed() {
-        let expired = Kind::Expired(Box::new(Expired {
-            incident: incident(1),
-            fingerprint: fingerprint(),
-            opening: at(1),
-            occurrences: 2,
-            last_seen: Time::from_micros(1),
-            after_seconds: 7200,
-            rule: "expiry".into(),
-        }));
-        let (state, last) = check(vec![opened(1), expired], &["expired by everything"]);
-        assert_eq!(state.open(), 0);
-        assert!(last.plans.is_empty());
+    fn ack(&mut self, problem: u64) -> Vec<String> {
+        self.apply(problem, "ack", (IncidentState::Open, IncidentState::Acknowledged), "{}")
     }
 
-    #[test]
-    fn an_operators_end_is_withheld_and_closed_and_what_else_they_do_says_nothing() {
-        use IncidentState::{Acknowledged, Open, Resolved, Superseded};
-        let ended = applied(Acknowledged, Resolved);
-        let (state, last) = check(vec![opened(1), ended], &["resolved_by_operator by everything"]);
-        assert_eq!(state.open(), 0);
-        assert!(last.plans.is_empty());
-        for (before, after) in
-            [(Open, Acknowledged), (Open, Open), (Resolved, Resolved), (Superseded, Superseded)]
-        {
-            let (state, last) = check(vec![opened(1), applied(before, after)], &[]);
-            assert_eq!(state.open(), 1);
-            assert_eq!(last, Decided::default());
+    fn tick(&mut self) -> Vec<String> {
+        self.say(Kind::Ticked)
+    }
+
+    /// The last message that was planned.
+    fn plan(&self) -> &Plan {
+        self.telling.plans.last().unwrap()
+    }
+}
+
+/// A notice without what is told apart by position.
+fn words(notice: &Event) -> String {
+    let kept = |summary: &str| {
+        let mut parts: Vec<&str> = summary.split(':').collect();
+        parts.retain(|part| !part.starts_with("7-"));
+        parts.join(":")
+    };
+    match &notice.kind {
+        Kind::Planned(p) => {
+            let of = p.summary.as_deref().map(|s| format!(" of {}", kept(s))).unwrap_or_default();
+            format!("{} to {}{of}", p.kind.word(), p.receiver)
         }
-    }
-
-    #[test]
-    fn an_answer_hastens_and_says_nothing() {
-        let (_, last) = check(vec![opened(1), answered(1)], &[]);
-        assert_eq!(last.analysed, Some(incident(1)));
-        assert!(!last.changed);
-    }
-
-    #[test]
-    fn clocks_and_stale_changes_say_nothing() {
-        let stale = Kind::Stale(Stale {
-            fingerprint: fingerprint(),
-            status_at: Time::from_micros(1),
-            last_change: Time::from_micros(2),
-            rule: None,
-        });
-        for kind in [Kind::Ticked, Kind::RulesChanged(None), stale] {
-            let (_, last) = check(vec![kind], &[]);
-            assert_eq!(last, Decided::default());
+        Kind::Withheld(w) => {
+            let of = w.summary.as_deref().map(|s| format!(" in {}", kept(s))).unwrap_or_default();
+            format!("{}{of}", w.reason)
         }
+        other => panic!("not a notice: {other:?}"),
     }
+}
 
-    #[test]
-    fn b6_other_rules_decide_from_their_event_on_and_resolve_whom_the_old_ones_told() {
-        let route = |name: &str, to: &str| {
-            format!("[[defaults.routes]]\nname = \"{name}\"\nreceivers = [\"{to}\"]\n")
-        };
-        let ours = "[[project.shop.routes]]\nname = \"shop\"\nreceivers = [\"shop-team\"]\n";
-        let (state, last) = check(vec![opened(1), new_rules(&route("all", "ops"))], &[]);
-        assert!(last.changed);
-        assert_eq!(state.rules().hash(), Rules::parse(&route("all", "ops")).unwrap().hash());
-        check(vec![new_rules(&route("all", "ops")), opened(1)], &["fire to ops by all"]);
-        let own = route("all", "ops") + ours;
-        let (state, last) = check(vec![new_rules(&own), opened(1)], &["fire to shop-team by shop"]);
-        assert_eq!(last.plans[0].rules, state.rules().hash());
-        check(
-            vec![opened(1), new_rules(&own), Kind::Resolved(over(1))],
-            &["resolve to default by everything"],
-        );
+/// The rule the last notice carries.
+fn rule(story: &Story) -> String {
+    match &story.telling.notices.last().unwrap().kind {
+        Kind::Planned(p) => p.rule.clone(),
+        Kind::Withheld(w) => w.rule.clone(),
+        other => panic!("not a notice: {other:?}"),
     }
+}
 
-    #[test]
-    fn a_document_that_is_not_understood_is_no_event() {
-        let document = |hash: &str, text: &str| {
-            let (hash, text) = (hash.to_owned(), text.to_owned());
-            let document = RulesDocument { hash, text, operator: "ada".into() };
-            prepare(event(1, Kind::RulesChanged(Some(Box::new(document)))))
-        };
-        let text = Rules::builtin().text();
-        assert!(document(Rules::builtin().hash(), text).is_ok());
-        assert!(document("0123456789abcdef", text).is_err());
-        assert!(document("0123456789abcdef", "[defaults.later]").is_err());
-    }
-
-    #[test]
-    fn a_state_written_before_it_held_rules_has_the_builtin_ones() {
-        // {0: 1, 1: [], 2: {}}
-        let state = State::decode(&[0xa3, 0x00, 0x01, 0x01, 0x80, 0x02, 0xa0]).unwrap();
-        assert_eq!(state, State::default());
-        assert_eq!(state.rules(), Rules::builtin());
-    }
-
-    #[test]
-    fn i5_the_same_events_are_decided_the_same_with_distinct_ids() {
-        let (_, a) = check(vec![opened(1)], &["fire to default by everything"]);
-        let (_, b) = check(vec![opened(1)], &["fire to default by everything"]);
-        assert_eq!(a, b);
-        assert_ne!(a.notices[0].id, event(1, opened(1)).id);
+/// What decided besides the rule.
+fn by(story: &Story) -> Option<String> {
+    match &story.telling.notices.last().unwrap().kind {
+        Kind::Withheld(w) => w.by.clone(),
+        other => panic!("not withheld: {other:?}"),
     }
 }

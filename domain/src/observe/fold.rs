@@ -215,8 +215,12 @@ impl LaneState {
         let Answer { job, opening, reason, prompt, result, incident: _, input: _ } = answer;
         let incident = incident_id(project, opening);
         let known = self.working.incident(&(project.clone(), incident));
-        if known.is_some_and(|known| known.answer(&reason, result.analysis.is_some())) {
-            let answered = Answered { incident, opening, job, reason, prompt, result };
+        let first = known.and_then(|known| {
+            known.answer(&reason, result.analysis.is_some()).then_some(known.fingerprint)
+        });
+        if first.is_some() {
+            let fingerprint = first;
+            let answered = Answered { incident, opening, job, reason, prompt, result, fingerprint };
             self.tell(turn, at, EventKind::Answered(Box::new(answered)), effects);
         }
         Verdict::of(Outcome::Answer)

@@ -353,6 +353,7 @@ impl Sample {
                 ],
                 latency_ms: 61_000,
             },
+            fingerprint: None,
         })))
     }
 

@@ -1,0 +1,208 @@
+//! What fires: told now, gathered, or not told, and why.
+
+use schemas::{
+    event::{Cause, Opened, Repeated},
+    job::{SendKind, SummaryReason},
+};
+
+use super::{Desk, NO_ROUTE, Way, Why, key_of, no_route};
+use crate::{
+    notify::{
+        Recipient,
+        row::{Message, Told},
+        working::Key,
+    },
+    rules::{Occasion, Soon, Subject, When},
+};
+
+impl Desk<'_> {
+    /// A problem began to fire.
+    pub(super) fn open(&mut self, opened: &Opened) {
+        // An event without a project concerns every project of a lane; no incident is such.
+        let Some(key) = key_of(self.event) else { return };
+        let before = self.state.rows.take(&key);
+        let mut told = Told::opened(opened, self.event.at, before);
+        self.note_source(&key, &told);
+        self.announce(&key, &mut told, true);
+        self.state.rows.put(key, told);
+    }
+
+    /// Decides who is told of an incident nobody was told of yet. `alert`: because of an alert that
+    /// is to be accounted for; else because what stood in the way may be gone.
+    pub(super) fn announce(&mut self, key: &Key, told: &mut Told, alert: bool) {
+        let ways = self.ways(key, told);
+        let occasion = match told.cause {
+            Cause::New => Occasion::New,
+            Cause::Regression | Cause::Reappearance => Occasion::Reappeared,
+        };
+        let soon = self.soon(key, told, occasion);
+        if ways.iter().all(|way| way.to.is_empty()) {
+            told.waiting = false;
+            let rule = ways.into_iter().next().map_or_else(no_route, |way| way.rule);
+            return self.withhold(key, told, Why::new("no_receiver", &rule));
+        }
+        if soon.when == When::Never {
+            told.waiting = false;
+            return self.withhold(key, told, Why::new("policy_never", &soon.rule));
+        }
+        if let Some(held) = self.held(key, told) {
+            (told.waiting, told.look_at) = (true, Some(held.until));
+            if alert {
+                let by = Some(held.by);
+                self.withhold(key, told, Why { by, ..Why::new(held.reason, &held.rule) });
+            }
+            return;
+        }
+        (told.waiting, told.look_at) = (false, told.silenced_until);
+        let once = self.rules.once(&key.0).clone();
+        let bypass = once.regression_bypass && occasion == Occasion::Reappeared;
+        if !self.hour_is_over(key, told) && !bypass {
+            return self.fold(key, told);
+        }
+        // What an earlier episode was told by is a message of its own.
+        (told.message, told.folded) = (None, 0);
+        self.tell(key, told, &soon, &ways);
+    }
+
+    fn soon(&self, key: &Key, told: &Told, occasion: Occasion) -> Soon {
+        let subject = Subject { project: &key.0, facts: &told.facts };
+        self.rules.policy(&key.0).soon(&subject, occasion)
+    }
+
+    /// Whether a problem may have another message (R43).
+    fn hour_is_over(&self, key: &Key, told: &Told) -> bool {
+        let seconds = self.rules.once(&key.0).seconds();
+        told.told_at.is_none_or(|at| self.now >= at.plus_seconds(seconds))
+    }
+
+    /// It fires again within the hour of its message: it is edited into that.
+    fn fold(&mut self, key: &Key, told: &mut Told) {
+        told.folded += 1;
+        let once = self.rules.once(&key.0).clone();
+        let Some(message) = &told.message else {
+            // It was told in a summary, so it goes on in one.
+            let reason = once.reason();
+            return self.digest(key, told, SummaryReason::Hourly, &reason, &once.id);
+        };
+        let by = Some(message.incident.to_string());
+        self.withhold(key, told, Why { by, ..Why::new(&once.reason(), &once.id) });
+        self.update(key, told);
+    }
+
+    /// Tells as soon as the policy says.
+    fn tell(&mut self, key: &Key, told: &mut Told, soon: &Soon, ways: &[Way]) {
+        match soon.when {
+            When::Now => self.tell_now(key, told, soon, ways),
+            When::Hourly => {
+                self.digest(key, told, SummaryReason::Hourly, "hourly_digest", &soon.rule);
+            }
+            When::Daily => self.digest(key, told, SummaryReason::Daily, "daily_digest", &soon.rule),
+            When::Never => self.withhold(key, told, Why::new("policy_never", &soon.rule)),
+        }
+    }
+
+    /// Tells now, unless there is too much to tell, or it is quiet.
+    fn tell_now(&mut self, key: &Key, told: &mut Told, soon: &Soon, ways: &[Way]) {
+        let quiet = self.rules.quiet_hours(&key.0).clone();
+        if quiet.until(self.now, told.facts.level).is_some() {
+            return self.digest(key, told, SummaryReason::Hourly, "quiet_hours", &quiet.id);
+        }
+        if self.storms(&key.0) {
+            return self.join_storm(key, told, ways);
+        }
+        if !self.spend(&key.0) {
+            let limits = self.rules.limits(&key.0).id.clone();
+            return self.digest(key, told, SummaryReason::Hourly, "rate_limited", &limits);
+        }
+        let (mut to, mut rules): (Vec<Recipient>, Vec<&str>) = (Vec::new(), Vec::new());
+        for way in ways {
+            if !self.bundle(key, told, way) {
+                rules.push(&way.rule);
+                to.extend(way.to.iter().filter(|r| !to.contains(r)).cloned().collect::<Vec<_>>());
+            }
+        }
+        if !to.is_empty() {
+            let rule = format!("{}/{}", rules.join("+"), soon.rule);
+            self.page(key, told, to, &rule, None);
+        }
+    }
+
+    /// Plans the message about an incident; `summary` is the bundle it stands for.
+    pub(super) fn page(
+        &mut self,
+        key: &Key,
+        told: &mut Told,
+        to: Vec<Recipient>,
+        rule: &str,
+        summary: Option<&str>,
+    ) {
+        told.told_at = Some(self.now);
+        told.folded = 0;
+        let plan = self.about(key, told, SendKind::Fire, rule);
+        self.send(&plan, &to, summary);
+        let (incident, opening) = (told.incident, told.opening);
+        told.message = Some(Message { incident, opening, to, rule: rule.to_owned(), over: false });
+        told.reminded = 0;
+        told.remind_at = self.next_reminder(key, told);
+    }
+
+    /// A problem fires on.
+    pub(super) fn repeat(&mut self, repeated: &Repeated) {
+        let Some(key) = key_of(self.event) else { return };
+        let known = self.with(&key, |desk, told| {
+            if told.incident != repeated.incident {
+                desk.withhold(&key, told, Why::new("repeat", NO_ROUTE));
+                return false;
+            }
+            desk.note_source(&key, told);
+            if told.waiting {
+                told.frequency = repeated.frequency.or(told.frequency);
+                desk.announce(&key, told, true);
+                return true;
+            }
+            desk.repeat_of(&key, told, repeated)
+        });
+        if !known {
+            // Told before rows were kept, or by rules that were not.
+            let way = self.state.way(repeated.incident).map(|way| way.rule.clone());
+            let rule = way.unwrap_or_else(|| NO_ROUTE.to_owned());
+            let why = Why::new("repeat", &rule);
+            self.withhold_of(&key.0, repeated.incident, repeated.opening, why);
+        }
+    }
+
+    /// Whether that changed the row.
+    fn repeat_of(&mut self, key: &Key, told: &mut Told, repeated: &Repeated) -> bool {
+        let soon = self.soon(key, told, Occasion::Repeat);
+        if soon.when == When::Never {
+            self.withhold(key, told, Why::new("policy_never", &soon.rule));
+            return false;
+        }
+        if let Some(held) = self.held(key, told) {
+            let by = Some(held.by);
+            self.withhold(key, told, Why { by, ..Why::new(held.reason, &held.rule) });
+            return false;
+        }
+        if let Some(changed) = self.count_where_it_stands(key, told) {
+            return changed;
+        }
+        let before = told.summaries.clone();
+        match soon.when {
+            When::Now if told.is_held() => {
+                self.digest(key, told, SummaryReason::Hourly, "acknowledged", &soon.rule);
+            }
+            When::Now if !self.hour_is_over(key, told) => {
+                let once = self.rules.once(&key.0).clone();
+                self.digest(key, told, SummaryReason::Hourly, &once.reason(), &once.id);
+            }
+            When::Now => {
+                let ways = self.ways(key, told);
+                told.frequency = repeated.frequency.or(told.frequency);
+                self.tell_now(key, told, &soon, &ways);
+                return true;
+            }
+            When::Hourly | When::Daily | When::Never => self.tell(key, told, &soon, &[]),
+        }
+        told.summaries != before
+    }
+}
