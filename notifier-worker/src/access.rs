@@ -250,7 +250,9 @@ fn denied(verdict: Verdict, failures: u32, target: &Target) -> (Verdict, Duratio
         | Verdict::TryPlain(reason)
         | Verdict::Renew(reason)
         | Verdict::CannotEdit(reason) => (Verdict::Refused(said(reason)), Duration::ZERO),
-        Verdict::Delivered(_) => (Verdict::Refused(said("it grants none".into())), Duration::ZERO),
+        Verdict::Delivered(_) | Verdict::DeliveredInPart { .. } => {
+            (Verdict::Refused(said("it grants none".into())), Duration::ZERO)
+        }
     }
 }
 

@@ -7,7 +7,9 @@
 mod feishu;
 mod log;
 mod telegram;
+mod text;
 mod webhook;
+mod wecom_app;
 
 use std::time::Duration;
 
@@ -26,7 +28,13 @@ use secrecy::SecretString;
 use crate::config::Target;
 
 /// The registry.
-static ALL: &[&dyn Channel] = &[&log::Log, &webhook::Webhook, &feishu::Feishu, &telegram::Telegram];
+static ALL: &[&dyn Channel] = &[
+    &log::Log,
+    &webhook::Webhook,
+    &feishu::Feishu,
+    &telegram::Telegram,
+    &wecom_app::WecomApp,
+];
 
 /// Every channel.
 pub fn all() -> &'static [&'static dyn Channel] {
@@ -281,6 +289,9 @@ pub struct Response {
 pub enum Verdict {
     /// Taken; with the receiver's message id where it gives one.
     Delivered(Option<String>),
+    /// Taken for some of those it is for, with the receiver's message id where it gives one.
+    /// `missed` says who was left out: a second send would tell the others twice.
+    DeliveredInPart { message: Option<String>, missed: String },
     /// Definitely not taken, and worth asking again.
     Retry {
         /// When the receiver says so; otherwise the delay grows with the attempts.
