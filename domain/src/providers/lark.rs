@@ -72,7 +72,7 @@ impl Provider for Lark {
     }
 
     fn channels(&self) -> &'static [&'static str] {
-        &["lark", "feishu"]
+        &["lark", "lark-app", "feishu"]
     }
 
     fn missing_secret_detail(&self) -> &'static str {

@@ -5,6 +5,7 @@
 //! size caps are the sender's and the same for all.
 
 mod feishu;
+mod lark_app;
 mod log;
 mod telegram;
 mod text;
@@ -34,6 +35,7 @@ static ALL: &[&dyn Channel] = &[
     &feishu::Feishu,
     &telegram::Telegram,
     &wecom_app::WecomApp,
+    &lark_app::LarkApp,
 ];
 
 /// Every channel.
