@@ -11,6 +11,7 @@ mod access;
 pub mod channels;
 pub mod config;
 pub mod deliver;
+pub mod mail;
 pub mod notify;
 pub mod sender;
 pub mod wording;

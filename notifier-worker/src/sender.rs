@@ -1,6 +1,8 @@
 //! The one sender all channels share: it owns the connections, the time limit, the address guard
 //! and the size cap, and shows nobody where a message goes or what it carries.
 
+mod mail;
+
 use std::{error::Error as _, fmt, net::IpAddr, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
@@ -82,6 +84,17 @@ impl Sender {
                 }
                 self.ask(request, deadline).await
             }
+            Request::Mail(mail) => {
+                let deadline = Instant::now() + target.timeout;
+                match mail::submit(&mail, target.allow_private, deadline).await {
+                    mail::Ended::Exchange(exchange) => exchange,
+                    // A dialogue of many replies has no status; its channel reads them all.
+                    mail::Ended::Said(said) => {
+                        let said = serde_json::to_vec(&said).unwrap_or_default();
+                        Exchange::Answered(self.response(200, None, said.into()))
+                    }
+                }
+            }
         }
     }
 
@@ -97,6 +110,8 @@ impl Sender {
         let retry_after = response
             .headers()
             .get(header::RETRY_AFTER)
+            // What Lark and Feishu call it, in seconds.
+            .or_else(|| response.headers().get("x-ogw-ratelimit-reset"))
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
         let status = response.status().as_u16();

@@ -331,7 +331,7 @@ fn authorised(method: Method, url: Url, body: &Value, target: &Target) -> Result
 fn fits(request: &Request) -> bool {
     match request {
         Request::Http { body, .. } => body.len() <= MAX_BODY,
-        Request::Print { .. } => false,
+        Request::Print { .. } | Request::Mail(_) => false,
     }
 }
 

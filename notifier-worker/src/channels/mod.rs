@@ -4,6 +4,7 @@
 //! registry below. Both of its functions are pure; connections, time limits, the address guard and
 //! size caps are the sender's and the same for all.
 
+mod email;
 mod feishu;
 mod lark_app;
 mod log;
@@ -26,7 +27,7 @@ use schemas::{
 };
 use secrecy::SecretString;
 
-use crate::config::Target;
+use crate::{config::Target, mail::Mail};
 
 /// The registry.
 static ALL: &[&dyn Channel] = &[
@@ -36,6 +37,7 @@ static ALL: &[&dyn Channel] = &[
     &telegram::Telegram,
     &wecom_app::WecomApp,
     &lark_app::LarkApp,
+    &email::Email,
 ];
 
 /// Every channel.
@@ -262,6 +264,8 @@ pub struct Button {
 pub enum Request {
     /// Hand the text to the process's printer.
     Print { text: String },
+    /// Hand a mail to an SMTP server.
+    Mail(Box<Mail>),
     /// Ask an HTTP server.
     Http { method: Method, url: Url, headers: Vec<(&'static str, String)>, body: Vec<u8> },
 }
@@ -400,7 +404,7 @@ pub(crate) mod tests {
             Request::Http { url, headers, body, .. } => {
                 (url.to_string(), headers, serde_json::from_slice(&body).unwrap())
             }
-            Request::Print { .. } => panic!("nothing to print"),
+            Request::Print { .. } | Request::Mail(_) => panic!("not by HTTP"),
         }
     }
 

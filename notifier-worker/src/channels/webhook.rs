@@ -165,7 +165,7 @@ mod tests {
         let again = Notification { attempted_at: Time::from_micros(0), ..notification() };
         let parts = |n: &Notification| match Webhook.request(n, &target).unwrap() {
             Request::Http { headers, body, .. } => (headers, body),
-            Request::Print { .. } => panic!("nothing to print"),
+            Request::Print { .. } | Request::Mail(_) => panic!("not by HTTP"),
         };
         let ((first, body), (second, same)) = (parts(&notification()), parts(&again));
         let header = |headers: &[(&str, String)], name: &str| {
