@@ -122,6 +122,7 @@ impl DeliverWork {
         let given = Given {
             history: &history,
             can_edit: target.channel.can_edit(target),
+            replaces: target.channel.replaces(),
             shown: notification.shown(),
             analysed: notification.analysis.is_some(),
             over: notification.is_over(),

@@ -68,6 +68,12 @@ pub trait Channel: Send + Sync {
     /// anything.
     fn can_edit(&self, target: &Target) -> bool;
 
+    /// What it is told of an incident takes the place of what it was told before, by a key of ours:
+    /// a change is sent like anything else, and nobody has to know what the receiver calls it.
+    fn replaces(&self) -> bool {
+        false
+    }
+
     /// A second send under the same key is recognised by the receiver, or does no harm. Without it
     /// a send with an unknown end is never repeated.
     fn idempotent(&self) -> bool;

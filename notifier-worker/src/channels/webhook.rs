@@ -4,7 +4,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::Method;
-use schemas::job::SendKind;
+use schemas::{event::Cause, job::SendKind};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -44,6 +44,11 @@ impl Channel for Webhook {
 
     fn can_edit(&self, _: &Target) -> bool {
         false
+    }
+
+    /// Each message says of itself what it changes.
+    fn replaces(&self) -> bool {
+        true
     }
 
     fn idempotent(&self) -> bool {
@@ -102,12 +107,23 @@ fn body(n: &Notification) -> Value {
             "facts": n.facts,
             "analysis": n.analysis,
             "frequency": n.frequency,
+            "cause": n.cause.map(why),
             "standing": n.standing,
             "summary": n.summary,
+            "reply": n.reply,
             "tags": n.tags,
             "text": n.text,
         },
     })
+}
+
+/// Why the incident was opened, in the word of the API.
+fn why(cause: Cause) -> &'static str {
+    match cause {
+        Cause::New => "new",
+        Cause::Regression => "regression",
+        Cause::Reappearance => "reappearance",
+    }
 }
 
 /// `v1,` and the HMAC-SHA256 of `id.timestamp.body`.
@@ -185,6 +201,30 @@ mod tests {
         assert_eq!(body["data"]["risk"], "HIGH");
         assert_eq!(body["data"]["facts"]["title"], "boom");
         assert_eq!(body["data"]["analysis"], Value::Null);
+    }
+
+    #[test]
+    fn each_kind_of_message_has_its_type() {
+        for (kind, expect) in [
+            (SendKind::Fire, "incident.fire"),
+            (SendKind::Resolve, "incident.resolve"),
+            (SendKind::Update, "incident.update"),
+            (SendKind::Remind, "incident.remind"),
+            (SendKind::Summary, "message.summary"),
+            (SendKind::Test, "message.test"),
+            (SendKind::Reply, "message.reply"),
+        ] {
+            let n = Notification { kind, tags: vec!["a:b".into()], ..notification() };
+            let body = body(&n);
+            assert_eq!(
+                (&body["type"], &body["data"]["kind"]),
+                (&json!(expect), &json!(kind.word()))
+            );
+            assert_eq!(
+                (&body["data"]["tags"], &body["data"]["text"]),
+                (&json!(["a:b"]), &json!("text"))
+            );
+        }
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub(super) struct Given<'a> {
     /// What the target was told before.
     pub history: &'a History,
     pub can_edit: bool,
+    /// What it is told takes the place of what it was told before.
+    pub replaces: bool,
     /// What the message would show now.
     pub shown: Uuid,
     /// It would carry an analysis.
@@ -100,7 +102,12 @@ pub(super) fn step(send: &SendJob, given: Given<'_>) -> Step {
         SendKind::Summary if !grows(send) => Step::Send,
         SendKind::Summary => match (&given.history.message, editable()) {
             _ if given.newer => Step::Nothing(NEWER),
-            (Some(message), Some(_)) if message.shown == given.shown => Step::Nothing(SHOWN),
+            (Some(message), name)
+                if message.shown == given.shown && (given.replaces || name.is_some()) =>
+            {
+                Step::Nothing(SHOWN)
+            }
+            _ if given.replaces => Step::Send,
             (Some(_), Some(name)) => Step::Edit(name),
             (Some(_), None) => Step::Nothing(CANNOT),
             (None, _) => Step::Send,
@@ -108,12 +115,18 @@ pub(super) fn step(send: &SendJob, given: Given<'_>) -> Step {
         SendKind::Resolve if given.history.refused && !given.history.told() => {
             Step::Nothing(REFUSED)
         }
+        SendKind::Resolve if given.replaces => Step::Send,
         SendKind::Resolve => editable().map_or(Step::Send, Step::EditAndSend),
         SendKind::Update => match (&given.history.message, editable()) {
             _ if given.newer => Step::Nothing(NEWER),
-            (Some(message), Some(_)) if message.shown == given.shown => Step::Nothing(SHOWN),
-            (Some(_), Some(name)) => Step::Edit(name),
+            (Some(message), name)
+                if message.shown == given.shown && (given.replaces || name.is_some()) =>
+            {
+                Step::Nothing(SHOWN)
+            }
+            (Some(_), Some(name)) if !given.replaces => Step::Edit(name),
             (None, _) if !given.history.told() && given.over => Step::Nothing(OVER),
+            _ if given.replaces => Step::Send,
             (None, _) if !given.history.told() => Step::Send,
             _ if follows_up(send, given) => Step::Send,
             _ => Step::Nothing(CANNOT),
@@ -185,7 +198,8 @@ mod tests {
     }
 
     fn given(history: &History, can_edit: bool) -> Given<'_> {
-        Given { history, can_edit, shown: NEW, analysed: true, over: false, newer: false }
+        let replaces = false;
+        Given { history, can_edit, replaces, shown: NEW, analysed: true, over: false, newer: false }
     }
 
     #[track_caller]
@@ -214,6 +228,29 @@ mod tests {
                 check(&update, over, Step::Nothing(OVER));
             }
         }
+    }
+
+    #[test]
+    fn a8_what_takes_the_place_of_what_was_there_is_sent_as_it_is() {
+        let (update, resolve) =
+            (job(SendKind::Update, Risk::Low), job(SendKind::Resolve, Risk::Low));
+        let storm = summary(SummaryReason::Storm);
+        for history in [told(Some("m"), true), told(None, true)] {
+            let given = Given { replaces: true, ..given(&history, true) };
+            for send in [&update, &resolve, &storm] {
+                check(send, given, Step::Send);
+            }
+            for send in [&update, &storm] {
+                check(send, Given { shown: OLD, ..given }, Step::Nothing(SHOWN));
+                check(send, Given { newer: true, ..given }, Step::Nothing(NEWER));
+            }
+        }
+        let (never, refused) =
+            (History::default(), History { refused: true, ..History::default() });
+        let given = |history| Given { replaces: true, ..given(history, false) };
+        check(&update, given(&never), Step::Send);
+        check(&update, Given { over: true, ..given(&never) }, Step::Nothing(OVER));
+        check(&resolve, given(&refused), Step::Nothing(REFUSED));
     }
 
     #[test]
