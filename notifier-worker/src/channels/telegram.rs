@@ -1,5 +1,5 @@
-//! Telegram's bots: the flat text, sent to one chat or one topic of it (core.telegram.org/bots/api,
-//! `sendMessage`).
+//! Telegram's bots: the flat text, sent to one chat or one topic of it, with keys below it
+//! (core.telegram.org/bots/api, `sendMessage`, `editMessageText`).
 //!
 //! Without a parse mode nothing in the text is markup, so nothing has to be escaped and the text
 //! arrives as it was rendered. The bot's token stands in the address, which is therefore never
@@ -8,14 +8,18 @@
 use std::time::Duration;
 
 use reqwest::Url;
+use schemas::job::SendKind;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use super::{
-    Channel, Form, Key, LONGEST_WAIT, Need, Notification, Rate, Request, Response, Verdict,
-    excerpt, http_verdict, retry_after,
+    Button, Channel, Form, Key, LONGEST_WAIT, Need, Notification, Rate, Request, Response, Verdict,
+    excerpt, http_verdict, retry_after, text,
 };
 use crate::config::Target;
+
+#[cfg(test)]
+mod tests;
 
 /// Where the bots of the public service are asked.
 const OFFICIAL: &str = "https://api.telegram.org";
@@ -26,7 +30,10 @@ const MAX_TEXT: usize = 4_096;
 /// The longest text of a second try.
 const MAX_PLAIN_TEXT: usize = 1_024;
 
-/// Calls `sendMessage`.
+/// What a key hands back, in bytes.
+const MAX_DATA: usize = 64;
+
+/// Calls `sendMessage` and `editMessageText`.
 pub struct Telegram;
 
 impl Channel for Telegram {
@@ -63,26 +70,43 @@ impl Channel for Telegram {
         ]
     }
 
-    /// Telegram can; nothing here does yet.
     fn can_edit(&self, _: &Target) -> bool {
-        false
+        true
     }
 
     fn idempotent(&self) -> bool {
         false
     }
 
-    /// One a second and twenty a minute, which is what groups take.
+    /// One a second and twenty a minute, which is what groups take, changes included.
     fn rate(&self) -> Rate {
         Rate { per_minute: 20, burst: 1 }
     }
 
     fn request(&self, n: &Notification, target: &Target) -> Result<Request, String> {
-        send_message(&without_mentions(&n.text), MAX_TEXT, target)
+        let body = with_keys(sent(n, MAX_TEXT, target)?, n, page(n));
+        call("sendMessage", &body, target)
     }
 
+    fn edit(&self, n: &Notification, target: &Target, message: &str) -> Result<Request, String> {
+        let place = text::place(message).and_then(|(chat, id)| Some((chat, id.parse().ok()?)));
+        let (chat, id): (&str, i64) = place.ok_or("this is no message of a chat")?;
+        let mut body = told(n, MAX_TEXT);
+        body["chat_id"] = chat_id(chat);
+        body["message_id"] = json!(id);
+        // Without keys those it has go.
+        call("editMessageText", &with_keys(body, n, page(n)), target)
+    }
+
+    /// A short text, with the keys only that hand something back: perhaps the link is what was
+    /// refused.
     fn plain(&self, n: &Notification, target: &Target) -> Result<Request, String> {
-        send_message(&without_mentions(&n.text), MAX_PLAIN_TEXT, target)
+        let body = with_keys(sent(n, MAX_PLAIN_TEXT, target)?, n, None);
+        call("sendMessage", &body, target)
+    }
+
+    fn answers(&self, _: &Target) -> Option<&'static str> {
+        Some("telegram")
     }
 
     fn outcome(&self, response: &Response) -> Verdict {
@@ -108,6 +132,24 @@ impl Channel for Telegram {
 
 const BAD_TOKEN: &str = "the bot's token is not valid (any more): set the channel's token";
 
+/// What is said of a message that is gone, or of one that may not be changed any more.
+const CANNOT_EDIT: [&str; 4] = [
+    "message to edit not found",
+    "message can't be edited",
+    "message_id_invalid",
+    "no text in the message to edit",
+];
+
+/// What is said of a message that is refused as it is put.
+const CANNOT_SHOW: [&str; 6] = [
+    "can't parse entities",
+    "too long",
+    "button_url_invalid",
+    "wrong http url",
+    "button_data_invalid",
+    "reply_markup_too_long",
+];
+
 /// What `"ok": false` means; the message was not taken.
 fn refused(reply: &Value, response: &Response, by_status: Verdict) -> Verdict {
     let said = reply["description"].as_str().unwrap_or_default();
@@ -126,9 +168,10 @@ fn refused(reply: &Value, response: &Response, by_status: Verdict) -> Verdict {
             let after = asked.map(|wait| wait.min(LONGEST_WAIT)).or_else(|| retry_after(response));
             Verdict::Retry { after, pause_target: true, reason }
         }
-        400 if said.contains("can't parse entities") || said.contains("too long") => {
-            Verdict::TryPlain(reason)
-        }
+        // It stands there as it should.
+        400 if said.contains("message is not modified") => Verdict::Delivered(None),
+        400 if CANNOT_EDIT.iter().any(|words| said.contains(words)) => Verdict::CannotEdit(reason),
+        400 if CANNOT_SHOW.iter().any(|words| said.contains(words)) => Verdict::TryPlain(reason),
         400 if said.contains("chat not found") => Verdict::Refused(format!(
             "{reason} (set the channel's chat_id, and let the bot into the chat)"
         )),
@@ -148,19 +191,96 @@ fn refused(reply: &Value, response: &Response, by_status: Verdict) -> Verdict {
     }
 }
 
-fn send_message(text: &str, limit: usize, target: &Target) -> Result<Request, String> {
-    let chat = target.text("chat_id").ok_or("the channel has no chat_id")?;
-    let mut body = json!({
-        // Numbers are chats, names are channels.
-        "chat_id": chat.parse::<i64>().map_or_else(|_| json!(chat), |id| json!(id)),
-        "text": cut(text, limit),
+/// What is shown, without where.
+fn told(n: &Notification, limit: usize) -> Value {
+    json!({
+        "text": text::cut(&without_mentions(&n.text), limit, char::len_utf16),
         // Otherwise Telegram's servers would fetch what an alert names.
         "link_preview_options": { "is_disabled": true },
-    });
-    if let Some(thread) = target.number("thread_id") {
-        body["message_thread_id"] = json!(thread);
+    })
+}
+
+/// A new message: in the target's chat and topic or, of a reply, where it was asked; below what it
+/// answers or follows.
+fn sent(n: &Notification, limit: usize, target: &Target) -> Result<Value, String> {
+    let mut body = told(n, limit);
+    let below = match text::asked(n, "telegram")? {
+        Some((chat, message)) => {
+            body["chat_id"] = chat_id(chat);
+            message
+        }
+        None => {
+            let chat = target.text("chat_id").ok_or("the channel has no chat_id")?;
+            body["chat_id"] = chat_id(chat);
+            if let Some(thread) = target.number("thread_id") {
+                body["message_thread_id"] = json!(thread);
+            }
+            follows(n, chat)
+        }
+    };
+    if let Some(id) = below.and_then(|id| id.parse::<i64>().ok()) {
+        // A message that was deleted meanwhile keeps nobody from being told.
+        body["reply_parameters"] = json!({ "message_id": id, "allow_sending_without_reply": true });
     }
-    Ok(Request::post_json(address(target)?, &body))
+    Ok(body)
+}
+
+/// The message that this follows, where it follows one of this chat.
+fn follows<'a>(n: &'a Notification, chat: &str) -> Option<&'a str> {
+    match n.kind {
+        SendKind::Resolve | SendKind::Update | SendKind::Remind => {
+            let (there, id) = text::place(n.first.as_deref()?)?;
+            // A public name stands for the same chat as its number.
+            (there == chat || chat.starts_with('@')).then_some(id)
+        }
+        SendKind::Fire | SendKind::Summary | SendKind::Test | SendKind::Reply => None,
+    }
+}
+
+/// Numbers are chats, names are channels.
+fn chat_id(chat: &str) -> Value {
+    chat.parse::<i64>().map_or_else(|_| json!(chat), |id| json!(id))
+}
+
+/// The body with a keyboard below the message, where there is anything to press.
+fn with_keys(mut body: Value, n: &Notification, page: Option<Value>) -> Value {
+    let mut rows = rows(&n.buttons);
+    rows.extend(page.map(|page| vec![page]));
+    if !rows.is_empty() {
+        body["reply_markup"] = json!({ "inline_keyboard": rows });
+    }
+    body
+}
+
+/// Rows of two; the last is of three where one would be left over.
+fn rows(buttons: &[Button]) -> Vec<Vec<Value>> {
+    let fit = |button: &&Button| (1..=MAX_DATA).contains(&button.data.len());
+    let keys: Vec<Value> = buttons
+        .iter()
+        .filter(fit)
+        .map(|button| json!({ "text": button.label, "callback_data": button.data }))
+        .collect();
+    let mut rows: Vec<Vec<Value>> = keys.chunks(2).map(<[Value]>::to_vec).collect();
+    if let [.., before, last] = rows.as_mut_slice()
+        && last.len() == 1
+    {
+        before.append(last);
+        rows.pop();
+    }
+    rows
+}
+
+/// The key that opens the sender's page. Telegram refuses addresses that lead nowhere on the
+/// internet, such as a bare name of a host.
+fn page(n: &Notification) -> Option<Value> {
+    let (url, label) = text::link(n)?;
+    let host = url.host_str()?;
+    (host.contains('.') || host.contains(':'))
+        .then(|| json!({ "text": label, "url": url.as_str() }))
+}
+
+fn call(method: &str, body: &Value, target: &Target) -> Result<Request, String> {
+    Ok(Request::post_json(address(method, target)?, body))
 }
 
 /// Digits, a colon, and what base64 in addresses is made of: nothing that could lead elsewhere.
@@ -183,26 +303,12 @@ fn is_chat(text: &str) -> bool {
     }
 }
 
-/// `<base>/bot<token>/sendMessage`. Errors show nothing of it.
-fn address(target: &Target) -> Result<Url, String> {
+/// `<base>/bot<token>/<method>`. Errors show nothing of it.
+fn address(method: &str, target: &Target) -> Result<Url, String> {
     let token = target.secret("token").ok_or("the channel has no token")?.expose_secret();
-    let base = target.address("url").map_or(OFFICIAL, |url| url.as_str()).trim_end_matches('/');
-    Url::parse(&format!("{base}/bot{token}/sendMessage"))
+    let base = target.address("url").map_or(OFFICIAL, Url::as_str).trim_end_matches('/');
+    Url::parse(&format!("{base}/bot{token}/{method}"))
         .map_err(|_| "url and token make no address".to_owned())
-}
-
-/// The head of `text` that has at most `limit` UTF-16 code units, cut between code points.
-fn cut(text: &str, limit: usize) -> String {
-    if text.encode_utf16().count() <= limit {
-        return text.to_owned();
-    }
-    let mut units = 0;
-    // One is for the mark that something is missing.
-    let fits = |c: &char| {
-        units += c.len_utf16();
-        units < limit
-    };
-    text.chars().take_while(fits).chain(['…']).collect()
 }
 
 /// The text with a word joiner after each `@` that would begin a mention, lest an alert ring
@@ -218,144 +324,4 @@ fn without_mentions(text: &str) -> String {
         in_word = c.is_alphanumeric() || c == '_';
     }
     shown
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        channels::tests::{notification, parts, response},
-        config::tests::target_of,
-    };
-
-    const TOKEN: &str = "123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw";
-
-    fn target(more: Value) -> Target {
-        let mut config = json!({"kind": "telegram", "token": TOKEN, "chat_id": -100_123});
-        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        target_of(config).unwrap()
-    }
-
-    #[test]
-    fn r35_the_text_is_sent_as_it_is() {
-        let n = notification();
-        let (url, _, body) = parts(Telegram.request(&n, &target(json!({}))).unwrap());
-        assert_eq!(url, format!("https://api.telegram.org/bot{TOKEN}/sendMessage"));
-        let expect = json!({
-            "chat_id": -100_123,
-            "text": n.text,
-            "link_preview_options": {"is_disabled": true},
-        });
-        assert_eq!(body, expect);
-
-        let more = json!({
-            "chat_id": "@ops_alerts", "thread_id": 7, "url": "http://10.0.0.1:8081/telegram/",
-            "allow_private": true,
-        });
-        let (url, _, body) = parts(Telegram.request(&n, &target(more)).unwrap());
-        assert_eq!(url, format!("http://10.0.0.1:8081/telegram/bot{TOKEN}/sendMessage"));
-        assert_eq!(
-            (&body["chat_id"], &body["message_thread_id"]),
-            (&json!("@ops_alerts"), &json!(7))
-        );
-    }
-
-    #[test]
-    fn a6_a_long_text_is_cut_between_code_points() {
-        for (text, units) in [
-            ("x".repeat(4_096), 4_096),
-            ("x".repeat(4_097), 4_096),
-            ("🦀".repeat(2_048), 4_096),
-            // The last crab has no room beside the mark.
-            ("🦀".repeat(2_049), 4_095),
-            ("界".repeat(9_000), 4_096),
-        ] {
-            let n = Notification { text: text.clone(), ..notification() };
-            let (_, _, body) = parts(Telegram.request(&n, &target(json!({}))).unwrap());
-            let sent = body["text"].as_str().unwrap();
-            assert_eq!(sent.encode_utf16().count(), units);
-            assert!(text.starts_with(sent.trim_end_matches('…')));
-            assert_eq!(sent.ends_with('…'), sent != text);
-            let (_, _, body) = parts(Telegram.plain(&n, &target(json!({}))).unwrap());
-            assert!(body["text"].as_str().unwrap().encode_utf16().count() <= 1_024);
-        }
-    }
-
-    #[test]
-    fn a6_an_alert_rings_nobody() {
-        for (text, expect) in [
-            ("@ops help", "@\u{2060}ops help"),
-            ("(@ops) mail a.b@example.com", "(@\u{2060}ops) mail a.b@example.com"),
-            ("@@x", "@\u{2060}@\u{2060}x"),
-        ] {
-            assert_eq!(without_mentions(text), expect);
-        }
-    }
-
-    fn check(status: u16, body: Value, expect: Verdict) {
-        let got = Telegram.outcome(&response(status, None, &body.to_string()));
-        assert_eq!(got, expect, "{status} {body}");
-    }
-
-    fn failed(code: u16, description: &str, parameters: Value) -> Value {
-        json!({"ok": false, "error_code": code, "description": description, "parameters": parameters})
-    }
-
-    #[test]
-    fn a7_what_each_answer_means() {
-        let taken = json!({"ok": true, "result": {"message_id": 42, "chat": {"id": -1001}}});
-        check(200, taken, Verdict::Delivered(Some("-1001/42".into())));
-        check(200, json!({"ok": true}), Verdict::Delivered(None));
-        check(200, json!({}), Verdict::Ambiguous("status 200 without a verdict".into()));
-
-        let wait = |seconds, reason: &str| Verdict::Retry {
-            after: Some(Duration::from_secs(seconds)),
-            pause_target: true,
-            reason: reason.into(),
-        };
-        let said = "Too Many Requests: retry after 7";
-        check(429, failed(429, said, json!({"retry_after": 7})), wait(7, &format!("429: {said}")));
-        check(
-            200,
-            failed(429, said, json!({"retry_after": 9_999})),
-            wait(3_600, &format!("429: {said}")),
-        );
-
-        let said = "Bad Request: can't parse entities: unmatched tag";
-        check(400, failed(400, said, Value::Null), Verdict::TryPlain(format!("400: {said}")));
-        let said = "Bad Request: message is too long";
-        check(400, failed(400, said, Value::Null), Verdict::TryPlain(format!("400: {said}")));
-        let retry =
-            Verdict::Retry { after: None, pause_target: false, reason: "502: Bad Gateway".into() };
-        check(502, failed(502, "Bad Gateway", Value::Null), retry);
-        check(
-            400,
-            failed(400, "Bad Request: x", Value::Null),
-            Verdict::Refused("400: Bad Request: x".into()),
-        );
-
-        for (code, said, parameters, named) in [
-            (
-                400,
-                "Bad Request: group chat was upgraded",
-                json!({"migrate_to_chat_id": -1_009_876}),
-                "-1009876",
-            ),
-            (400, "Bad Request: chat not found", Value::Null, "chat_id"),
-            (400, "Bad Request: message thread not found", Value::Null, "thread_id"),
-            (401, "Unauthorized", Value::Null, "token"),
-            (404, "Not Found", Value::Null, "token"),
-            (403, "Forbidden: bot was kicked", Value::Null, "kicked"),
-        ] {
-            let body = failed(code, said, parameters).to_string();
-            let Verdict::Refused(reason) = Telegram.outcome(&response(code, None, &body)) else {
-                panic!("{said}")
-            };
-            assert!(reason.contains(said) && reason.contains(named), "{reason}");
-        }
-        let Verdict::Refused(reason) = Telegram.outcome(&response(404, None, "<html>")) else {
-            panic!("404")
-        };
-        assert!(reason.contains("token"), "{reason}");
-    }
 }
