@@ -8,6 +8,7 @@ mod email;
 mod feishu;
 mod lark_app;
 mod log;
+mod slack;
 mod telegram;
 mod text;
 mod webhook;
@@ -38,6 +39,7 @@ static ALL: &[&dyn Channel] = &[
     &wecom_app::WecomApp,
     &lark_app::LarkApp,
     &email::Email,
+    &slack::Slack,
 ];
 
 /// Every channel.
