@@ -4,6 +4,7 @@
 //! registry below. Both of its functions are pure; connections, time limits, the address guard and
 //! size caps are the sender's and the same for all.
 
+mod dingtalk;
 mod email;
 mod feishu;
 mod lark_app;
@@ -40,6 +41,7 @@ static ALL: &[&dyn Channel] = &[
     &lark_app::LarkApp,
     &email::Email,
     &slack::Slack,
+    &dingtalk::DingTalk,
 ];
 
 /// Every channel.
