@@ -14,6 +14,7 @@ mod telegram;
 mod text;
 mod webhook;
 mod wecom_app;
+mod wecom_robot;
 
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ static ALL: &[&dyn Channel] = &[
     &email::Email,
     &slack::Slack,
     &dingtalk::DingTalk,
+    &wecom_robot::WecomRobot,
 ];
 
 /// Every channel.
