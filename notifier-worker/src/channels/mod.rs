@@ -9,6 +9,7 @@ mod email;
 mod feishu;
 mod lark_app;
 mod log;
+mod pagerduty;
 mod slack;
 mod telegram;
 mod text;
@@ -44,6 +45,7 @@ static ALL: &[&dyn Channel] = &[
     &slack::Slack,
     &dingtalk::DingTalk,
     &wecom_robot::WecomRobot,
+    &pagerduty::PagerDuty,
 ];
 
 /// Every channel.
