@@ -4,6 +4,7 @@
 //! registry below. Both of its functions are pure; connections, time limits, the address guard and
 //! size caps are the sender's and the same for all.
 
+mod alertmanager;
 mod dingtalk;
 mod email;
 mod feishu;
@@ -46,6 +47,7 @@ static ALL: &[&dyn Channel] = &[
     &dingtalk::DingTalk,
     &wecom_robot::WecomRobot,
     &pagerduty::PagerDuty,
+    &alertmanager::Alertmanager,
 ];
 
 /// Every channel.
