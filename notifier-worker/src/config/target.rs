@@ -145,6 +145,9 @@ impl Target {
                     // Shorter parts of a path are words like `hook`.
                     url.path().split('/').filter(|part| part.len() >= 12).for_each(&mut hide);
                     hide(url.query().unwrap_or_default());
+                    url.query_pairs()
+                        .filter(|(_, value)| value.len() >= 12)
+                        .for_each(|(_, value)| hide(&value));
                     hide(url.password().unwrap_or_default());
                 }
                 Setting::Secret(secret) => hide(secret.expose_secret()),

@@ -166,6 +166,8 @@ fn a_configuration_names_its_token_and_shows_it_nowhere() {
         json!({"url": "https://oapi.dingtalk.com/robot/send?hunter2"}),
         "out.url: it has no access",
     );
+    let shown = target(json!({})).hide_credentials("no robot hunter2hunter2hunter2");
+    assert_eq!(shown, "no robot …");
     check(json!({"secret": " "}), "out.secret: it is empty");
     check(json!({"mention": []}), "out.mention: one of these is nobody");
     check(
