@@ -20,6 +20,7 @@ pub mod providers;
 pub mod redact;
 pub mod replay;
 pub mod rules;
+pub mod silence;
 pub mod triage;
 
 mod text;

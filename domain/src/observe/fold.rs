@@ -148,6 +148,15 @@ impl LaneState {
                 }
                 Err(reason) => Verdict::parked(reason),
             },
+            Kind::Silence(Ok(change)) => {
+                // Others count it; the lane of its project tells of it.
+                let told = turn.project.is_none_or(|p| Lane::of(p, self.lanes) == self.lane);
+                if told {
+                    self.tell(&turn, at, EventKind::SilenceChanged(change), effects);
+                }
+                Verdict::of(Outcome::Control)
+            }
+            Kind::Silence(Err(reason)) => Verdict::parked(reason),
             Kind::Control => Verdict::of(Outcome::Control),
             Kind::Command(command) => self.command(&turn, at, *command, effects),
             Kind::Redrive(redrive) => self.redrive(&turn, at, *redrive, effects),
@@ -167,9 +176,11 @@ impl LaneState {
         effects: &mut Effects,
     ) -> Option<Verdict> {
         let delivery = match &record.kind {
-            Kind::Tick { .. } | Kind::Rules(_) | Kind::ChatOperator(_) | Kind::Control => {
-                return None;
-            }
+            Kind::Tick { .. }
+            | Kind::Rules(_)
+            | Kind::ChatOperator(_)
+            | Kind::Silence(_)
+            | Kind::Control => return None,
             Kind::Delivery(delivery) => Some(delivery.as_ref()),
             Kind::Command(_) | Kind::Answer(_) | Kind::Outcome(_) | Kind::Redrive(_) => None,
         };
@@ -290,6 +301,7 @@ pub(super) fn lane_time_after(before: Time, prepared: &Prepared) -> Time {
         | Kind::Redrive(_)
         | Kind::Rules(_)
         | Kind::ChatOperator(_)
+        | Kind::Silence(_)
         | Kind::Control => record.received_at.min(prepared.stored_at),
     };
     before.max(told)

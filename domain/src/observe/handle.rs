@@ -6,7 +6,7 @@
 
 use schemas::{
     Position, ProjectId, id,
-    job::SendResult,
+    job::{SendKind, SendResult},
     record::{IncidentNumber, SendOutcome},
 };
 use uuid::Uuid;
@@ -26,6 +26,10 @@ pub(super) fn of_number(project: &ProjectId, given: &IncidentNumber) -> [(Uuid, 
 /// What the outcome of a send names an incident by: the message, where people can answer it.
 pub(super) fn of_outcome(project: &ProjectId, outcome: &SendOutcome) -> Option<(Uuid, Named)> {
     let SendResult::Delivered(Some(id)) = &outcome.result else { return None };
+    // What an answer or a trial stands under is a position too, and opened nothing.
+    if [SendKind::Reply, SendKind::Test].iter().any(|kind| kind.word() == outcome.kind) {
+        return None;
+    }
     let chat = providers::chat_of(&outcome.channel)?;
     // A digest tells of many, and answers to it of none.
     let opening = outcome.subject.parse().ok()?;

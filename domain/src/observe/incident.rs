@@ -7,12 +7,12 @@ mod verb;
 
 use minicbor::{Decode, Encode};
 use schemas::{
-    CodecError, Fingerprint, IncidentId, Position, ProjectId, codec, event::IncidentState, id,
+    CodecError, Fingerprint, IncidentId, Position, ProjectId, Time, codec, event::IncidentState, id,
 };
 
 use super::FOLD_VERSION;
 
-pub use verb::{Asked, Episode, Verb};
+pub use verb::{Asked, Episode, Verb, silence_minutes};
 
 /// What is known of one incident.
 ///
@@ -59,6 +59,9 @@ pub struct Incident {
     /// What the last note said and who wrote it, as a hash.
     #[n(11)]
     pub noted: Option<u64>,
+    /// Nobody is told of it until this lane time.
+    #[n(12)]
+    pub silenced_until: Option<Time>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -81,6 +84,7 @@ impl Incident {
             rejects: 0,
             requests: 0,
             noted: None,
+            silenced_until: None,
         }
     }
 

@@ -30,7 +30,7 @@ pub use fingerprint::{
 };
 pub use fold::{LaneState, Verdict};
 pub use handle::Named;
-pub use incident::{Incident, Verb, incident_id};
+pub use incident::{Incident, Verb, incident_id, silence_minutes};
 pub use incident_fields::{BlastRadius, IncidentFields};
 pub use prepare::{Prepared, SeenKey, prepare};
 pub use problem::{
@@ -48,7 +48,9 @@ use schemas::{CodecError, InputPosition, Time};
 ///
 /// 4: names of incidents are kept as rows, and the lane's state holds who the users of chats are. No
 /// earlier record comes to another outcome; but a fold of before would write that state without them.
-pub const FOLD_VERSION: u32 = 4;
+/// 5: incidents are silenced by their operators, which is kept in their state, and who asks for what in
+/// a chat is answered. A state of before has no silence, which is what it means there.
+pub const FOLD_VERSION: u32 = 5;
 
 /// One record of the log, still as bytes.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@ use schemas::{
     Alert, CodecError, InputPosition, Position, ProjectId, Record, RecordId, SourceId, Time, id,
     record::{
         Answer, Body, ChatOperator, Command, Control, Delivery, RECORD_VERSION, Redrive,
-        RulesDocument, SendOutcome,
+        RulesDocument, SendOutcome, Silence, SilenceChange,
     },
 };
 use uuid::Uuid;
@@ -16,7 +16,8 @@ use super::{
     identify,
 };
 use crate::{
-    providers::{self, Ask, DeliveryKey, Interaction, Normalised, Reading, Silence},
+    matcher::Matchers,
+    providers::{self, Ask, DeliveryKey, Interaction, Normalised, Reading},
     redact::Redactor,
     rules::Rules,
 };
@@ -78,6 +79,8 @@ pub(super) enum Kind {
     Rules(Result<Box<NewRules>, String>),
     /// Who a user of a chat is from here on.
     ChatOperator(Box<ChatOperator>),
+    /// A silence, or why it is none.
+    Silence(Result<Box<SilenceChange>, String>),
     /// A control record that this fold does not look at.
     Control,
 }
@@ -124,6 +127,8 @@ pub(super) struct PreparedDelivery {
     pub source: SourceId,
     pub raw_sha256: [u8; 32],
     pub raw_length: u64,
+    /// The channel its sender asked for, by id (R5).
+    pub channel: Option<String>,
     pub content: Told,
 }
 
@@ -154,7 +159,7 @@ pub(super) enum Told {
 pub(super) struct PreparedAlert {
     pub alert: Alert,
     /// What it means to hear nothing more of it.
-    pub silence: Silence,
+    pub silence: providers::Silence,
     pub identity: Identity,
 }
 
@@ -220,10 +225,8 @@ fn readable(record: Record, rules: &Rules) -> Readable {
                 names.extend(project.iter().flat_map(|p| handle::of_number(p, &given)));
                 Kind::Control
             }
-            Control::Promote(_)
-            | Control::Key(_)
-            | Control::SourceSwitch(_)
-            | Control::Silence(_) => Kind::Control,
+            Control::Silence(change) => Kind::Silence(read_silence(change)),
+            Control::Promote(_) | Control::Key(_) | Control::SourceSwitch(_) => Kind::Control,
         },
     };
     Readable { id, received_at, project, names, kind }
@@ -233,6 +236,25 @@ fn read_rules(document: RulesDocument) -> Result<Box<NewRules>, String> {
     let RulesDocument { hash, text, operator } = document;
     let rules = Rules::named(&hash, &text).map_err(|e| e.to_string())?;
     Ok(Box::new(NewRules { rules, operator }))
+}
+
+/// A silence that can be asked: one that asks for nothing would hold for nearly everything.
+fn read_silence(change: SilenceChange) -> Result<Box<SilenceChange>, String> {
+    let SilenceChange { id, silence, operator } = change;
+    let silence = silence.map(|silence| {
+        let matchers = Matchers::new(silence.matchers.iter().cloned());
+        match matchers {
+            Ok(matchers) if matchers.ask_for_something() => Ok(Silence {
+                owner: head(&silence.owner, MAX_WORD),
+                reason: head(&silence.reason, MAX_ARGUMENTS),
+                ..silence
+            }),
+            Ok(_) => Err("silence_of_everything".to_owned()),
+            Err(error) => Err(format!("bad_silence: {error}")),
+        }
+    });
+    let (id, operator) = (head(&id, MAX_WORD), head(&operator, MAX_WORD));
+    Ok(Box::new(SilenceChange { id, silence: silence.transpose()?, operator }))
 }
 
 fn bounded(said: ChatOperator) -> ChatOperator {
@@ -319,20 +341,21 @@ fn prepare_delivery(
         source: delivery.source,
         raw_sha256: delivery.sha256,
         raw_length: delivery.raw.len() as u64,
+        channel: delivery.channel,
         content,
     }
 }
 
 /// What somebody asks for, redacted.
 fn prepare_interaction(interaction: Interaction) -> Interaction {
-    let Interaction { user, ask } = interaction;
+    let Interaction { user, by, place, ask } = interaction;
     let ask = match ask {
         Ask::Do { verb, target, arguments } => {
             Ask::Do { verb, target, arguments: redacted(&arguments) }
         }
         Ask::Say { about } => Ask::Say { about },
     };
-    Interaction { user: head(&user, MAX_WORD), ask }
+    Interaction { user: head(&user, MAX_WORD), by, place, ask }
 }
 
 pub(super) fn prepare_alert(project: &ProjectId, mut alert: Alert, rules: &Rules) -> PreparedAlert {
@@ -344,7 +367,7 @@ pub(super) fn prepare_alert(project: &ProjectId, mut alert: Alert, rules: &Rules
     }
     let identity = identify(project, &alert, rules);
     let provider = providers::by_name(&alert.facts.provider);
-    let silence = provider.map_or(Silence::Nothing, |provider| provider.silence(&alert));
+    let silence = provider.map_or(providers::Silence::Nothing, |provider| provider.silence(&alert));
     PreparedAlert { alert, silence, identity }
 }
 
@@ -390,6 +413,7 @@ impl Prepared {
                 | Kind::Outcome(_)
                 | Kind::Redrive(_)
                 | Kind::ChatOperator(_)
+                | Kind::Silence(_)
                 | Kind::Control,
             )
             | None => false,
@@ -426,6 +450,7 @@ impl Prepared {
             | Kind::Tick { .. }
             | Kind::Rules(_)
             | Kind::ChatOperator(_)
+            | Kind::Silence(_)
             | Kind::Control => return None,
         };
         Some(&delivery.content)

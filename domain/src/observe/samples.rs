@@ -89,6 +89,7 @@ pub(super) fn told(sequence: u64, received: Time, content: Told) -> Prepared {
                 source: SourceId::new("main").unwrap(),
                 raw_sha256: [7; 32],
                 raw_length: 99,
+                channel: None,
                 content,
             })),
         })),

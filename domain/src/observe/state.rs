@@ -318,6 +318,7 @@ fn opening_of(kind: &Kind) -> Option<Position> {
         | Kind::Redrive(_)
         | Kind::Rules(_)
         | Kind::ChatOperator(_)
+        | Kind::Silence(_)
         | Kind::Control => None,
     }
 }

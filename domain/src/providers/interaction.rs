@@ -9,12 +9,49 @@ use crate::{button::Button, redact::Redactor};
 /// Longest text of a command that is looked at, in characters.
 const MAX_TEXT: usize = 4096;
 
+/// Longest id of a chat or of a message, in bytes.
+const MAX_ID: usize = 128;
+
+/// A silence that says no time ends after so many minutes, and none lasts longer than the other.
+pub const SILENCE_MINUTES: (u32, u32) = (60, 7 * 24 * 60);
+
 /// What a person did in a chat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interaction {
     /// Who: `<provider>:<id of the user there>`.
     pub user: String,
+    pub by: By,
+    pub place: Place,
     pub ask: Ask,
+}
+
+/// With what a person asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The message that has it shows what came of it.
+    Button,
+    Reaction,
+    /// Written: it is always answered.
+    Command,
+}
+
+/// Where a person asks: the chat, and the message in it that asks or has the button.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    pub chat: Option<String>,
+    pub message: Option<String>,
+}
+
+impl Place {
+    /// Of what the chat calls them; an id that none gives is left out.
+    pub(super) fn new(chat: Option<&str>, message: Option<&str>) -> Self {
+        let fits = |id: &&str| {
+            (1..=MAX_ID).contains(&id.len())
+                && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.:@".contains(&b))
+        };
+        let kept = |id: Option<&str>| id.filter(fits).map(str::to_owned);
+        Self { chat: kept(chat), message: kept(message) }
+    }
 }
 
 /// What it asks for.
@@ -52,7 +89,7 @@ pub struct Number {
 }
 
 /// The words of commands that ask for something to be done, and the verb each stands for.
-const VERBS: [(&str, &str); 11] = [
+const VERBS: [(&str, &str); 12] = [
     ("ack", "ack"),
     ("unack", "unack"),
     ("resolve", "resolve"),
@@ -64,7 +101,12 @@ const VERBS: [(&str, &str); 11] = [
     ("triage", "request_triage"),
     ("handoff", "handoff"),
     ("note", "note"),
+    // Nothing is done, and only the lane that has the incident can answer.
+    (WHY, WHY),
 ];
+
+/// The verb that asks why an incident was told, or was not.
+pub(crate) const WHY: &str = "why";
 
 /// The words of commands that ask for an answer alone.
 const ANSWERS: [&str; 4] = ["help", "status", "why", "top"];
@@ -87,7 +129,8 @@ pub(super) fn command(text: &str, addressed: bool, replied_to: Option<Target>) -
         None => return None,
     };
     let name = name.to_ascii_lowercase();
-    if ANSWERS.contains(&name.as_str()) {
+    let about_one = name == "why" && (replied_to.is_some() || !rest.trim().is_empty());
+    if ANSWERS.contains(&name.as_str()) && !about_one {
         return Some(Ask::Say { about: name });
     }
     let Some((_, verb)) = VERBS.iter().find(|(word, _)| *word == name) else {
@@ -106,10 +149,32 @@ pub(super) fn command(text: &str, addressed: bool, replied_to: Option<Target>) -
         }
         (_, "") => json!({}),
         ("handoff", to) => json!({ "to": to }),
-        ("silence", duration) => json!({ "for": duration }),
+        ("silence", duration) => match minutes(duration) {
+            Some(minutes) => json!({ "minutes": minutes }),
+            None => return Some(Ask::Say { about: format!("no_duration: {name}") }),
+        },
         (_, text) => json!({ "text": text }),
     };
     Some(Ask::Do { verb, target, arguments: arguments.to_string() })
+}
+
+/// The minutes of a duration: `30m`, `2h`, `1d`, or minutes alone; none where it is none, or
+/// longer than a silence may be.
+fn minutes(text: &str) -> Option<u32> {
+    let text = text.split_whitespace().next()?;
+    let (number, each) = match text.strip_suffix(['m', 'M']) {
+        Some(number) => (number, 1),
+        None => match (text.strip_suffix(['h', 'H']), text.strip_suffix(['d', 'D'])) {
+            (Some(number), _) => (number, 60),
+            (None, Some(number)) => (number, 24 * 60),
+            (None, None) => (text, 1),
+        },
+    };
+    if !number.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let minutes = number.parse::<u32>().ok()?.checked_mul(each)?;
+    (1..=SILENCE_MINUTES.1).contains(&minutes).then_some(minutes)
 }
 
 /// What a button asks for, by what it carries: the text of one of ours, a command, or an object
@@ -135,7 +200,8 @@ fn pressed(value: &Value, depth: u8) -> Option<Ask> {
         return ours.is_string().then(|| pressed(ours, depth)).flatten();
     }
     let action = value.get("action")?.as_str()?;
-    let named = VERBS.iter().chain(&ACTIONS).find(|(word, verb)| [*word, *verb].contains(&action));
+    let done = VERBS.iter().filter(|(word, _)| *word != WHY);
+    let named = done.chain(&ACTIONS).find(|(word, verb)| [*word, *verb].contains(&action));
     let Some((_, verb)) = named else {
         return Some(Ask::Say { about: "unknown_button".to_owned() });
     };
@@ -227,7 +293,20 @@ mod tests {
             "/resolve shop/INC-20261120-001 it was\n DNS",
             r#"resolve shop/20261120-1 {"text":"it was\n DNS"}"#,
         );
-        check("/silence INC-20261120-001 1h", r#"silence /20261120-1 {"for":"1h"}"#);
+        check("/silence INC-20261120-001", "silence /20261120-1 {}");
+        for (written, minutes) in
+            [("1h", 60), ("30m", 30), ("90", 90), ("2D", 2880), ("7d", 10_080)]
+        {
+            let expect = format!(r#"silence /20261120-1 {{"minutes":{minutes}}}"#);
+            check(&format!("/silence INC-20261120-001 {written}"), &expect);
+        }
+        for none in ["0m", "8d", "-1h", "1w", "h", "1.5h", "99999999999m", "soon"] {
+            check(&format!("/silence INC-20261120-001 {none}"), "says no_duration: silence");
+        }
+        check("/unsilence INC-20261120-001", "unsilence /20261120-1 {}");
+        check("/why", "says why");
+        check("/why shop/INC-20261120-001", "why shop/20261120-1 {}");
+        check("/why not", "says no_incident_named: why");
         check("/triage INC-20261120-001", "request_triage /20261120-1 {}");
         check("/handoff INC-20261120-001 dba", r#"handoff /20261120-1 {"to":"dba"}"#);
         check("/handoff INC-20261120-001", "says nothing_said: handoff");
@@ -260,6 +339,8 @@ mod tests {
             assert_eq!(shown(&command(text, false, message()).unwrap()), expect, "{text}");
         };
         check("/ack", "ack lark:om_1 {}");
+        check("/silence 2h", r#"silence lark:om_1 {"minutes":120}"#);
+        check("/why", "why lark:om_1 {}");
         check("/note it is DNS", r#"note lark:om_1 {"text":"it is DNS"}"#);
         check("/ack INC-20261120-001", "ack /20261120-1 {}");
     }

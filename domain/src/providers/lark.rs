@@ -18,7 +18,7 @@ use subtle::ConstantTimeEq;
 use super::{
     Credential, DeliveryKey, Normalised, Outgoing, Proof, Provider, Reading, Refused, Reply,
     Request, Secret, auth,
-    interaction::{Ask, Interaction, Target, command, press, user, word_of},
+    interaction::{Ask, By, Interaction, Place, Target, command, press, user, word_of},
     json, sign,
 };
 
@@ -52,7 +52,7 @@ impl Provider for Lark {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn kept_headers(&self) -> &'static [&'static str] {
@@ -96,7 +96,7 @@ impl Provider for Lark {
         match (has_key, signature) {
             (true, "") => unsigned_handshake(request, credentials),
             (true, signature) => event_signature(request, signature, credentials),
-            (false, _) => token(&parse(request.body), credentials),
+            (false, _) => token(&outline(request.body), credentials),
         }
     }
 
@@ -156,9 +156,11 @@ impl Provider for Lark {
             Err(reason) => return Normalised::Rejected { reason },
         };
         let event = &body["event"];
-        let told = match kind(&body) {
+        let kind = kind(&body);
+        let told = match kind {
             Kind::Message => message(event),
             Kind::MessageOfBefore => message_of_before(event),
+            Kind::MessageAlone => message_alone(event),
             Kind::Reaction => reaction(event),
             Kind::Press => {
                 let id = json::text(event, &["operator", "open_id"]);
@@ -174,10 +176,13 @@ impl Provider for Lark {
         };
         match told {
             Ok((id, ask)) => match id.and_then(|id| user("lark", id)) {
-                Some(user) => Normalised::Interaction {
-                    interaction: Box::new(Interaction { user, ask }),
-                    key: key(&body),
-                },
+                Some(user) => {
+                    let (by, place) = whereabouts(kind, &body, id);
+                    Normalised::Interaction {
+                        interaction: Box::new(Interaction { user, by, place, ask }),
+                        key: key(&body),
+                    }
+                }
                 None => Normalised::Recorded { reason: "no_user".to_owned() },
             },
             Err(reason) => Normalised::Recorded { reason },
@@ -192,6 +197,8 @@ enum Kind<'a> {
     Message,
     /// Of schema 1.0.
     MessageOfBefore,
+    /// Without a header, the sender within: as people try the address by hand (R65).
+    MessageAlone,
     Reaction,
     Press,
     /// The flat card callback.
@@ -215,6 +222,7 @@ fn kind(body: &Value) -> Kind<'_> {
         (Some("card.action.trigger"), _) => Kind::Press,
         (Some(other), _) => Kind::Other(other),
         (None, Some("message")) => Kind::MessageOfBefore,
+        (None, None) if body["event"]["message"].is_object() => Kind::MessageAlone,
         (None, Some(other)) => Kind::Other(other),
         (None, None) if is_card(body) => Kind::PressOfBefore,
         (None, None) => Kind::Unknown,
@@ -234,6 +242,11 @@ fn is_card(body: &Value) -> bool {
     let of_event = ["schema", "header", "event", "uuid"];
     json::at(body, &["action"]).is_some_and(Value::is_object)
         && of_event.iter().all(|name| body.get(name).is_none())
+}
+
+/// A body that proves nothing yet.
+fn outline(body: &[u8]) -> Value {
+    json::outline(body).unwrap_or_default()
 }
 
 fn parse(body: &[u8]) -> Value {
@@ -270,6 +283,48 @@ fn message_of_before(event: &Value) -> Result<(Option<&str>, Ask), String> {
     let text = without_tags(text.unwrap_or_default());
     let ask = asked(&text, json::text(event, &["parent_id"]))?;
     Ok((json::text(event, &["open_id"]), ask))
+}
+
+fn message_alone(event: &Value) -> Result<(Option<&str>, Ask), String> {
+    let content = json::text(event, &["message", "content"]).unwrap_or_default();
+    let content: Value = serde_json::from_str(content).unwrap_or_default();
+    let mut text = json::text(&content, &["text"]).unwrap_or_default().trim_start();
+    // Nothing says whose name it is.
+    while text.starts_with('@') {
+        text = text.split_once(char::is_whitespace).map_or("", |(_, behind)| behind.trim_start());
+    }
+    let ask = asked(text, None)?;
+    Ok((json::text(event, &["message", "sender", "sender_id", "open_id"]), ask))
+}
+
+/// With what it was asked, and where: in a chat of nobody else where the body names none.
+fn whereabouts(kind: Kind<'_>, body: &Value, user: Option<&str>) -> (By, Place) {
+    let event = &body["event"];
+    let (by, chat, message) = match kind {
+        Kind::Message => {
+            let of = |name| json::text(event, &["message", name]);
+            (By::Command, of("chat_id"), of("message_id"))
+        }
+        Kind::MessageOfBefore => {
+            let of = |name| json::text(event, &[name]);
+            (By::Command, of("open_chat_id"), of("open_message_id"))
+        }
+        Kind::Press => {
+            let of = |name| json::text(event, &["context", name]);
+            (By::Button, of("open_chat_id"), of("open_message_id"))
+        }
+        Kind::PressOfBefore => {
+            let of = |name| json::text(body, &[name]);
+            (By::Button, of("open_chat_id"), of("open_message_id"))
+        }
+        Kind::Reaction => {
+            return (By::Reaction, Place::new(None, json::text(event, &["message_id"])));
+        }
+        Kind::MessageAlone | Kind::Handshake | Kind::Sealed | Kind::Other(_) | Kind::Unknown => {
+            (By::Command, None, None)
+        }
+    };
+    (by, Place::new(chat.or(user), message))
 }
 
 fn asked(text: &str, replied_to: Option<&str>) -> Result<Ask, String> {
@@ -331,6 +386,7 @@ fn key(body: &Value) -> Option<DeliveryKey> {
             return Some(DeliveryKey { key, stable: false });
         }
         Kind::Reaction | Kind::Press | Kind::Handshake | Kind::Sealed => None,
+        Kind::MessageAlone => json::text(event, &["message", "message_id"]),
         Kind::Other(_) | Kind::Unknown => None,
     };
     match message {
@@ -420,9 +476,9 @@ fn signed<'c, D: Digest>(
 /// Where there is an encrypt key, only the check of the address comes unsigned: it proves itself by
 /// the verification token, and without one by being encrypted.
 fn unsigned_handshake(request: &Request<'_>, credentials: &[Credential]) -> Result<Auth, Refused> {
-    let body = parse(request.body);
+    let body = outline(request.body);
     let opened = if is_sealed(&body) { open(&body, credentials) } else { None };
-    let inside = opened.as_deref().map_or(body, parse);
+    let inside = opened.as_deref().map_or(body, outline);
     if !is_handshake(&inside) {
         return Err(MISSING);
     }

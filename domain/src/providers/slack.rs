@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{
     Credential, DeliveryKey, Normalised, Outgoing, Proof, Provider, Reading, Refused, Reply,
     Request, Secret, auth,
-    interaction::{self, Ask, Interaction, Target, command, press, word_of},
+    interaction::{self, Ask, By, Interaction, Place, Target, command, press, word_of},
     json, sign,
 };
 
@@ -38,7 +38,7 @@ impl Provider for Slack {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn kept_headers(&self) -> &'static [&'static str] {
@@ -121,8 +121,8 @@ impl Provider for Slack {
             }
         };
         match told {
-            Ok(Told { user, ask, key }) => Normalised::Interaction {
-                interaction: Box::new(Interaction { user, ask }),
+            Ok(Told { user, by, place, ask, key }) => Normalised::Interaction {
+                interaction: Box::new(Interaction { user, by, place, ask }),
                 key: key.map(|key| DeliveryKey { key, stable: true }),
             },
             Err(reason) => Normalised::Recorded { reason },
@@ -174,6 +174,8 @@ fn shape(body: &[u8]) -> Shape {
 
 struct Told {
     user: String,
+    by: By,
+    place: Place,
     ask: Ask,
     key: Option<String>,
 }
@@ -192,15 +194,19 @@ fn event(body: &Value) -> Result<Told, String> {
         return Err("sent_by_an_app".to_owned());
     }
     let user = user(json::text(event, &["user"]));
-    let ask = match kind {
+    let channel = json::text(event, &["channel"]);
+    let (by, place, ask) = match kind {
         "message" | "app_mention" => {
             let text = json::text(event, &["text"]).unwrap_or_default();
             let (text, mentioned) = without_mentions(text);
             let replied_to = json::text(event, &["thread_ts"]);
-            let replied_to = replied_to.and_then(|ts| place(json::text(event, &["channel"]), ts));
+            let replied_to = replied_to.and_then(|ts| message(channel, ts));
             // The client takes a slash for one of its own commands, so that none can be written.
             let addressed = mentioned && kind == "app_mention";
-            command(&text, addressed, replied_to).ok_or("no_command")?
+            // An answer stands in the thread of what asks; the thread is known by its first message.
+            let ts = json::text(event, &["thread_ts"]).or(json::text(event, &["ts"]));
+            let ask = command(&text, addressed, replied_to).ok_or("no_command")?;
+            (By::Command, Place::new(channel, ts), ask)
         }
         "reaction_added" => {
             let reaction = json::text(event, &["reaction"]).unwrap_or_default();
@@ -208,16 +214,18 @@ fn event(body: &Value) -> Result<Told, String> {
             let name = reaction.split("::").next().unwrap_or_default();
             let item = &event["item"];
             let ts = json::text(item, &["ts"]).unwrap_or_default();
-            match place(json::text(item, &["channel"]), ts) {
+            let channel = json::text(item, &["channel"]);
+            match message(channel, ts) {
                 Some(target) if ACKNOWLEDGES.contains(&name) => {
-                    Ask::Do { verb: "ack", target, arguments: "{}".to_owned() }
+                    let ask = Ask::Do { verb: "ack", target, arguments: "{}".to_owned() };
+                    (By::Reaction, Place::new(channel, Some(ts)), ask)
                 }
                 _ => return Err(format!("unmapped_reaction: {}", word_of(reaction))),
             }
         }
         other => return Err(format!("event: {}", word_of(other))),
     };
-    Ok(Told { user: user?, ask, key })
+    Ok(Told { user: user?, by, place, ask, key })
 }
 
 fn typed(form: &Form) -> Result<Told, String> {
@@ -232,7 +240,8 @@ fn typed(form: &Form) -> Result<Told, String> {
         asked => asked,
     };
     let key = form.field("trigger_id").map(|id| format!("trigger:{id}"));
-    Ok(Told { user, ask: ask.ok_or("no_command")?, key })
+    let place = Place::new(form.field("channel_id"), None);
+    Ok(Told { user, by: By::Command, place, ask: ask.ok_or("no_command")?, key })
 }
 
 fn pressed(payload: &Value) -> Result<Told, String> {
@@ -244,7 +253,12 @@ fn pressed(payload: &Value) -> Result<Told, String> {
     let action = payload["actions"].as_array().and_then(|actions| actions.first());
     let ask = press(action.map_or(&Value::Null, |action| &action["value"]));
     let key = json::text(payload, &["trigger_id"]).map(|id| format!("trigger:{id}"));
-    Ok(Told { user, ask, key })
+    let of = |one: &[&str; 2], other: &[&str; 2]| {
+        json::text(payload, one).or(json::text(payload, other))
+    };
+    let channel = of(&["container", "channel_id"], &["channel", "id"]);
+    let place = Place::new(channel, of(&["container", "message_ts"], &["message", "ts"]));
+    Ok(Told { user, by: By::Button, place, ask, key })
 }
 
 /// A text without the mentions it begins with (`<@U024BE7LH>`), and whether there were any.
@@ -258,7 +272,7 @@ fn without_mentions(text: &str) -> (String, bool) {
 }
 
 /// A message, as the channel names those it sent: times are unique within a channel.
-fn place(channel: Option<&str>, ts: &str) -> Option<Target> {
+fn message(channel: Option<&str>, ts: &str) -> Option<Target> {
     let channel = channel.filter(|_| !ts.is_empty())?;
     Some(Target::Message { chat: "slack", id: format!("{channel}/{ts}") })
 }
@@ -310,8 +324,11 @@ mod tests {
     fn told(body: &str) -> String {
         match normalise("slack", &json!({}), body.as_bytes()) {
             Normalised::Interaction { interaction, key } => {
-                let Interaction { user, ask } = *interaction;
-                format!("{user} {ask:?} {}", key.map_or("no key".into(), |key| key.key))
+                let Interaction { user, by, place, ask } = *interaction;
+                let Place { chat, message } = place;
+                let place = [chat, message].map(Option::unwrap_or_default).join("#");
+                let key = key.map_or("no key".into(), |key| key.key);
+                format!("{user} {by:?} {ask:?} {key} in {place}")
             }
             other => format!("{other:?}"),
         }
@@ -331,11 +348,15 @@ mod tests {
     fn r36_a_press_comes_in_a_form_field() {
         let press = |kind: &str, value: &str| {
             let payload = json!({"type": kind, "user": {"id": "UA8"}, "trigger_id": "12.3.d8",
+                "container": {"channel_id": "C7", "message_ts": "1.5"},
                 "actions": [{"type": "button", "value": value}]});
             form(&[("payload", &payload.to_string())])
         };
         let ack = "/ack shop/INC-20261120-001";
-        check(&press("block_actions", ack), &["slack:UA8 ", "ack", "shop", "trigger:12.3.d8"]);
+        check(
+            &press("block_actions", ack),
+            &["slack:UA8 Button", "ack", "shop", "12.3.d8 in C7#1.5"],
+        );
         check(&press("interactive_message", "click_me_123"), &["Say", "unknown_button"]);
         check(&press("view_submission", ack), &["Recorded", "interaction: view_submission"]);
         check(&form(&[("payload", "[]")]), &["Rejected", "no_payload"]);
@@ -368,7 +389,8 @@ mod tests {
             "channel": "C1", "thread_ts": "1548261231.000200"}))
         };
         check(&mention("<@U0> ack INC-20261120-001"), &["slack:U2 ", "Number", "event:Ev1"]);
-        check(&mention("<@U0> resolve"), &["resolve", "Message", "\"C1/1548261231.000200\""]);
+        let thread = ["resolve", "Message", "\"C1/1548261231.000200\"", "in C1#1548261231.000200"];
+        check(&mention("<@U0> resolve"), &thread);
         check(&mention("ack INC-20261120-001"), &["Recorded", "no_command"]);
         let message = |more: Value| {
             let mut message = json!({"type": "message", "user": "U2", "text": "ack me"});
@@ -382,7 +404,7 @@ mod tests {
             event(json!({"type": "reaction_added", "user": "U2",
             "reaction": name, "item": {"type": "message", "channel": "C1", "ts": "1.2"}}))
         };
-        check(&react("+1::skin-tone-2"), &["ack", "\"C1/1.2\"", "event:Ev1"]);
+        check(&react("+1::skin-tone-2"), &["ack", "\"C1/1.2\"", "event:Ev1 in C1#1.2"]);
         check(&react("tada"), &["Recorded", "unmapped_reaction: tada"]);
         check(&event(json!({"type": "team_join"})), &["Recorded", "event: team_join"]);
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{
     Credential, DeliveryKey, Normalised, Outgoing, Proof, Provider, Reading, Refused, Reply,
     Request, Secret, auth,
-    interaction::{self, Ask, Interaction, Target, command, press, word_of},
+    interaction::{self, Ask, By, Interaction, Place, Target, command, press, word_of},
     json, sign,
 };
 
@@ -30,7 +30,7 @@ impl Provider for Telegram {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn kept_headers(&self) -> &'static [&'static str] {
@@ -98,19 +98,19 @@ impl Provider for Telegram {
             return Normalised::Rejected { reason: "no_update_id".to_owned() };
         };
         let told = if let Some(query) = json::at(&body, &["callback_query"]) {
-            pressed(query)
+            pressed(query).map(|asked| (asked, By::Button, &query["message"]))
         } else if let Some(message) = json::at(&body, &["message"]) {
-            written(message)
+            written(message).map(|asked| (asked, By::Command, message))
         } else if let Some(reaction) = json::at(&body, &["message_reaction"]) {
-            reacted(reaction)
+            reacted(reaction).map(|asked| (asked, By::Reaction, reaction))
         } else {
             let kind = body.as_object().into_iter().flat_map(|b| b.keys());
             let kind = kind.filter(|name| *name != "update_id").map(|name| word_of(name)).next();
             Err(format!("update: {}", kind.unwrap_or_default()))
         };
         match told {
-            Ok((user, ask)) => Normalised::Interaction {
-                interaction: Box::new(Interaction { user, ask }),
+            Ok(((user, ask), by, message)) => Normalised::Interaction {
+                interaction: Box::new(Interaction { user, by, place: whereabouts(message), ask }),
                 key: Some(DeliveryKey { key: format!("update:{update}"), stable: true }),
             },
             Err(reason) => Normalised::Recorded { reason },
@@ -158,6 +158,12 @@ fn user(from: &Value) -> Result<String, String> {
     id.and_then(|id| interaction::user("telegram", &id)).ok_or_else(|| "no_user".to_owned())
 }
 
+/// Where a message or reaction stands.
+fn whereabouts(message: &Value) -> Place {
+    let (chat, id) = (json::id(&message["chat"], &["id"]), json::id(message, &["message_id"]));
+    Place::new(chat.as_deref(), id.as_deref())
+}
+
 /// A message, as the channel names those it sent: ids of messages are unique within a chat.
 fn place(chat: &Value, message: &Value) -> Option<Target> {
     let (chat, message) = (json::id(chat, &["id"])?, message.as_i64()?);
@@ -198,8 +204,10 @@ mod tests {
     fn told(body: &Value) -> String {
         match normalise("telegram", &json!({}), body.to_string().as_bytes()) {
             Normalised::Interaction { interaction, key } => {
-                let Interaction { user, ask } = *interaction;
-                format!("{user} {ask:?} {}", key.unwrap().key)
+                let Interaction { user, by, place, ask } = *interaction;
+                let Place { chat, message } = place;
+                let place = [chat, message].map(Option::unwrap_or_default).join("#");
+                format!("{user} {by:?} {ask:?} {} in {place}", key.unwrap().key)
             }
             other => format!("{other:?}"),
         }
@@ -221,7 +229,7 @@ mod tests {
         let ack = json!("/ack shop/INC-20261120-001");
         check(
             query(&from, ack.clone()),
-            &["telegram:160213506 ", "ack", "shop", "update:913527394"],
+            &["telegram:160213506 Button", "ack", "shop", "update:913527394", "in -1001#37"],
         );
         check(query(&from, json!("?")), &["Say", "unknown_button"]);
         check(query(&from, json!(null)), &["Say", "unknown_button"]);
@@ -230,7 +238,10 @@ mod tests {
             json!({"message": {"chat": chat, "from": from, "text": text, "message_id": 41,
                 "reply_to_message": {"message_id": 37}}})
         };
-        check(write(&from, "@bw_bot /ack"), &["verb: \"ack\"", "Message", "\"-1001/37\""]);
+        check(
+            write(&from, "@bw_bot /ack"),
+            &["verb: \"ack\"", "Message", "\"-1001/37\"", "in -1001#41"],
+        );
         check(write(&from, "good morning"), &["Recorded", "no_command"]);
         check(write(&from, "@"), &["Recorded", "no_command"]);
         check(write(&bot, "/ack"), &["Recorded", "sent_by_an_app"]);
@@ -240,7 +251,7 @@ mod tests {
             json!({"message_reaction": {"chat": chat, "message_id": 37, "user": from,
                 "new_reaction": [{"type": "emoji", "emoji": emoji}]}})
         };
-        check(react("👍"), &["ack", "\"-1001/37\""]);
+        check(react("👍"), &["Reaction", "ack", "\"-1001/37\"", "in -1001#37"]);
         check(react("👎"), &["Recorded", "unmapped_reaction"]);
         check(json!({"my_chat_member": {}}), &["Recorded", "update: my_chat_member"]);
         assert!(told(&json!({"message": {}})).contains("no_update_id"));

@@ -2,21 +2,50 @@
 
 use schemas::{
     Fingerprint, IncidentId, Outcome, Position, ProjectId,
-    event::{Applied, IncidentState, Kind as EventKind, Refused},
-    job::TriageJob,
+    event::{Applied, Asked as AskedEvent, IncidentState, Kind as EventKind, Refused},
+    job::{ReplyTo, TriageJob},
     record::CHAT,
 };
+use serde_json::{Value, json};
 
 use super::{LaneState, Turn, Verdict};
 use crate::{
     effect::{Effects, TriageAsk},
     observe::{
         Problem, ProblemKey,
-        incident::{Asked, Episode, Verb},
+        incident::{Asked, Episode, Verb, silence_minutes},
         incident_id,
         prepare::PreparedCommand,
     },
+    providers::{By, WHY},
 };
+
+/// Whoever asks in a chat: with what, and where an answer belongs.
+#[derive(Clone, Debug)]
+pub(super) struct Asker {
+    pub by: By,
+    pub to: ReplyTo,
+}
+
+impl Asker {
+    /// Where it is told that something was done: after a press or a reaction the message itself shows
+    /// it.
+    fn when_done(&self) -> Option<ReplyTo> {
+        match self.by {
+            By::Command => Some(self.to.clone()),
+            By::Button | By::Reaction => None,
+        }
+    }
+
+    /// Where it is told that something was not done. Who reacts to a message need not mean us, and is
+    /// left in peace.
+    fn when_refused(&self) -> Option<ReplyTo> {
+        match self.by {
+            By::Command | By::Button => Some(self.to.clone()),
+            By::Reaction => None,
+        }
+    }
+}
 
 impl LaneState {
     /// Does what an operator asks for, or says why not. Whatever comes of it, the record is one
@@ -31,7 +60,7 @@ impl LaneState {
         if turn.project.is_none() {
             return Verdict::parked("no_project: a command belongs to the project of its incident");
         }
-        self.carry_out(turn, at, command, effects);
+        self.carry_out(turn, at, command, None, effects);
         Verdict::of(Outcome::Command)
     }
 
@@ -41,22 +70,74 @@ impl LaneState {
         turn: &Turn<'_>,
         at: Position,
         mut command: PreparedCommand,
+        asker: Option<&Asker>,
         effects: &mut Effects,
     ) {
         let refused = self.authorise(turn, &mut command).err();
         let kind = match self.take(turn, at, &command, refused, effects) {
-            Ok(applied) => EventKind::Applied(Box::new(applied)),
-            Err((reason, incident)) => EventKind::Refused(Box::new(Refused {
-                incident,
-                opening: command.opening,
-                verb: command.verb,
-                actor: command.operator,
-                auth_method: command.auth_method,
-                reason: reason.to_owned(),
-                reply: None,
-            })),
+            Ok(applied) => {
+                let reply = asker.and_then(Asker::when_done);
+                EventKind::Applied(Box::new(Applied { reply, ..applied }))
+            }
+            Err((reason, incident)) => not_done(command, incident, reason, asker),
         };
         self.tell(turn, at, kind, effects);
+    }
+
+    /// Answers what changes nothing: about an incident, where one is meant. Everybody is told what
+    /// can be asked, and only operators how things are.
+    pub(super) fn answer_asker(
+        &mut self,
+        turn: &Turn<'_>,
+        at: Position,
+        mut command: PreparedCommand,
+        asker: &Asker,
+        effects: &mut Effects,
+    ) {
+        let refused = match command.verb.as_str() {
+            "help" => None,
+            WHY => {
+                self.authorise(turn, &mut command).and_then(|()| self.known(turn, &command)).err()
+            }
+            _ => self.authorise(turn, &mut command).err(),
+        };
+        let kind = match refused {
+            Some(reason) => not_done(command, None, reason, Some(asker)),
+            None => {
+                let about = turn.project.zip(command.opening);
+                EventKind::Asked(Box::new(AskedEvent {
+                    incident: about.map(|(project, opening)| incident_id(project, opening)),
+                    opening: command.opening,
+                    verb: command.verb,
+                    arguments: command.arguments,
+                    actor: command.operator,
+                    to: asker.to.clone(),
+                }))
+            }
+        };
+        self.tell(turn, at, kind, effects);
+    }
+
+    /// Says that what was written cannot be done, and why; to a stranger no more than that.
+    pub(super) fn misunderstood(
+        &mut self,
+        turn: &Turn<'_>,
+        at: Position,
+        mut command: PreparedCommand,
+        reason: &'static str,
+        asker: &Asker,
+        effects: &mut Effects,
+    ) {
+        let reason = self.authorise(turn, &mut command).err().unwrap_or(reason);
+        self.tell(turn, at, not_done(command, None, reason, Some(asker)), effects);
+    }
+
+    /// Whether there is an incident of that opening.
+    fn known(&mut self, turn: &Turn<'_>, command: &PreparedCommand) -> Result<(), &'static str> {
+        let key = turn.project.zip(command.opening);
+        let key = key.map(|(project, opening)| (project.clone(), incident_id(project, opening)));
+        let known = key.is_some_and(|key| self.working.fingerprint_of(&key).is_some());
+        if known { Ok(()) } else { Err("unknown_incident") }
     }
 
     /// Who asks, and why it is none who may.
@@ -100,6 +181,8 @@ impl LaneState {
             return Err(refused(reason));
         }
         let verb = Verb::from_word(&command.verb).ok_or(refused("unknown_verb"))?;
+        let arguments = whole_arguments(verb, &command.arguments).map_err(refused)?;
+        let now = self.lane_time;
 
         let problem = (project.clone(), fingerprint);
         let over = self.over(&problem, id);
@@ -108,7 +191,7 @@ impl LaneState {
         };
         let before = incident.state(over);
         let Asked { changed, episode, triage } =
-            incident.apply(verb, &command.operator, &command.arguments, over).map_err(refused)?;
+            incident.apply(verb, &command.operator, &arguments, over, now).map_err(refused)?;
         if let Some(episode) = episode {
             self.turn_episode(project, fingerprint, episode);
         }
@@ -130,7 +213,7 @@ impl LaneState {
             before,
             after,
             changed,
-            arguments: command.arguments.clone(),
+            arguments,
             triage,
             reply: None,
         })
@@ -157,4 +240,37 @@ impl LaneState {
             self.list(project, fingerprint, part, episode == Episode::GoOn);
         }
     }
+}
+
+/// What goes with a verb, with what it leaves open: how long a silence lasts is said in what follows
+/// from it.
+fn whole_arguments(verb: Verb, arguments: &str) -> Result<String, &'static str> {
+    if verb != Verb::Silence {
+        return Ok(arguments.to_owned());
+    }
+    let minutes = silence_minutes(arguments)?;
+    let mut whole = match serde_json::from_str(arguments) {
+        Ok(Value::Object(given)) => given,
+        Ok(_) | Err(_) => serde_json::Map::new(),
+    };
+    whole.insert("minutes".to_owned(), json!(minutes));
+    Ok(Value::Object(whole).to_string())
+}
+
+/// The event that says why something is not done.
+fn not_done(
+    command: PreparedCommand,
+    incident: Option<IncidentId>,
+    reason: &str,
+    asker: Option<&Asker>,
+) -> EventKind {
+    EventKind::Refused(Box::new(Refused {
+        incident,
+        opening: command.opening,
+        verb: command.verb,
+        actor: command.operator,
+        auth_method: command.auth_method,
+        reason: reason.to_owned(),
+        reply: asker.and_then(Asker::when_refused),
+    }))
 }

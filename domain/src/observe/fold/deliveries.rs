@@ -26,6 +26,8 @@ pub(super) struct Parcel<'a> {
     pub channel_type: &'static str,
     pub provider_version: Option<u32>,
     pub redelivered: bool,
+    /// The channel its sender asked for, by id (R5).
+    pub channel: Option<&'a str>,
 }
 
 /// What became of a delivery.
@@ -149,7 +151,7 @@ impl LaneState {
             }
             (Told::Interaction { interaction, .. }, _) => {
                 self.note_provider(delivery);
-                return self.asked_alone(turn, at, &interaction, effects);
+                return self.asked_alone(turn, at, delivery, &interaction, effects);
             }
             (Told::Recorded { reason }, _) => return settling(Outcome::Recorded, Some(reason), 0),
             (Told::Rejected { reason }, _) => return settling(Outcome::Rejected, Some(reason), 0),
@@ -163,6 +165,7 @@ impl LaneState {
             channel_type: providers::channel_type(&delivery.provider, &delivery.source),
             provider_version: delivery.provider_version,
             redelivered,
+            channel: delivery.channel.as_deref(),
         };
         let count = alerts.len();
         let mut went = Went::default();

@@ -2,10 +2,12 @@
 //! whose incident it is about: the lane that has the incident does it, the lane of the source says
 //! what became of the record, and to all others it is elsewhere.
 
-use schemas::{Lane, Outcome, Position, ProjectId, record::CHAT};
+use schemas::{Lane, Outcome, Position, ProjectId, job::ReplyTo, record::CHAT};
+use serde_json::json;
 
 use super::{
     LaneState, Turn, Verdict,
+    commands::Asker,
     deliveries::{SEEN, Settling},
 };
 use crate::{
@@ -14,7 +16,7 @@ use crate::{
         handle,
         prepare::{Kind, PreparedCommand, PreparedDelivery, Readable, SeenKey, Told},
     },
-    providers::{Ask, Interaction, Target},
+    providers::{Ask, Interaction, Place, Target, WHY},
 };
 
 impl LaneState {
@@ -57,7 +59,7 @@ impl LaneState {
             Settling { outcome: Outcome::Redelivered, reason: Some(SEEN.to_owned()), alerts: 0 }
         } else {
             self.note_provider(delivery);
-            self.settling(turn, at, interaction, asked, effects)
+            self.settling(turn, at, delivery, interaction, asked, effects)
         };
         if !home {
             return Verdict::of(Outcome::Elsewhere);
@@ -72,6 +74,7 @@ impl LaneState {
         &mut self,
         turn: &Turn<'_>,
         at: Position,
+        delivery: &PreparedDelivery,
         interaction: &Interaction,
         effects: &mut Effects,
     ) -> Settling {
@@ -83,7 +86,7 @@ impl LaneState {
             let reason = "not_in_all: it is asked of a lane that does not read it".to_owned();
             return Settling { outcome: Outcome::Parked, reason: Some(reason), alerts: 0 };
         }
-        self.settling(turn, at, interaction, asked, effects)
+        self.settling(turn, at, delivery, interaction, asked, effects)
     }
 
     /// Does it, if it is asked of this lane; either way, what became of the record.
@@ -91,6 +94,7 @@ impl LaneState {
         &mut self,
         turn: &Turn<'_>,
         at: Position,
+        delivery: &PreparedDelivery,
         interaction: &Interaction,
         asked: bool,
         effects: &mut Effects,
@@ -100,18 +104,34 @@ impl LaneState {
             reason: Some(reason.to_owned()),
             alerts: 0,
         };
-        let Interaction { user, ask } = interaction;
+        let Interaction { user, by, place: Place { chat, message }, ask } = interaction;
+        let to = ReplyTo {
+            provider: delivery.provider.clone(),
+            source: delivery.source.clone(),
+            chat: chat.clone(),
+            message: message.clone(),
+            // Of what is redriven the original has the credentials.
+            at: turn.original.unwrap_or(at),
+        };
+        let asker = Asker { by: *by, to };
         match ask {
-            Ask::Say { about } => settling(Outcome::Recorded, about),
+            Ask::Say { about } => {
+                if asked {
+                    self.say(turn, at, user, about, &asker, effects);
+                }
+                settling(Outcome::Recorded, about)
+            }
             Ask::Do { verb, target: Target::Message { .. }, .. } if !asked => {
                 // Another lane may know the message, and says so then.
                 settling(Outcome::Recorded, &format!("message_not_of_this_lane: {verb}"))
             }
             Ask::Do { verb, target, arguments } => {
                 if asked {
-                    self.do_as_asked(turn, at, user, (verb, target, arguments), effects);
+                    let ask = (*verb, target, arguments.as_str());
+                    self.do_as_asked(turn, at, user, ask, &asker, effects);
                 }
-                settling(Outcome::Command, verb)
+                let outcome = if *verb == WHY { Outcome::Recorded } else { Outcome::Command };
+                settling(outcome, verb)
             }
         }
     }
@@ -140,6 +160,7 @@ impl LaneState {
         at: Position,
         user: &str,
         (verb, target, arguments): (&str, &Target, &str),
+        asker: &Asker,
         effects: &mut Effects,
     ) {
         let Some(source) = turn.project else { return };
@@ -153,14 +174,56 @@ impl LaneState {
                 (source.clone(), None)
             }
         };
-        let command = PreparedCommand {
-            operator: user.to_owned(),
-            auth_method: CHAT.to_owned(),
-            verb: verb.to_owned(),
-            opening,
-            arguments: arguments.to_owned(),
-        };
+        let command =
+            PreparedCommand { opening, arguments: arguments.to_owned(), ..of_chat(user, verb) };
         let turn = Turn { project: Some(&project), ..*turn };
-        self.carry_out(&turn, at, command, effects);
+        if verb == WHY && project != *source {
+            // Whoever else is in the chat reads the answer as well.
+            self.misunderstood(&turn, at, command, "not_your_project", asker, effects);
+        } else if verb == WHY {
+            self.answer_asker(&turn, at, command, asker, effects);
+        } else {
+            self.carry_out(&turn, at, command, Some(asker), effects);
+        }
+    }
+
+    /// Answers what is about no incident, or of which it is not clear which is meant.
+    fn say(
+        &mut self,
+        turn: &Turn<'_>,
+        at: Position,
+        user: &str,
+        about: &str,
+        asker: &Asker,
+        effects: &mut Effects,
+    ) {
+        let (what, name) = about.split_once(": ").unwrap_or((about, about));
+        let reason = match what {
+            // Whoever cannot make himself understood is told what can be said.
+            "help" | "unknown_command" => {
+                let command = of_chat(user, "help");
+                return self.answer_asker(turn, at, command, asker, effects);
+            }
+            "status" | "top" => {
+                return self.answer_asker(turn, at, of_chat(user, what), asker, effects);
+            }
+            "no_incident_named" | WHY => "unknown_incident",
+            "nothing_said" => "bad_arguments",
+            "no_duration" => "bad_duration",
+            // Buttons of other applications.
+            _ => return,
+        };
+        self.misunderstood(turn, at, of_chat(user, name), reason, asker, effects);
+    }
+}
+
+/// What a user of a chat asks for with a verb alone.
+fn of_chat(user: &str, verb: &str) -> PreparedCommand {
+    PreparedCommand {
+        operator: user.to_owned(),
+        auth_method: CHAT.to_owned(),
+        verb: verb.to_owned(),
+        opening: None,
+        arguments: json!({}).to_string(),
     }
 }

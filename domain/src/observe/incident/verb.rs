@@ -1,11 +1,17 @@
 //! What operators do with an incident. Every verb may be said again: it then finds its work done.
 
-use schemas::{event::IncidentState, id};
+use schemas::{Time, event::IncidentState, id};
+use serde_json::Value;
 
 use super::{FOLD_VERSION, Incident};
+use crate::providers::SILENCE_MINUTES;
 
 /// How often operators may ask for triage of one incident.
 const MOST_TRIAGE: u32 = 50;
+
+/// A silence that would end less than this later is the one there is: a button pressed twice, or by
+/// two people at once, says the same. In microseconds of lane time.
+const SAME_SILENCE: i64 = 60_000_000;
 
 /// What an operator may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +34,15 @@ pub enum Verb {
     Handoff,
     /// A remark.
     Note,
+    /// Tell nobody of it for a while.
+    Silence,
+    /// Tell of it again.
+    Unsilence,
 }
 
 impl Verb {
     /// All of them.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Ack,
         Self::Unack,
         Self::Resolve,
@@ -42,6 +52,8 @@ impl Verb {
         Self::RequestTriage,
         Self::Handoff,
         Self::Note,
+        Self::Silence,
+        Self::Unsilence,
     ];
 
     /// The word in commands, events and pages.
@@ -56,12 +68,31 @@ impl Verb {
             Self::RequestTriage => "request_triage",
             Self::Handoff => "handoff",
             Self::Note => "note",
+            Self::Silence => "silence",
+            Self::Unsilence => "unsilence",
         }
     }
 
     /// The verb of that name.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|verb| verb.word() == word)
+    }
+}
+
+/// How long the arguments of `silence` ask for, in minutes: an hour unless they say otherwise.
+///
+/// # Errors
+/// `bad_duration` when it is none, or longer than a week.
+pub fn silence_minutes(arguments: &str) -> Result<u32, &'static str> {
+    let (usual, most) = SILENCE_MINUTES;
+    let arguments: Value = serde_json::from_str(arguments).unwrap_or_default();
+    match arguments.get("minutes") {
+        None => Ok(usual),
+        Some(minutes) => minutes
+            .as_u64()
+            .and_then(|minutes| u32::try_from(minutes).ok())
+            .filter(|minutes| (1..=most).contains(minutes))
+            .ok_or("bad_duration"),
     }
 }
 
@@ -97,7 +128,8 @@ impl Asked {
 }
 
 impl Incident {
-    /// Does what `actor` asks for, given how the incident's episode ended, if it did.
+    /// Does what `actor` asks for at lane time `now`, given how the incident's episode ended, if it
+    /// did.
     ///
     /// # Errors
     /// Why it cannot be done, in one word.
@@ -107,10 +139,13 @@ impl Incident {
         actor: &str,
         arguments: &str,
         over: Option<IncidentState>,
+        now: Time,
     ) -> Result<Asked, &'static str> {
         self.fold = FOLD_VERSION;
         match verb {
-            Verb::Ack | Verb::Unack | Verb::Handoff if over.is_some() => Err("not_open"),
+            Verb::Ack | Verb::Unack | Verb::Handoff | Verb::Silence if over.is_some() => {
+                Err("not_open")
+            }
             Verb::Ack => {
                 // Whoever it was handed to has it.
                 let handed_off = self.handed_off.take().is_some();
@@ -129,6 +164,7 @@ impl Incident {
                     self.reopened = true;
                     self.acknowledged = false;
                     (self.handed_off, self.confirmed) = (None, None);
+                    self.silenced_until = None;
                     Ok(Asked::episode(true, Episode::GoOn))
                 }
                 None => Ok(Asked::default()),
@@ -166,7 +202,28 @@ impl Incident {
                 let said = Some(said(&[actor, arguments]));
                 Ok(Asked::changed(std::mem::replace(&mut self.noted, said) != said))
             }
+            Verb::Silence => {
+                let minutes = silence_minutes(arguments)?;
+                let until = now.plus_seconds(i64::from(minutes) * 60);
+                let later = self
+                    .silence_at(now)
+                    .is_none_or(|before| until.micros_since(before) >= SAME_SILENCE);
+                if later {
+                    self.silenced_until = Some(until);
+                }
+                Ok(Asked::changed(later))
+            }
+            Verb::Unsilence => {
+                let silenced = self.silence_at(now).is_some();
+                self.silenced_until = None;
+                Ok(Asked::changed(silenced))
+            }
         }
+    }
+
+    /// Until when nobody is told of it, where that is so at lane time `now`.
+    fn silence_at(&self, now: Time) -> Option<Time> {
+        self.silenced_until.filter(|until| *until > now)
     }
 
     fn may_ask(&self) -> Result<(), &'static str> {
@@ -197,7 +254,8 @@ mod tests {
         assert!(incident.answer("open", true));
         let mut over = None;
         for (verb, expect) in steps {
-            let got = match incident.apply(Verb::from_word(verb).unwrap(), "ada", "{}", over) {
+            let verb_of = Verb::from_word(verb).unwrap();
+            let got = match incident.apply(verb_of, "ada", "{}", over, Time::default()) {
                 Ok(asked) => {
                     match asked.episode {
                         Some(Episode::End) => over = Some(Resolved),
@@ -231,6 +289,8 @@ mod tests {
         check(&[("request_triage", "open asks request 1"), ("request_triage", "=open")]);
         check(&[("handoff", "handed_off"), ("handoff", "=handed_off")]);
         check(&[("note", "open"), ("note", "=open")]);
+        check(&[("silence", "open"), ("silence", "=open")]);
+        check(&[("unsilence", "=open"), ("silence", "open"), ("unsilence", "open")]);
     }
 
     #[test]
@@ -247,6 +307,8 @@ mod tests {
             ("ack", "! not_open"),
             ("unack", "! not_open"),
             ("handoff", "! not_open"),
+            ("silence", "! not_open"),
+            ("unsilence", "=resolved"),
             ("reopen", "reopened"),
             ("ack", "acknowledged"),
             ("unack", "reopened"),
@@ -257,7 +319,9 @@ mod tests {
     fn r29_a_diagnosis_is_rejected_once_and_the_next_one_again() {
         let mut incident = check(&[("reject", "open asks reject 1")]);
         let reject = |incident: &mut Incident| {
-            incident.apply(Verb::Reject, "ada", "{}", None).map(|asked| asked.triage)
+            incident
+                .apply(Verb::Reject, "ada", "{}", None, Time::default())
+                .map(|asked| asked.triage)
         };
         // Nobody had another diagnosis: there is nothing more to reject.
         assert!(incident.answer("reject 1", false));
@@ -272,7 +336,8 @@ mod tests {
         let mut incident = Incident::new(Fingerprint(uuid::Uuid::nil()));
         assert!(incident.answer("open", false));
         for verb in [Verb::Confirm, Verb::Reject] {
-            assert_eq!(incident.apply(verb, "ada", "{}", None), Err("no_diagnosis"));
+            let asked = incident.apply(verb, "ada", "{}", None, Time::default());
+            assert_eq!(asked, Err("no_diagnosis"));
         }
     }
 
@@ -280,12 +345,13 @@ mod tests {
     fn triage_is_asked_for_so_often_and_no_more() {
         let mut incident = Incident::new(Fingerprint(uuid::Uuid::nil()));
         for n in 1..=MOST_TRIAGE {
-            let asked = incident.apply(Verb::RequestTriage, "ada", "{}", None).unwrap();
+            let asked =
+                incident.apply(Verb::RequestTriage, "ada", "{}", None, Time::default()).unwrap();
             let reason = format!("request {n}");
             assert_eq!(asked.triage.as_deref(), Some(reason.as_str()));
             incident.answer(&reason, true);
         }
-        let more = incident.apply(Verb::RequestTriage, "ada", "{}", None);
+        let more = incident.apply(Verb::RequestTriage, "ada", "{}", None, Time::default());
         assert_eq!(more, Err("too_many_triage"));
     }
 
@@ -294,9 +360,10 @@ mod tests {
         for over in [Resolved, Suppressed, Expired, Superseded] {
             let mut incident = Incident::new(Fingerprint(uuid::Uuid::nil()));
             assert_eq!(incident.state(Some(over)), over);
-            let resolve = incident.apply(Verb::Resolve, "ada", "{}", Some(over)).unwrap();
+            let now = Time::default();
+            let resolve = incident.apply(Verb::Resolve, "ada", "{}", Some(over), now).unwrap();
             assert_eq!(resolve, Asked::default());
-            let reopen = incident.apply(Verb::Reopen, "ada", "{}", Some(over));
+            let reopen = incident.apply(Verb::Reopen, "ada", "{}", Some(over), now);
             if over == Superseded {
                 assert_eq!(reopen, Err("superseded"));
             } else {
@@ -312,7 +379,9 @@ mod tests {
     #[test]
     fn another_hand_over_and_another_note_are_new() {
         let mut incident = Incident::new(Fingerprint(uuid::Uuid::nil()));
-        let mut say = |verb, actor, text| incident.apply(verb, actor, text, None).unwrap().changed;
+        let mut say = |verb, actor, text| {
+            incident.apply(verb, actor, text, None, Time::default()).unwrap().changed
+        };
         assert!(say(Verb::Handoff, "ada", r#"{"to":"dba"}"#));
         assert!(!say(Verb::Handoff, "bob", r#"{"to":"dba"}"#));
         assert!(say(Verb::Handoff, "ada", r#"{"to":"net"}"#));
@@ -326,6 +395,31 @@ mod tests {
         for verb in Verb::ALL {
             assert_eq!(Verb::from_word(verb.word()), Some(verb));
         }
-        assert_eq!(Verb::from_word("silence"), None);
+        assert_eq!(Verb::from_word("why"), None);
+    }
+
+    #[test]
+    fn r36_a_silence_ends_and_only_a_later_end_is_another() {
+        let mut incident = Incident::new(Fingerprint(uuid::Uuid::nil()));
+        let mut say = |minute: i64, verb, arguments| {
+            let now = Time::from_micros(minute * 60_000_000);
+            incident.apply(verb, "ada", arguments, None, now).map(|asked| asked.changed)
+        };
+        assert_eq!(say(0, Verb::Silence, "{}"), Ok(true));
+        assert_eq!(say(0, Verb::Silence, r#"{"minutes":30}"#), Ok(false), "it ends later already");
+        assert_eq!(say(0, Verb::Silence, r#"{"minutes":120}"#), Ok(true));
+        assert_eq!(say(119, Verb::Silence, r#"{"minutes":1}"#), Ok(false));
+        assert_eq!(say(120, Verb::Unsilence, "{}"), Ok(false), "it is over");
+        assert_eq!(say(120, Verb::Silence, r#"{"minutes":1}"#), Ok(true));
+        assert_eq!(say(120, Verb::Unsilence, "{}"), Ok(true));
+        for bad in [r#"{"minutes":0}"#, r#"{"minutes":10081}"#, r#"{"minutes":"1h"}"#] {
+            assert_eq!(say(200, Verb::Silence, bad), Err("bad_duration"));
+        }
+        // The same minute, by two people.
+        let at = |seconds: i64| Time::from_micros(seconds * 1_000_000);
+        let mut press = |seconds| incident.apply(Verb::Silence, "ada", "{}", None, at(seconds));
+        assert!(press(20_000).unwrap().changed);
+        assert!(!press(20_059).unwrap().changed);
+        assert!(press(20_060).unwrap().changed);
     }
 }

@@ -269,7 +269,8 @@ fn what_cannot_be_done_is_refused_by_name() {
             fires(0, "a"),
             command(1, "ack", 9),
             command_with(2, "ack", 1, |c| c.opening = None),
-            command(3, "silence", 1),
+            command(3, "reboot", 1),
+            command_with(3, "silence", 1, |c| c.arguments = r#"{"minutes":0}"#.into()),
             command_with(4, "ack", 1, |c| c.auth_method = CHAT.into()),
             command(5, "confirm", 1),
         ],
@@ -277,14 +278,15 @@ fn what_cannot_be_done_is_refused_by_name() {
             "1 new",
             "2 ack ! unknown_incident",
             "3 ack ! unknown_incident",
-            "4 silence ! unknown_verb",
-            "5 ack ! unknown_actor",
-            "6 confirm ! no_diagnosis",
+            "4 reboot ! unknown_verb",
+            "5 silence ! bad_duration",
+            "6 ack ! unknown_actor",
+            "7 confirm ! no_diagnosis",
         ],
     );
-    assert_eq!(folded.ledger[&Outcome::Command], 5);
+    assert_eq!(folded.ledger[&Outcome::Command], 6);
     let incidents: Vec<_> = refused(&folded).iter().map(|r| r.incident.is_some()).collect();
-    assert_eq!(incidents, [false, false, true, true, true]);
+    assert_eq!(incidents, [false, false, true, true, true, true]);
     assert_eq!(refused(&folded)[0].opening, Some(at(9).alert(0)));
 }
 

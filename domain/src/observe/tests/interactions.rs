@@ -2,7 +2,8 @@
 
 use schemas::{
     JobId, LaneKey, ProjectId, Record, RecordId, SourceId,
-    event::{Applied, IncidentState, Refused, Settled},
+    event::{Applied, Asked, IncidentState, Refused, Settled},
+    job::ReplyTo,
     record::{Auth, ChatOperator, Delivery},
 };
 use serde_json::{Value, json};
@@ -149,8 +150,14 @@ impl Log {
             let said = match &event.kind {
                 Kind::Applied(applied) => said(applied),
                 Kind::Refused(refused) => {
-                    let Refused { verb, actor, auth_method, reason, .. } = &**refused;
-                    format!("{verb} ! {reason} by {actor} ({auth_method})")
+                    let Refused { verb, actor, auth_method, reason, reply, .. } = &**refused;
+                    let answered = answered(reply.as_ref());
+                    format!("{verb} ! {reason} by {actor} ({auth_method}){answered}")
+                }
+                Kind::Asked(asked) => {
+                    let Asked { verb, actor, incident, to, .. } = &**asked;
+                    let one = if incident.is_some() { " of one" } else { "" };
+                    format!("{verb}{one} asked by {actor}{}", answered(Some(to)))
                 }
                 Kind::Settled(settled) if settled.source.as_str() == "chat" => {
                     let Settled { outcome, reason, .. } = &**settled;
@@ -166,11 +173,16 @@ impl Log {
     }
 }
 
+/// Whether somebody is answered, and in which chat.
+fn answered(to: Option<&ReplyTo>) -> String {
+    to.map(|to| format!(" <- {}", to.chat.as_deref().unwrap_or("chat"))).unwrap_or_default()
+}
+
 fn said(applied: &Applied) -> String {
-    let Applied { verb, actor, auth_method, before, after, changed, .. } = applied;
+    let Applied { verb, actor, auth_method, before, after, changed, reply, .. } = applied;
     let same = if *changed { "" } else { "=" };
     let (before, after) = (before.word(), after.word());
-    format!("{verb} {same}{before}-{after} by {actor} ({auth_method})")
+    format!("{verb} {same}{before}-{after} by {actor} ({auth_method}){}", answered(reply.as_ref()))
 }
 
 fn delivered(provider: &str, source: &str, raw: String) -> Body {
@@ -210,7 +222,7 @@ fn r36_a_press_is_done_by_the_lane_that_has_the_incident() {
             format!("{second} of 0: settled command: ack"),
             format!("{second} of 1: ack =acknowledged-acknowledged by ada (chat:telegram:4711)"),
             format!("{unknown} of 0: settled command: ack"),
-            format!("{unknown} of 1: ack ! unknown_actor by telegram:9 (chat)"),
+            format!("{unknown} of 1: ack ! unknown_actor by telegram:9 (chat) <- chat"),
         ]
     );
     // The source's lane counts them, to the others they are elsewhere.
@@ -261,13 +273,13 @@ fn who_may_act_is_what_the_last_record_says() {
         story.push(format!("{n} of 0: settled command: ack"));
         story.push(format!("{n} of 1: {expect}"));
     };
-    step(&mut log, 1, "ack ! unknown_actor by telegram:4711 (chat)");
+    step(&mut log, 1, "ack ! unknown_actor by telegram:4711 (chat) <- chat");
     log.operator(ADA, Some(&[source.clone(), third.clone()]), false);
-    step(&mut log, 2, "ack ! not_your_project by ada (chat:telegram:4711)");
+    step(&mut log, 2, "ack ! not_your_project by ada (chat:telegram:4711) <- chat");
     log.operator(ADA, Some(&[source, other.clone()]), false);
     step(&mut log, 3, "ack open-acknowledged by ada (chat:telegram:4711)");
     log.operator(ADA, None, true);
-    step(&mut log, 4, "ack ! unknown_actor by telegram:4711 (chat)");
+    step(&mut log, 4, "ack ! unknown_actor by telegram:4711 (chat) <- chat");
     assert_eq!(log.story(), story);
 }
 
@@ -286,13 +298,15 @@ fn r15_commands_name_incidents_by_number() {
         format!("/ack {third}/{number}"),
         "/ack INC-20260101-002".to_owned(),
         format!("/silence {number} 1h"),
+        format!("/silence {number} 30m"),
+        format!("/unsilence {number}"),
+        format!("/silence {number} soon"),
         "/ack".to_owned(),
-        "/help".to_owned(),
         "good morning".to_owned(),
     ]) {
         at.push(log.write(id, ADA, &text));
     }
-    let by = "by ada (chat:telegram:4711)";
+    let by = "by ada (chat:telegram:4711) <- -100";
     assert_eq!(
         log.story(),
         [
@@ -306,12 +320,89 @@ fn r15_commands_name_incidents_by_number() {
             format!("{} of 2: ack ! unknown_incident {by}", at[3]),
             format!("{} of 0: ack ! unknown_incident {by}", at[4]),
             format!("{} of 0: settled command: ack", at[4]),
-            // It is notify's, and not there yet.
             format!("{} of 0: settled command: silence", at[5]),
-            format!("{} of 0: silence ! unknown_verb {by}", at[5]),
-            format!("{} of 0: settled recorded: no_incident_named: ack", at[6]),
-            format!("{} of 0: settled recorded: help", at[7]),
-            format!("{} of 0: settled recorded: no_command", at[8]),
+            format!("{} of 0: silence acknowledged-acknowledged {by}", at[5]),
+            format!("{} of 0: settled command: silence", at[6]),
+            format!("{} of 0: silence =acknowledged-acknowledged {by}", at[6]),
+            format!("{} of 0: settled command: unsilence", at[7]),
+            format!("{} of 0: unsilence acknowledged-acknowledged {by}", at[7]),
+            format!("{} of 0: settled recorded: no_duration: silence", at[8]),
+            format!("{} of 0: silence ! bad_duration {by}", at[8]),
+            format!("{} of 0: ack ! unknown_incident {by}", at[9]),
+            format!("{} of 0: settled recorded: no_incident_named: ack", at[9]),
+            format!("{} of 0: settled recorded: no_command", at[10]),
+        ]
+    );
+    let told = log.fold().into_iter().flat_map(|folded| folded.events);
+    let told: Vec<_> = told
+        .filter_map(|event| match event.kind {
+            Kind::Applied(a) if a.verb == "silence" => Some(a.arguments),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [r#"{"minutes":60}"#, r#"{"minutes":30}"#]);
+}
+
+#[test]
+fn r15_who_asks_how_things_are_is_answered_by_one_lane() {
+    let [source, other, third] = projects();
+    let mut log = Log::default();
+    log.operator(ADA, None, false);
+    log.operator(5, Some(&[third]), false);
+    log.incident(&source);
+    log.incident(&other);
+    let why = "/why INC-20260101-001";
+    let foreign = format!("/why {other}/INC-20260101-001");
+    let ask = |log: &mut Log, user, text: &str| {
+        let id = log.entries.len() as u64;
+        log.write(id, user, text)
+    };
+    let mut at = Vec::new();
+    for (user, text) in [
+        (ADA, "/help"),
+        (9, "/help"),
+        (9, "/dance"),
+        (ADA, "/status"),
+        (9, "/top"),
+        (ADA, why),
+        (5, why),
+        (9, why),
+        (ADA, foreign.as_str()),
+        (ADA, "/why INC-20260101-009"),
+        (ADA, "/why"),
+        (9, "/ack"),
+    ] {
+        at.push(ask(&mut log, user, text));
+    }
+    let chat = "(chat:telegram:4711) <- -100";
+    let stranger = "unknown_actor by telegram:9 (chat) <- -100";
+    assert_eq!(
+        log.story(),
+        [
+            format!("{} of 0: help asked by telegram:4711 <- -100", at[0]),
+            format!("{} of 0: settled recorded: help", at[0]),
+            format!("{} of 0: help asked by telegram:9 <- -100", at[1]),
+            format!("{} of 0: settled recorded: help", at[1]),
+            format!("{} of 0: help asked by telegram:9 <- -100", at[2]),
+            format!("{} of 0: settled recorded: unknown_command", at[2]),
+            format!("{} of 0: settled recorded: status", at[3]),
+            format!("{} of 0: status asked by ada <- -100", at[3]),
+            format!("{} of 0: settled recorded: top", at[4]),
+            format!("{} of 0: top ! {stranger}", at[4]),
+            format!("{} of 0: settled recorded: why", at[5]),
+            format!("{} of 0: why of one asked by ada <- -100", at[5]),
+            format!("{} of 0: settled recorded: why", at[6]),
+            format!("{} of 0: why ! not_your_project by ada (chat:telegram:5) <- -100", at[6]),
+            format!("{} of 0: settled recorded: why", at[7]),
+            format!("{} of 0: why ! {stranger}", at[7]),
+            format!("{} of 0: settled recorded: why", at[8]),
+            format!("{} of 1: why ! not_your_project by ada {chat}", at[8]),
+            format!("{} of 0: settled recorded: why", at[9]),
+            format!("{} of 0: why ! unknown_incident by ada {chat}", at[9]),
+            format!("{} of 0: settled recorded: why", at[10]),
+            format!("{} of 0: why ! unknown_incident by ada {chat}", at[10]),
+            format!("{} of 0: ack ! {stranger}", at[11]),
+            format!("{} of 0: settled recorded: no_incident_named: ack", at[11]),
         ]
     );
 }
@@ -378,7 +469,7 @@ fn a_press_about_nothing_is_refused_by_the_lane_it_names_or_the_sources_own() {
     assert_eq!(
         log.story(),
         [
-            format!("{nowhere} of 0: ack ! unknown_incident {by}"),
+            format!("{nowhere} of 0: ack ! unknown_incident {by} <- chat"),
             format!("{nowhere} of 0: settled command: ack"),
             // The source's own lane happens to have it.
             format!("{beyond} of 0: ack open-acknowledged {by}"),

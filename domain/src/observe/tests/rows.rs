@@ -87,7 +87,7 @@ fn an_incident_of_fold_2_is_taken_to_have_a_diagnosis_if_it_was_answered() {
         let fingerprint = Fingerprint(uuid::Uuid::nil());
         Incident::decode(&codec::encode(&Incident2 { fold: 2, fingerprint, answered })).unwrap()
     };
-    let confirm = |mut incident: Incident| incident.apply(Verb::Confirm, "ada", "{}", None).is_ok();
+    let confirm = |mut incident: Incident| incident.apply(Verb::Confirm, "ada", "{}", None, Time::default()).is_ok();
     assert!(confirm(row(&["open", "request 1"])));
     assert_eq!(row(&["open", "request 1"]).diagnosis.as_deref(), Some("request 1"));
     assert!(!confirm(row(&[])));
@@ -171,18 +171,23 @@ fn rows_keep_their_form() {
     let hex = |bytes: Vec<u8>| const_hex::encode(bytes);
     assert_eq!(hex(codec::encode(&problem2())), PROBLEM_2);
     let row = problem(&fold(vec![fires(0, "a"), fires(3600, "a")])).clone();
-    assert_eq!(hex(row.encode()), PROBLEM_4);
+    assert_eq!(hex(row.encode()), PROBLEM_5);
     let mut incident = Incident::new(Fingerprint(uuid::Uuid::from_u128(8)));
     incident.answer("open", true);
-    incident.apply(Verb::Ack, "ada", "{}", None).unwrap();
-    incident.apply(Verb::Handoff, "ada", "{}", None).unwrap();
-    incident.apply(Verb::Reject, "ada", "{}", None).unwrap();
-    assert_eq!(hex(incident.encode()), INCIDENT_4);
-    // Nothing but its number sets fold 3 apart.
+    incident.apply(Verb::Ack, "ada", "{}", None, Time::default()).unwrap();
+    incident.apply(Verb::Handoff, "ada", "{}", None, Time::default()).unwrap();
+    incident.apply(Verb::Reject, "ada", "{}", None, Time::default()).unwrap();
+    let unsilenced = incident.clone();
+    incident.apply(Verb::Silence, "ada", "{}", None, Time::default()).unwrap();
+    assert_eq!(hex(incident.encode()), INCIDENT_5);
+    // Nothing but its number sets folds 3 and 4 apart; to both nothing was silenced.
     let bytes = |hex: &str| const_hex::decode(hex).unwrap();
-    let before = Problem { fold: 3, ..row };
-    assert_eq!(Problem::decode(&bytes(PROBLEM_3)).unwrap(), before);
-    assert_eq!(Incident::decode(&bytes(INCIDENT_3)).unwrap(), Incident { fold: 3, ..incident });
+    for (fold, problem, incident) in [(3, PROBLEM_3, INCIDENT_3), (4, PROBLEM_4, INCIDENT_4)] {
+        let before = Problem { fold, ..row.clone() };
+        assert_eq!(Problem::decode(&bytes(problem)).unwrap(), before);
+        let before = Incident { fold, ..unsilenced.clone() };
+        assert_eq!(Incident::decode(&bytes(incident)).unwrap(), before);
+    }
 }
 
 #[test]
@@ -210,3 +215,5 @@ const PROBLEM_3: &str = "b200030100021b00064748462040000301048283010100000550599
 const INCIDENT_3: &str = "a800030150000000000000000000000000000000080281646f70656e03f5051b7cf4b3ea3b7f882906646f70656e08646f70656e0901";
 const PROBLEM_4: &str = "b200040100021b00064748462040000301048283010100000550599595ae8143833c8a25ad87450ea20e06020702088009f50a1b00064748462040000c47c0db850e013c010d45c0db850e010f011001131b000647491cb3e40014190e10151b00064749f3478800";
 const INCIDENT_4: &str = "a800040150000000000000000000000000000000080281646f70656e03f5051b7cf4b3ea3b7f882906646f70656e08646f70656e0901";
+const PROBLEM_5: &str = "b200050100021b00064748462040000301048283010100000550599595ae8143833c8a25ad87450ea20e06020702088009f50a1b00064748462040000c47c0db850e013c010d45c0db850e010f011001131b000647491cb3e40014190e10151b00064749f3478800";
+const INCIDENT_5: &str = "a900050150000000000000000000000000000000080281646f70656e03f5051b7cf4b3ea3b7f882906646f70656e08646f70656e09010c1ad693a400";

@@ -189,8 +189,10 @@ fn r13_sealed_bodies_are_opened_with_any_of_the_keys() {
 fn told(body: &Value) -> String {
     match normalise("lark", &json!({}), body.to_string().as_bytes()) {
         Normalised::Interaction { interaction, key } => {
-            let Interaction { user, ask } = *interaction;
-            format!("{user} {ask:?} {key:?}")
+            let Interaction { user, by, place, ask } = *interaction;
+            let Place { chat, message } = place;
+            let place = [chat, message].map(Option::unwrap_or_default).join("#");
+            format!("{user} {by:?} {ask:?} {key:?} in {place}")
         }
         other => format!("{other:?}"),
     }
@@ -212,14 +214,17 @@ fn message(text: &str, sender: &str) -> Value {
         json!({
         "sender": {"sender_id": {"open_id": "ou_84a"}, "sender_type": sender},
         "message": {"message_id": "om_5ce", "chat_type": "group", "message_type": "text",
-            "content": json!({"text": text}).to_string(),
+            "content": json!({"text": text}).to_string(), "chat_id": "oc_9",
             "mentions": [{"key": "@_user_1", "name": "ai_fixer"}]}}),
     )
 }
 
 #[test]
 fn r15_mentions_are_stripped_and_commands_read() {
-    check(&message("@_user_1 /help", "user"), &["lark:ou_84a ", "Say", "help", "message:om_5ce"]);
+    check(
+        &message("@_user_1 /help", "user"),
+        &["lark:ou_84a Command", "Say", "help", "message:om_5ce", "in oc_9#om_5ce"],
+    );
     check(&message("/ack@ai_fixer INC-20261120-001 @_user_1", "user"), &["ack", "20261120"]);
     check(&message("@_user_1 /dance", "user"), &["unknown_command"]);
     check(&message("@_user_10 /help", "user"), &["Recorded", "no_command"]);
@@ -243,9 +248,15 @@ fn r13_schema_1_tells_the_same() {
             "type": "message", "msg_type": "text", "open_id": "ou_18e", "open_message_id": "om_366",
             "text": format!("<at open_id=\"x\">@bot</at> {text}"), "text_without_at_bot": text}})
     };
-    check(&of_before(" /ack INC-20261120-001"), &["lark:ou_18e ", "ack", "message:om_366"]);
+    check(
+        &of_before(" /ack INC-20261120-001"),
+        &["lark:ou_18e ", "ack", "message:om_366", "in ou_18e#om_366"],
+    );
     check(&of_before("<at open_id=\"y\">@Tom</at> /help"), &["Say", "help"]);
     check(&of_before("<at open_id=\"y\"/help"), &["Recorded", "no_command"]);
+    let alone = json!({"type": "event_callback", "event": {"message": {
+        "content": "{\"text\":\"@ai_fixer /help\"}", "sender": {"sender_id": {"open_id": "ou_x"}}}}});
+    check(&alone, &["lark:ou_x Command", "Say", "help", "None", "in ou_x#"]);
     let mut other = of_before("");
     other["event"]["type"] = json!("user_add");
     check(&other, &["Recorded", "event: user_add"]);
@@ -261,7 +272,10 @@ fn r16_some_reactions_acknowledge_and_others_are_recorded() {
         )
     };
     for emoji in ["THUMBSUP", "OK", "DONE", "OnIt"] {
-        check(&reaction(emoji, "user"), &["lark:ou_r ", "\"ack\"", "om_t", "event:5e37"]);
+        check(
+            &reaction(emoji, "user"),
+            &["lark:ou_r Reaction", "\"ack\"", "event:5e37", "in #om_t"],
+        );
     }
     check(&reaction("HEART", "user"), &["Recorded", "unmapped_reaction: HEART"]);
     check(&reaction("THUMBSUP", "app"), &["Recorded", "sent_by_an_app"]);
@@ -274,18 +288,18 @@ fn r17_presses_of_both_kinds_are_read_and_answered_at_once() {
         event(
             "card.action.trigger",
             json!({"operator": {"open_id": "ou_4f7"}, "token": "c-29",
-            "action": {"tag": "button", "value": value}, "context": {"open_message_id": "om_57"}}),
+            "action": {"tag": "button", "value": value}, "context": {"open_message_id": "om_57", "open_chat_id": "oc_1"}}),
         )
     };
     let texts =
         [value.clone(), json!(value.to_string()), json!(json!(value.to_string()).to_string())];
     for value in &texts {
-        check(&press(value), &["lark:ou_4f7 ", "\"confirm\"", "20240115", "event:5e37"]);
+        check(&press(value), &["lark:ou_4f7 Button", "\"confirm\"", "20240115", "in oc_1#om_57"]);
     }
     check(&press(&json!({"key": "value"})), &["Say", "unknown_button"]);
     let card = json!({"open_id": "ou_sdf", "open_message_id": "om_abc", "token": "c-1",
         "action": {"value": value, "tag": "button"}});
-    check(&card, &["lark:ou_sdf ", "\"confirm\"", "press:", "stable: false"]);
+    check(&card, &["ou_sdf Button", "\"confirm\"", "press:", "stable: false", "in ou_sdf#om_abc"]);
     assert_eq!(told(&card), told(&card));
     let mut again = card.clone();
     again["token"] = json!("c-2");
