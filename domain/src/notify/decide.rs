@@ -5,7 +5,7 @@ mod end;
 mod fire;
 mod gather;
 mod held;
-mod reply;
+pub(super) mod reply;
 
 use schemas::{
     Event, EventId, Fingerprint, IncidentId, Position, ProjectId, Time,

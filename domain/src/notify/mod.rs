@@ -22,7 +22,7 @@ mod summary;
 mod tests;
 mod working;
 
-pub use decide::{Decided, Prepared, decide, prepare};
+pub use decide::{Decided, Prepared, decide, prepare, reply::incident_of_test};
 pub use feishu::{feishu_card, feishu_text};
 pub use format::{
     ANY, Key, KeyName, Language, Message, Sample, TemplateError, Templates, keyboard, sample_facts,

@@ -17,6 +17,7 @@ use crate::{
 const ASKED: &str = "asked";
 
 impl Desk<'_> {
+    /// What an operator asked for was done.
     pub(super) fn reply_applied(&mut self, key: &Key, applied: &Applied) {
         let Some(reply) = reply::done(applied) else { return };
         let told = self.state.rows.take(key);
@@ -89,7 +90,7 @@ impl Desk<'_> {
             let rule = if rules.is_empty() { no_route() } else { rules.join("+") };
             (rule, to)
         };
-        let incident = derived(&project, "test", at);
+        let incident = incident_of_test(&project, at);
         if to.is_empty() {
             return self.withhold_of(&project, incident, at, Why::new("no_receiver", &rule));
         }
@@ -115,6 +116,11 @@ impl Desk<'_> {
         };
         self.send(&plan, &to, None);
     }
+}
+
+/// What a test is known by in place of an incident: the position of the alert that is one.
+pub fn incident_of_test(project: &schemas::ProjectId, at: Position) -> IncidentId {
+    derived(project, "test", at)
 }
 
 /// The id of what is about no incident.

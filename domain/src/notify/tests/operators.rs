@@ -44,10 +44,8 @@ fn an_answer_is_edited_into_the_message_and_hastens_it() {
     let none = answered(&story, 1, None);
     assert_eq!(story.say(none), [""; 0]);
     let said = answered(&story, 1, Some(analysis()));
-    let event = story.event(said);
-    let mut state = story.telling.load().unwrap();
-    let prepared = [prepare(event).unwrap()];
-    let missing = state.missing(&prepared);
+    let prepared = [prepare(story.event(said)).unwrap()];
+    let missing = story.telling.load().unwrap().missing(&prepared);
     assert_eq!(missing.rows.len(), 1);
     let said = answered(&story, 1, Some(analysis()));
     assert_eq!(story.say(said), ["update to default"]);

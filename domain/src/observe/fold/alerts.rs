@@ -5,7 +5,7 @@ use schemas::{
     alert::Stage,
     event::{
         Cause, Effect, Escalated, Frequency, Kind as EventKind, Observed, Opened, Repeated,
-        Resolved, Stale,
+        Resolved, Stale, Tested,
     },
     id,
     job::TriageJob,
@@ -44,6 +44,8 @@ struct Seen<'r> {
     turned: Turned,
     ordinal: u64,
     rules: &'r Rules,
+    /// The channel its sender asked for, by id.
+    channel: Option<&'r str>,
 }
 
 /// What a problem says of an alert it was applied to.
@@ -107,7 +109,19 @@ impl LaneState {
         let PreparedAlert { alert, silence, identity } = prepared;
         let Identity { fingerprint, recurrence_key, scope, by: fingerprint_by } = identity;
         let said = match alert.stage {
-            Stage::Test | Stage::Heartbeat => Said::only(Effect::RecordedOnly, None),
+            Stage::Test => {
+                // Whoever tries it waits for a message; the sender's retry is no second try.
+                if !parcel.redelivered {
+                    let tested = Tested {
+                        record: turn.record,
+                        facts: alert.facts.clone(),
+                        channel: parcel.channel.map(str::to_owned),
+                    };
+                    self.tell(turn, at, EventKind::Tested(Box::new(tested)), effects);
+                }
+                Said::only(Effect::RecordedOnly, None)
+            }
+            Stage::Heartbeat => Said::only(Effect::RecordedOnly, None),
             Stage::Received | Stage::Resolved if parcel.redelivered => {
                 let key = (parcel.project.clone(), fingerprint);
                 Said::only(Effect::Redelivered, self.working.latest_of(&key))
@@ -127,7 +141,8 @@ impl LaneState {
                     terms: Terms::of(&rules, parcel.project),
                 };
                 let own = Whose { project: parcel.project, fingerprint, scope, ordinal: 0 };
-                let told = Telling { turn, facts: &alert.facts, sighting, rules: &rules };
+                let (facts, channel) = (&alert.facts, parcel.channel);
+                let told = Telling { turn, facts, sighting, rules: &rules, channel };
                 self.apply_everywhere(own, told, went, effects)
             }
         };
@@ -221,7 +236,7 @@ impl LaneState {
         effects: &mut Effects,
     ) -> Said {
         let Whose { project, fingerprint, scope, ordinal } = whose;
-        let Telling { turn, facts, sighting, rules } = told;
+        let Telling { turn, facts, sighting, rules, channel } = told;
         let turned = self.working.apply((project.clone(), fingerprint), &sighting);
         if let Scope::One { whole } = scope
             && let Some(open) = turned.change.is_open_after()
@@ -231,7 +246,7 @@ impl LaneState {
         }
         went.changed |= !turned.goes_on;
         went.gaps.extend(turned.gap.map(|seconds| (fingerprint, seconds)));
-        let seen = Seen { fingerprint, sighting, turned, ordinal, rules };
+        let seen = Seen { fingerprint, sighting, turned, ordinal, rules, channel };
         self.announce(turn, project, facts, &seen, effects)
     }
 
@@ -341,7 +356,7 @@ impl LaneState {
             frequency: seen.turned.frequency,
             raised_by: (risk != own_risk).then(|| seen.rules.escalation(project).id.clone()),
             flapping: seen.flapping(project),
-            channel: None,
+            channel: seen.channel.map(str::to_owned),
         }))
     }
 
@@ -382,4 +397,5 @@ struct Telling<'a> {
     facts: &'a Facts,
     sighting: Sighting<'a>,
     rules: &'a Rules,
+    channel: Option<&'a str>,
 }
