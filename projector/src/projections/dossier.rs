@@ -58,6 +58,7 @@ fn row(Concerned { project, event }: &Concerned) -> Option<DossierRow<'_>> {
         namespace: facts.namespace.as_deref(),
         target_resource: facts.target.as_deref(),
         fingerprint: observed.fingerprint,
+        fingerprint_by: observed.fingerprint_by.as_ref().map(|by| by.rule.as_str()),
         recurrence_key: observed.recurrence_key,
         effect: observed.effect.word(),
         is_duplicate: observed.effect.is_duplicate(),

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use domain::observe::{Verb, silence_minutes};
 use futures_util::future::BoxFuture;
 use schemas::{
-    IncidentId,
-    event::{IncidentState, Kind, Resolved},
+    IncidentId, Time,
+    event::{Applied, IncidentState, Kind, Resolved},
 };
 use store::{
     lane::LaneTransaction,
@@ -69,8 +70,14 @@ fn rows(events: &[Concerned]) -> (Vec<OpenedRow<'_>>, Vec<IncidentChange<'_>>) {
             Kind::Expired(e) => {
                 changes.of(concerned, e.incident).turn(IncidentState::Expired, event.lane_time);
             }
-            Kind::Applied(a) if a.before != a.after => {
-                changes.of(concerned, a.incident).turn(a.after, event.lane_time);
+            Kind::Applied(a) if a.changed => {
+                let change = changes.of(concerned, a.incident);
+                if a.before != a.after {
+                    change.turn(a.after, event.lane_time);
+                }
+                if let Some(silenced) = silenced(a, event.lane_time) {
+                    change.silenced_until = Some(silenced);
+                }
             }
             Kind::Answered(a) => {
                 // A failed answer leaves the analysis there is, or none: pending (R30).
@@ -96,6 +103,25 @@ fn rows(events: &[Concerned]) -> (Vec<OpenedRow<'_>>, Vec<IncidentChange<'_>>) {
     (opened, changes.0.into_values().collect())
 }
 
+/// Until when nobody is told of an incident from this command on; none where it says nothing of that.
+fn silenced(applied: &Applied, at: Time) -> Option<Option<Time>> {
+    match Verb::from_word(&applied.verb)? {
+        Verb::Silence => {
+            let minutes = silence_minutes(&applied.arguments).ok()?;
+            Some(Some(at.plus_seconds(i64::from(minutes) * 60)))
+        }
+        Verb::Unsilence | Verb::Reopen => Some(None),
+        Verb::Ack
+        | Verb::Unack
+        | Verb::Resolve
+        | Verb::Confirm
+        | Verb::Reject
+        | Verb::RequestTriage
+        | Verb::Handoff
+        | Verb::Note => None,
+    }
+}
+
 /// One change for each incident a batch touches.
 #[derive(Default)]
 struct Changes<'a>(BTreeMap<IncidentId, IncidentChange<'a>>);
@@ -116,6 +142,7 @@ impl<'a> Changes<'a> {
             frequency: None,
             flapping: None,
             analysis: None,
+            silenced_until: None,
             updated_at: event.lane_time,
         });
         change.updated_at = event.lane_time;

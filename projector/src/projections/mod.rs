@@ -14,6 +14,7 @@ mod notice;
 mod recurrence;
 mod run;
 mod send;
+mod silence;
 
 use futures_util::future::BoxFuture;
 use schemas::{Event, ProjectId};
@@ -48,6 +49,7 @@ pub const ALL: &[&dyn Projection] = &[
     &run::Run,
     &send::Send,
     &notice::Notice,
+    &silence::Silence,
     &recurrence::Recurrence,
     &coverage::Coverage,
 ];

@@ -41,16 +41,22 @@ fn row(Concerned { project, event }: &Concerned) -> Option<NoticeRow<'_>> {
         rule,
         rules: &event.rules,
         lane_time: event.lane_time,
+        summary: None,
+        by: None,
     };
     match &event.kind {
         Kind::Planned(p) => Some(NoticeRow {
             kind: Some(p.kind.word()),
             receiver: Some(&p.receiver),
+            summary: p.summary.as_deref(),
             ..row(p.incident, p.opening, &p.rule)
         }),
-        Kind::Withheld(w) => {
-            Some(NoticeRow { reason: Some(&w.reason), ..row(w.incident, w.opening, &w.rule) })
-        }
+        Kind::Withheld(w) => Some(NoticeRow {
+            reason: Some(&w.reason),
+            summary: w.summary.as_deref(),
+            by: w.by.as_deref(),
+            ..row(w.incident, w.opening, &w.rule)
+        }),
         Kind::Opened(_)
         | Kind::Repeated(_)
         | Kind::Resolved(_)

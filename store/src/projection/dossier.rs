@@ -45,6 +45,8 @@ pub struct DossierRow<'a> {
     pub namespace: Option<&'a str>,
     pub target_resource: Option<&'a str>,
     pub fingerprint: Fingerprint,
+    /// The rule it was made by; absent where it is the built-in one.
+    pub fingerprint_by: Option<&'a str>,
     pub recurrence_key: Fingerprint,
     pub effect: &'static str,
     pub is_duplicate: bool,
@@ -54,7 +56,7 @@ pub struct DossierRow<'a> {
 }
 
 impl Row for DossierRow<'_> {
-    const TYPE: &'static str = "dossier_row";
+    const TYPE: &'static str = "dossier_row_2";
 
     fn put(&self, to: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
         to.encode(self.day)?
@@ -95,7 +97,8 @@ impl Row for DossierRow<'_> {
             .encode(self.is_duplicate)?
             .encode(self.incident.map(|incident| incident.0))?
             .encode(self.provider_ts.map(stated))?
-            .encode(timestamptz(self.received_at))?;
+            .encode(timestamptz(self.received_at))?
+            .encode(self.fingerprint_by)?;
         Ok(())
     }
 }
@@ -114,8 +117,8 @@ impl LaneTransaction<'_> {
                content_sha256, content_length, source_refs, source_ref_count, sentry_ref_count, \
                signoz_ref_count, alert_ref_count, log_correlation, facts, alertname, severity, \
                namespace, target_resource, fingerprint, recurrence_key, effect, is_duplicate, \
-               incident, provider_ts, received_at) \
-             select $1, u.* from unnest(?::dossier_row[]) as u",
+               incident, provider_ts, received_at, fingerprint_by) \
+             select $1, u.* from unnest(?::dossier_row_2[]) as u",
         )
         .bind(composites(rows));
     }

@@ -9,7 +9,7 @@ use schemas::{
 
 use sqlx::{error::BoxDynError, postgres::types::PgRecordEncoder};
 
-use super::{column, json};
+use super::{column, json, stated};
 use crate::{
     Error,
     lane::LaneTransaction,
@@ -46,12 +46,14 @@ pub struct IncidentChange<'a> {
     pub frequency: Option<Frequency>,
     pub flapping: Option<bool>,
     pub analysis: Option<(&'a Analysis, Time)>,
+    /// Until when nobody is told of it; the inner is absent where that is over.
+    pub silenced_until: Option<Option<Time>>,
     /// Lane time of the last change.
     pub updated_at: Time,
 }
 
 impl Row for IncidentChange<'_> {
-    const TYPE: &'static str = "incident_change_row";
+    const TYPE: &'static str = "incident_change_row_2";
 
     fn put(&self, to: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
         let analysis = self.analysis.map(|(analysis, _)| json(analysis)).transpose()?;
@@ -69,7 +71,9 @@ impl Row for IncidentChange<'_> {
             .encode(self.risk.map(Risk::word))?
             .encode(self.frequency.map(|frequency| frequency.level.word()))?
             .encode(frequency.map(JsonText))?
-            .encode(self.flapping)?;
+            .encode(self.flapping)?
+            .encode(self.silenced_until.is_some())?
+            .encode(self.silenced_until.flatten().map(stated))?;
         Ok(())
     }
 }
@@ -137,8 +141,10 @@ impl LaneTransaction<'_> {
                updated_at = u.updated_at, \
                escalation_level = coalesce(u.level, i.escalation_level), \
                anomaly_frequency = coalesce(u.frequency, i.anomaly_frequency), \
-               flapping = coalesce(u.flapping, i.flapping) \
-             from (select $1 as generation, c.* from unnest(?::incident_change_row[]) as c \
+               flapping = coalesce(u.flapping, i.flapping), \
+               silenced_until = case when u.silenced then u.silenced_until \
+                 else i.silenced_until end \
+             from (select $1 as generation, c.* from unnest(?::incident_change_row_2[]) as c \
                offset 0) as u \
              where i.generation = u.generation and i.project = u.project \
                and i.incident = u.incident",

@@ -15,6 +15,7 @@ pub mod notice;
 pub mod recurrence;
 pub mod run;
 pub mod send;
+pub mod silence;
 
 use std::borrow::Cow;
 

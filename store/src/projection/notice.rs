@@ -4,6 +4,7 @@ use schemas::{EventId, IncidentId, Position, ProjectId, Time};
 
 use sqlx::{error::BoxDynError, postgres::types::PgRecordEncoder};
 
+use super::text;
 use crate::{
     lane::LaneTransaction,
     rows::{Row, composites},
@@ -29,10 +30,14 @@ pub struct NoticeRow<'a> {
     pub rule: &'a str,
     pub rules: &'a str,
     pub lane_time: Time,
+    /// The summary it is or will be told in.
+    pub summary: Option<&'a str>,
+    /// What decided besides the rule.
+    pub by: Option<&'a str>,
 }
 
 impl Row for NoticeRow<'_> {
-    const TYPE: &'static str = "notice_row";
+    const TYPE: &'static str = "notice_row_2";
 
     fn put(&self, to: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
         to.encode(self.project.as_str())?
@@ -46,7 +51,9 @@ impl Row for NoticeRow<'_> {
             .encode(self.reason)?
             .encode(self.rule)?
             .encode(self.rules)?
-            .encode(timestamptz(self.lane_time))?;
+            .encode(timestamptz(self.lane_time))?
+            .encode(self.summary.map(text))?
+            .encode(self.by.map(text))?;
         Ok(())
     }
 }
@@ -60,8 +67,8 @@ impl LaneTransaction<'_> {
         self.write(
             "notice",
             "insert into notice (generation, project, event_id, incident, opening, at, verdict, \
-               kind, receiver, reason, rule, rules, lane_time) \
-             select $1, u.* from unnest(?::notice_row[]) as u",
+               kind, receiver, reason, rule, rules, lane_time, summary, decided_by) \
+             select $1, u.* from unnest(?::notice_row_2[]) as u",
         )
         .bind(composites(rows));
     }

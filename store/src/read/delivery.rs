@@ -21,8 +21,10 @@ pub struct SettledDelivery {
     pub reason: Option<String>,
     pub alerts: i32,
     pub received_at: Time,
-    day: i32,
-    position: (i64, i64, i32),
+    /// The lane day it was folded on.
+    pub day: i32,
+    /// Incarnation, sequence, record.
+    pub position: (i64, i64, i32),
 }
 
 /// The end of one send.

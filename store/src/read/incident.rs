@@ -34,6 +34,8 @@ pub struct IncidentItem {
     pub analysis: Option<Analysis>,
     pub opened_at: Time,
     pub closed_at: Option<Time>,
+    /// Nobody is told of it until then, because an operator said so.
+    pub silenced_until: Option<Time>,
     /// Oldest first.
     pub runs: Vec<RunItem>,
 }
@@ -164,6 +166,7 @@ fn incident_item(row: &PgRow) -> Result<IncidentItem, sqlx::Error> {
         analysis: row.try_get::<Option<Json<_>>, _>("analysis")?.map(|Json(a)| a),
         opened_at: time(row.try_get("opened_at")?),
         closed_at: row.try_get::<Option<_>, _>("closed_at")?.map(time),
+        silenced_until: row.try_get::<Option<_>, _>("silenced_until")?.map(time),
         runs: Vec::new(),
     })
 }

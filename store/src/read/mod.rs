@@ -10,6 +10,8 @@ pub mod event;
 pub mod home;
 pub mod incident;
 pub mod recurrence;
+pub mod silence;
+pub mod why;
 
 use schemas::ProjectId;
 use sqlx::{Postgres, Transaction};
