@@ -9,7 +9,7 @@ use axum::{
     extract::{Path, State, rejection::PathRejection},
     http::StatusCode,
 };
-use domain::observe::Verb;
+use domain::{observe::Verb, providers::SILENCE_MINUTES};
 use eventlog::AppendError;
 use jiff::Timestamp;
 use schemas::{
@@ -56,6 +56,9 @@ pub struct Arguments {
     /// A remark: `note` needs it, the other verbs take it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     text: Option<String>,
+    /// How long, in minutes: for `silence`, an hour when absent, at most a week.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    minutes: Option<u32>,
 }
 
 /// A command that stands in the log.
@@ -100,7 +103,8 @@ pub struct Action {
 
 /// Has something done with an incident.
 ///
-/// `ack`, `unack`, `resolve`, `reopen`, `confirm`, `reject`, `request_triage`, `handoff` or `note`.
+/// `ack`, `unack`, `resolve`, `reopen`, `silence`, `unsilence`, `confirm`, `reject`, `request_triage`,
+/// `handoff` or `note`.
 /// Each may be said again: it then finds its work done. 202 says that the command stands in the log;
 /// 200, with `wait`, what became of it, which may be that it was refused.
 #[utoipa::path(
@@ -178,11 +182,18 @@ fn arguments(verb: Verb, body: &[u8]) -> Result<String, Problem> {
     } else {
         serde_json::from_slice(body).map_err(|e| Problem::parameter("body", e))?
     };
-    let Arguments { to, text } = &arguments;
+    let Arguments { to, text, minutes } = &arguments;
     bounded_text("text", text.as_deref(), verb == Verb::Note, MOST_TEXT)?;
     bounded_text("to", to.as_deref(), verb == Verb::Handoff, MOST_NAME)?;
     if to.is_some() && verb != Verb::Handoff {
         return Err(Problem::parameter("to", format_args!("{} takes none", verb.word())));
+    }
+    if minutes.is_some() && verb != Verb::Silence {
+        return Err(Problem::parameter("minutes", format_args!("{} takes none", verb.word())));
+    }
+    let (_, most) = SILENCE_MINUTES;
+    if minutes.is_some_and(|minutes| !(1..=most).contains(&minutes)) {
+        return Err(Problem::parameter("minutes", format_args!("must be from 1 to {most}")));
     }
     serde_json::to_string(&arguments).map_err(|e| Problem::parameter("body", e))
 }
@@ -249,6 +260,20 @@ async fn outcome(
     }
 }
 
+impl Action {
+    /// The same in one line.
+    pub fn line(&self) -> String {
+        let Self { at, verb, actor, auth_method, .. } = self;
+        let came = match (&self.reason, &self.before, &self.after) {
+            (Some(reason), ..) => format!("refused ({reason})"),
+            (None, Some(before), Some(after)) if before != after => format!("{before} -> {after}"),
+            _ if self.changed => "done".to_owned(),
+            _ => "nothing was left to be done".to_owned(),
+        };
+        format!("{at}  {verb} by {actor} ({auth_method}): {came}")
+    }
+}
+
 impl From<ActionItem> for Action {
     fn from(a: ActionItem) -> Self {
         let (inc, seq, rec) = a.position;
@@ -295,6 +320,11 @@ mod tests {
         check(Verb::Note, r#"{"text":" "}"#, Err("text: is empty"));
         check(Verb::Note, r#"{"txet":"a"}"#, Err("body: unknown field"));
         check(Verb::Note, "[", Err("body: "));
+        check(Verb::Silence, "", Ok("{}"));
+        check(Verb::Silence, r#"{"minutes":30}"#, Ok(r#"{"minutes":30}"#));
+        check(Verb::Silence, r#"{"minutes":0}"#, Err("minutes: must be from 1"));
+        check(Verb::Silence, r#"{"minutes":10081}"#, Err("minutes: must be from 1"));
+        check(Verb::Ack, r#"{"minutes":1}"#, Err("minutes: ack takes none"));
         let long = format!(r#"{{"text":"{}"}}"#, "a".repeat(MOST_TEXT + 1));
         check(Verb::Note, &long, Err("text: must have at most 2000"));
     }

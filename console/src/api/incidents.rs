@@ -18,7 +18,11 @@ use store::read::{
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{App, Params, bounded, commands::Action};
+use super::{
+    App, Params, bounded,
+    commands::Action,
+    why::{Decision, decisions},
+};
 use crate::{
     auth::{Caller, Principal},
     problem::Problem,
@@ -71,6 +75,8 @@ pub struct Incident {
     occurrences: i64,
     opened_at: Timestamp,
     closed_at: Option<Timestamp>,
+    /// Nobody is told of it until then, because an operator said so.
+    silenced_until: Option<Timestamp>,
     /// The analyst that answered; `pending` until one did.
     llm_provider: String,
     /// 0 to 1; 0 until an analyst answered.
@@ -179,13 +185,15 @@ pub struct IncidentQuery {
     project_id: Option<String>,
 }
 
-/// One incident, with what operators asked for.
+/// One incident, with what operators asked for and what was decided.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct IncidentWithActions {
     #[serde(flatten)]
     incident: Incident,
     /// Oldest first; the newest 500.
     actions: Vec<Action>,
+    /// What was decided of telling it, and why; oldest first, the newest 500.
+    why: Vec<Decision>,
 }
 
 /// One incident, with what operators asked for.
@@ -217,7 +225,8 @@ pub async fn incident(
     let found = find(&app, &mut view, &caller, &id, query.project_id).await?;
     let actions = view.actions_of(&found.project, found.incident).await?;
     let actions = actions.into_iter().map(Action::from).collect();
-    Ok(Json(IncidentWithActions { incident: Incident::from(found), actions }))
+    let why = decisions(&mut view, &found.project, found.incident).await?;
+    Ok(Json(IncidentWithActions { incident: Incident::from(found), actions, why }))
 }
 
 /// The incident that `id` names: its id, or its number within a project. One that the caller may not
@@ -247,14 +256,18 @@ pub async fn find(
 
 /// How a caller names an incident.
 #[derive(Debug, PartialEq, Eq)]
-enum Named {
+pub enum Named {
     Id(Uuid),
     /// Day as `YYYYMMDD`, and the running number.
     Number(String, i32),
 }
 
 impl Named {
-    fn of(text: &str) -> Result<Self, Problem> {
+    /// What a text names.
+    ///
+    /// # Errors
+    /// When it is neither an id nor a number.
+    pub fn of(text: &str) -> Result<Self, Problem> {
         if let Ok(id) = text.parse() {
             return Ok(Self::Id(id));
         }
@@ -304,6 +317,7 @@ impl From<IncidentItem> for Incident {
             occurrences: i.occurrences,
             opened_at: i.opened_at.timestamp(),
             closed_at: i.closed_at.map(|t| t.timestamp()),
+            silenced_until: i.silenced_until.map(|t| t.timestamp()),
             llm_provider: analysis.as_ref().map_or("pending", |a| &a.analyzed_by).to_owned(),
             llm_confidence: analysis.as_ref().map_or(0.0, |a| a.confidence),
             analysis,

@@ -9,6 +9,8 @@ pub mod deliveries;
 pub mod events;
 pub mod incidents;
 pub mod recurrence;
+pub mod silences;
+pub mod why;
 
 use std::{num::NonZeroU16, ops::RangeInclusive, sync::Arc, time::Duration};
 
@@ -83,6 +85,11 @@ pub fn guarded() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(incidents::incidents))
         .routes(routes!(incidents::incident))
         .routes(routes!(commands::command))
+        .routes(routes!(silences::silences, silences::new_silence))
+        .routes(routes!(silences::preview_silence))
+        .routes(routes!(silences::silence_by_id))
+        .routes(routes!(silences::end_silence))
+        .routes(routes!(why::why))
 }
 
 /// Routes that anybody may ask.
