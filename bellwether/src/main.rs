@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use bellwether::{
     commands::{
-        check_config, demo, keys, migrate, openapi, operators, parked, probe, ready, rules, run,
-        send, sources, up,
+        check_config, demo, keys, migrate, openapi, operators, parked, probe, ready, render, rules,
+        run, send, send_test, sources, up,
     },
     keys::Refused as KeyRefused,
     rules::Refused,
@@ -51,6 +51,10 @@ enum Verb {
     Sources(sources::Verb),
     /// Sign a payload as its sender would, and send it.
     Send(send::Args),
+    /// Try whether messages arrive, and say what each receiver said.
+    SendTest(send_test::Args),
+    /// Show what a channel would send; nothing is sent.
+    Render(render::Args),
     /// Read a configuration and say what is wrong with it, or what it means.
     CheckConfig(check_config::Args),
     /// Ask a running process whether it can work (for health checks).
@@ -92,6 +96,8 @@ fn main() -> ExitCode {
         Verb::Keys(verb) => block_on(keys::run(verb)),
         Verb::Sources(verb) => block_on(sources::run(verb)),
         Verb::Send(args) => block_on(send::run(args)),
+        Verb::SendTest(args) => block_on(send_test::run(args)),
+        Verb::Render(args) => ended(render::run(&args)),
         Verb::Ready(args) => block_on(ready::run(args)),
     }
 }

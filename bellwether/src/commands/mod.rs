@@ -10,9 +10,11 @@ pub mod parked;
 mod place;
 pub mod probe;
 pub mod ready;
+pub mod render;
 pub mod rules;
 pub mod run;
 pub mod send;
+pub mod send_test;
 pub mod sources;
 pub mod up;
 

@@ -98,6 +98,12 @@ impl Place {
         Ok((url(config.ingest.listen), url(config.console.listen)))
     }
 
+    /// The operator's key of the `up` that is meant; none where no `up` is.
+    pub fn operator_key(&self) -> Option<String> {
+        let file = super::config_file(self.config.clone());
+        local::operator_key(&self.folder(file.as_deref())?).ok()
+    }
+
     /// What the configuration is called in problems.
     pub fn name(&self) -> String {
         let file = super::config_file(self.config.clone());

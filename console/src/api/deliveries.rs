@@ -6,10 +6,16 @@ use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
 };
+use domain::notify::incident_of_test;
 use jiff::Timestamp;
-use schemas::RecordId;
+use schemas::{InputPosition, ProjectId, RecordId, alert::Stage};
 use serde::{Deserialize, Serialize};
-use store::read::{Visible, delivery::SettledSend, event::DossierEvent};
+use store::read::{
+    Visible,
+    delivery::{SettledDelivery, SettledSend},
+    event::DossierEvent,
+    why::Waiting,
+};
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -20,7 +26,8 @@ use crate::{auth::Caller, problem::Problem};
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct DeliveryQuery {
-    /// Seconds to wait for the outcome while it is not known.
+    /// Seconds to wait for the outcome while it is not known, and for what becomes of the messages
+    /// of a test.
     #[param(minimum = 0, maximum = 10, default = 0)]
     wait: Option<i64>,
 }
@@ -42,8 +49,26 @@ pub struct Delivery {
     alerts: Vec<DeliveredAlert>,
     /// What its alerts opened, repeated or closed.
     incidents: Vec<Incident>,
-    /// What was told of those incidents.
+    /// What was told of those incidents, and of a test.
     sends: Vec<Send>,
+    /// What is still to be told of them.
+    waiting: Vec<WaitingSend>,
+    /// Why a test is told to nobody.
+    withheld: Vec<String>,
+}
+
+/// A message that is still to be sent.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WaitingSend {
+    job_id: Uuid,
+    /// Id of the configured channel.
+    target: String,
+    /// `pending` or `claimed`.
+    state: String,
+    attempts: i32,
+    not_before: Timestamp,
+    /// What the receiver said last.
+    reason: Option<String>,
 }
 
 /// One alert of a delivery.
@@ -73,11 +98,11 @@ pub struct Send {
     target: String,
     /// Its kind.
     channel: String,
-    /// `fire` or `resolve`.
+    /// `fire`, `resolve`, `update`, `remind`, `summary`, `test` or `reply`.
     kind: String,
     /// Position in the log of what caused it.
     trigger: String,
-    /// `delivered`, `already_told`, `refused` or `unknown`.
+    /// `delivered`, `already_told`, `refused`, `unknown` or `not_needed`.
     result: String,
     /// The provider's message id, or why it was not delivered.
     detail: Option<String>,
@@ -116,10 +141,13 @@ pub async fn delivery(
     let deadline = Instant::now() + Duration::from_secs(wait.into());
     let mut pause = PAUSES.0;
     loop {
-        if let Some(found) = look(&app, &caller.visible, RecordId(id)).await? {
-            return Ok(Json(found));
-        }
+        let found = look(&app, &caller.visible, RecordId(id)).await?;
         let left = deadline.saturating_duration_since(Instant::now());
+        if let Some(found) = found
+            && (found.settled || left.is_zero())
+        {
+            return Ok(Json(found.delivery));
+        }
         if left.is_zero() {
             return Err(Problem::not_found(format!(
                 "no outcome of delivery {id} is known; if it was accepted just now, ask with ?wait="
@@ -130,7 +158,14 @@ pub async fn delivery(
     }
 }
 
-async fn look(app: &App, visible: &Visible, id: RecordId) -> Result<Option<Delivery>, Problem> {
+/// A delivery as far as it came.
+struct Found {
+    delivery: Delivery,
+    /// Nothing is waited for any more.
+    settled: bool,
+}
+
+async fn look(app: &App, visible: &Visible, id: RecordId) -> Result<Option<Found>, Problem> {
     let mut view = app.store.view(visible).await?;
     let Some(delivery) = view.delivery(id).await? else { return Ok(None) };
     let alerts = view.alerts_of(&delivery).await?;
@@ -138,8 +173,24 @@ async fn look(app: &App, visible: &Visible, id: RecordId) -> Result<Option<Deliv
     ids.sort_unstable();
     ids.dedup();
     let incidents = view.incidents_by_id(&delivery.project, &ids).await?;
+    let tests = tests(&delivery, &alerts);
+    ids.extend(&tests);
     let sends = view.sends_of(&delivery.project, &ids).await?;
-    Ok(Some(Delivery {
+    let mut waiting = Vec::new();
+    for id in &ids {
+        waiting.extend(view.waiting_of(&delivery.project, *id).await?);
+    }
+    let mut withheld = Vec::new();
+    let mut settled = true;
+    for test in &tests {
+        let decisions = view.decisions_of(&delivery.project, *test).await?;
+        let planned = decisions.iter().filter(|decision| decision.verdict == "planned").count();
+        let told = sends.iter().filter(|send| send.incident == Some(*test)).count();
+        settled &= !decisions.is_empty() && told >= planned;
+        withheld.extend(decisions.into_iter().filter_map(|decision| decision.reason));
+    }
+    let settled = settled && (tests.is_empty() || waiting.is_empty());
+    let delivery = Delivery {
         event_id: delivery.record.0,
         project_id: delivery.project,
         source: delivery.source,
@@ -150,7 +201,36 @@ async fn look(app: &App, visible: &Visible, id: RecordId) -> Result<Option<Deliv
         alerts: alerts.into_iter().map(DeliveredAlert::from).collect(),
         incidents: incidents.into_iter().map(Incident::from).collect(),
         sends: sends.into_iter().map(Send::from).collect(),
-    }))
+        waiting: waiting.into_iter().map(WaitingSend::from).collect(),
+        withheld,
+    };
+    Ok(Some(Found { delivery, settled }))
+}
+
+/// What the tests in a delivery are known by, in place of incidents.
+fn tests(delivery: &SettledDelivery, alerts: &[DossierEvent]) -> Vec<Uuid> {
+    let Ok(project) = ProjectId::new(delivery.project.as_str()) else { return Vec::new() };
+    let (incarnation, sequence, record) = delivery.position;
+    let input = InputPosition {
+        incarnation,
+        sequence: sequence.cast_unsigned(),
+        record: record.cast_unsigned(),
+    };
+    let numbered = (0u32..).zip(alerts).filter(|(_, alert)| alert.stage == Stage::Test.word());
+    numbered.map(|(index, _)| incident_of_test(&project, input.alert(index)).0).collect()
+}
+
+impl From<Waiting> for WaitingSend {
+    fn from(w: Waiting) -> Self {
+        Self {
+            job_id: w.job,
+            target: w.target,
+            state: w.state,
+            attempts: w.attempts,
+            not_before: w.not_before.timestamp(),
+            reason: w.reason,
+        }
+    }
 }
 
 impl From<DossierEvent> for DeliveredAlert {

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Credential, DeliveryKey, Likeness, Normalised, NotAdmitted, Outgoing, Proof, Provider, Reading,
-    Refused, Request, Secret, Senders, Silence, auth, build,
+    Refused, Request, Secret, Senders, Silence, TEST_PATH, auth, build,
     json::{self, text},
     sign,
 };
@@ -62,6 +62,11 @@ impl Provider for Custom {
 
     fn missing_secret_detail(&self) -> &'static str {
         "Custom webhook secret, basic or bearer credentials missing in production environment"
+    }
+
+    /// A test may name the one channel it tries.
+    fn channel(&self, request: &Request<'_>) -> Option<String> {
+        request.parameter("channel").filter(|named| request.path == TEST_PATH && !named.is_empty())
     }
 
     /// A Standard Webhooks signature where there is one and the source has a secret, else the

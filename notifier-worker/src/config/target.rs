@@ -4,10 +4,14 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use domain::notify::{KeyName, Language};
 use reqwest::Url;
+use schemas::SourceId;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::SigningKey;
-use crate::channels::{Channel, Rate};
+use crate::channels::{Channel, Form, Need, Rate};
+
+/// What stands where a credential would.
+const NO_CREDENTIAL: &str = "no-credential";
 
 /// A channel's configuration, checked.
 #[derive(Clone)]
@@ -15,6 +19,8 @@ pub struct Target {
     pub id: String,
     pub channel: &'static dyn Channel,
     pub receivers: Vec<String>,
+    /// The source whose questions it answers; absent: those that no other channel names.
+    pub source: Option<SourceId>,
     pub allow_private: bool,
     pub timeout: Duration,
     /// What may have arrived is sent again.
@@ -40,10 +46,62 @@ pub(crate) enum Setting {
     Texts(Vec<String>),
 }
 
+/// A value of that form that leads nowhere.
+fn invented(form: Form) -> Setting {
+    match form {
+        Form::Address => match Url::parse("https://receiver.invalid/?key=none") {
+            Ok(url) => Setting::Address(url),
+            Err(_) => Setting::Text(String::new()),
+        },
+        Form::WebhookSecret => Setting::Key(SigningKey::from(vec![0; 32])),
+        Form::Secret { .. } => Setting::Secret(SecretString::from(NO_CREDENTIAL)),
+        Form::Text { .. } => Setting::Text("1".to_owned()),
+        Form::Number { .. } => Setting::Number(1),
+        Form::Texts { .. } => Setting::Texts(vec!["1".to_owned()]),
+    }
+}
+
 impl Target {
     /// This, with less time.
     pub(crate) fn within(&self, timeout: Duration) -> Self {
         Self { timeout, ..self.clone() }
+    }
+
+    /// This, with credentials that let nobody in: what it sends may be shown.
+    pub fn to_show(&self) -> Self {
+        let shown = Self::of_kind(self.channel);
+        let mut settings = self.settings.clone();
+        for (name, setting) in &mut settings {
+            match setting {
+                Setting::Address(_) | Setting::Key(_) | Setting::Secret(_) => {
+                    let form = self.channel.keys().iter().find(|key| key.name == *name);
+                    if let Some(form) = form.map(|key| key.form) {
+                        *setting = invented(form);
+                    }
+                }
+                Setting::Text(_) | Setting::Number(_) | Setting::Texts(_) => {}
+            }
+        }
+        Self { settings, access: shown.access, ..self.clone() }
+    }
+
+    /// A target of that kind behind which nobody is.
+    pub fn of_kind(channel: &'static dyn Channel) -> Self {
+        let keys = channel.keys().iter().filter(|key| key.need == Need::Must);
+        Self {
+            id: channel.kind().to_owned(),
+            channel,
+            receivers: Vec::new(),
+            source: None,
+            allow_private: false,
+            timeout: Duration::from_secs(15),
+            repeats: channel.idempotent(),
+            rate: channel.rate(),
+            language: None,
+            keys: None,
+            access: Some(SecretString::from(NO_CREDENTIAL)),
+            settings: keys.map(|key| (key.name, invented(key.form))).collect(),
+        }
     }
 
     /// The address that key `name` holds.

@@ -110,3 +110,44 @@ fn a_template_that_fails_at_a_message_is_an_error_and_no_panic() {
     let failed = templates.text("log", &fire, ("own", Language::English)).unwrap().unwrap_err();
     assert_eq!((failed.name.as_str(), failed.line), ("any/fire.txt", Some(1)));
 }
+
+/// The files to start from say what is built in, so whoever copies one changes only what they mean
+/// to; and all there is to say can be said with what a template sees.
+#[test]
+fn r35_the_templates_to_start_from_say_what_is_built_in() {
+    let templates = read(&[
+        ("telegram/fire.txt", include_str!("../../../../../config/templates/telegram/fire.txt")),
+        (
+            "telegram/resolve.txt",
+            include_str!("../../../../../config/templates/telegram/resolve.txt"),
+        ),
+        (
+            "telegram/summary.txt",
+            include_str!("../../../../../config/templates/telegram/summary.txt"),
+        ),
+    ])
+    .unwrap();
+    let tags = ["environment:testing".to_owned()];
+    let mut compared = 0;
+    for sample in crate::notify::format::sample::samples() {
+        for language in Language::ALL {
+            for tags in [&[][..], &tags] {
+                let message = Message { language: Some(language), tags, ..sample.message() };
+                if let Some(said) = text(&templates, "telegram", &message) {
+                    check(&said, &render_text(&message));
+                    compared += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(compared, 3 * 4 * 3 * 2);
+    let full = include_str!("../../../../fixtures/notify/goldens/telegram.noai.txt");
+    let facts = Facts {
+        severity_raw: Some("error".into()),
+        culprit: Some("app.main.get_recommend".into()),
+        sender_project: Some("recommendation-api".into()),
+        ..facts("sentry", "ValueError in calculate_score")
+    };
+    let fire = Message { number: "INC-20251031-001", ..message(SendKind::Fire, &facts) };
+    check(&text(&templates, "telegram", &fire).unwrap(), full);
+}
