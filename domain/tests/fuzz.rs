@@ -14,6 +14,8 @@ use serde_json::Value;
 #[path = "../../fuzz/src/entry.rs"]
 mod entry;
 
+/// Begins the names of inputs that a fuzzer found to reach what no other did.
+const FOUND: &str = "found-";
 /// Changed inputs of each target.
 const CASES: u32 = 10_000;
 
@@ -253,16 +255,18 @@ fn every_provider_has_seeds() {
 }
 
 /// `cargo test -p domain --test fuzz -- --ignored write_seeds` makes the seeds anew, out of our own
-/// samples.
+/// samples; those that a fuzzer found stay.
 #[test]
 #[ignore = "writes into the project"]
 fn write_seeds() {
     for target in ["normalise", "authenticate", "frame"] {
         let folder = project().join("fuzz/corpus").join(target);
-        if folder.exists() {
-            fs::remove_dir_all(&folder).unwrap();
+        fs::create_dir_all(&folder).unwrap();
+        for (name, _) in committed(target) {
+            if !name.starts_with(FOUND) {
+                fs::remove_file(folder.join(name)).unwrap();
+            }
         }
-        fs::create_dir_all(folder).unwrap();
     }
     for (name, bytes) in seeds() {
         fs::write(project().join("fuzz/corpus").join(name), bytes).unwrap();
