@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::*;
 
 mod facts;
+mod said;
 mod signatures;
 mod vectors;
 
