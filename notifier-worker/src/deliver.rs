@@ -5,6 +5,8 @@
 //! is asked again under the same key; with any other the send is parked as unknown, for an
 //! operator, unless its configuration says that twice is better than not at all.
 
+mod answer;
+mod carry;
 mod judge;
 mod message;
 mod step;
@@ -27,6 +29,7 @@ use store::{
 use tokio::time::Instant;
 
 use self::{
+    carry::About,
     judge::{Attempt, Class, backoff, wait},
     step::{Given, Step},
     talk::Talk,
@@ -54,11 +57,12 @@ pub struct DeliverWork {
 /// waited, when a target takes less than there is to tell.
 pub fn is_urgent(kind: SendKind, risk: Risk) -> bool {
     match kind {
-        SendKind::Fire | SendKind::Resolve | SendKind::Update | SendKind::Remind => match risk {
+        SendKind::Fire | SendKind::Resolve | SendKind::Remind => match risk {
             Risk::High | Risk::Critical => true,
             Risk::Low | Risk::Medium => false,
         },
-        SendKind::Summary => false,
+        // An update is urgent when something urgent waits for it.
+        SendKind::Update | SendKind::Summary => false,
         SendKind::Test | SendKind::Reply => true,
     }
 }
@@ -152,12 +156,8 @@ impl DeliverWork {
             }
         };
         let mut talk = Talk::new(self, &notification, admitted, begun);
-        let attempt = self.carry_out(&mut talk, step, again, target).await?;
-        let requests = talk.requests;
-        if requests != 1 {
-            // The claim spent one.
-            self.store.spend(&job.target, requests - 1).await?;
-        }
+        let about = About { telling, shown: given.shown, again };
+        let attempt = self.carry_out(&mut talk, step, about).await?;
         if !again && attempt.not_taken {
             // Nobody was told so far: the next attempt is a first one again.
             self.store.retract(telling).await?;
@@ -167,64 +167,9 @@ impl DeliverWork {
             let message = Message { name: name.map(str::to_owned), shown, analysed };
             self.keep(errand, telling, &message).await;
         }
+        self.settle_up(errand, talk.requests).await;
         self.measure(errand, begun, &attempt);
         Ok(self.end(errand, attempt))
-    }
-
-    /// Does what `step` says. `again`: an earlier attempt may have told it.
-    async fn carry_out(
-        &self,
-        talk: &mut Talk<'_>,
-        step: Step,
-        again: bool,
-        target: &Target,
-    ) -> Result<Attempt, store::Error> {
-        let lost = |reason: &str| Attempt {
-            verdict: Verdict::Ambiguous(reason.to_owned()),
-            not_taken: false,
-            class: Class::WorkerLost,
-        };
-        let doubtful = again && !target.repeats;
-        match step {
-            Step::Nothing(why) => Ok(Attempt::refused(Class::NotNeeded, why.into())),
-            Step::Send if doubtful => Ok(lost("the worker was lost while sending")),
-            Step::Send => talk.tell().await,
-            Step::Edit(name) => {
-                let edited = talk.edit(&name).await?;
-                match &edited.verdict {
-                    Verdict::CannotEdit(reason) if doubtful => Ok(lost(reason)),
-                    Verdict::CannotEdit(_) => talk.tell().await,
-                    Verdict::Delivered(_)
-                    | Verdict::DeliveredInPart { .. }
-                    | Verdict::Retry { .. }
-                    | Verdict::TryPlain(_)
-                    | Verdict::Refused(_)
-                    | Verdict::Ambiguous(_)
-                    | Verdict::Renew(_) => Ok(edited),
-                }
-            }
-            Step::EditAndSend(_) if doubtful => Ok(lost("the worker was lost while sending")),
-            Step::EditAndSend(name) => {
-                let edited = talk.edit(&name).await?;
-                match &edited.verdict {
-                    Verdict::Delivered(_) | Verdict::DeliveredInPart { .. } => {}
-                    // It would refuse the message as well, and then the change would be forgotten.
-                    Verdict::Retry { pause_target: true, .. } if !again => return Ok(edited),
-                    Verdict::Retry { reason, .. }
-                    | Verdict::TryPlain(reason)
-                    | Verdict::Refused(reason)
-                    | Verdict::Ambiguous(reason)
-                    | Verdict::Renew(reason)
-                    | Verdict::CannotEdit(reason) => tracing::info!(
-                        target = target.id,
-                        reason,
-                        "a message in {} still shows an alarm that is over: {reason}",
-                        target.id,
-                    ),
-                }
-                talk.tell().await
-            }
-        }
     }
 
     /// Whether a newer job that says all of it waits behind this one.
@@ -271,6 +216,22 @@ impl DeliverWork {
                 job = %errand.job.id, target = errand.job.target,
                 error = &e as &dyn std::error::Error,
                 "what {} calls a message is not kept: it will not be changed", errand.job.target,
+            );
+        }
+    }
+
+    /// Spends what was asked besides what the claim spent. What cannot be noted is not worth asking
+    /// again for.
+    async fn settle_up(&self, errand: Errand<'_>, requests: i32) {
+        if requests == 1 {
+            return;
+        }
+        if let Err(e) = self.store.spend(&errand.job.target, requests - 1).await {
+            tracing::warn!(
+                target = errand.job.target,
+                error = &e as &dyn std::error::Error,
+                "requests to {} are missing in its budget",
+                errand.job.target,
             );
         }
     }

@@ -60,7 +60,7 @@ impl DeliverWork {
             cause: send.cause,
             standing: send.standing.clone(),
             summary: send.summary.as_deref().cloned(),
-            reply: send.reply.as_deref().cloned(),
+            reply: self.answer(send).await?,
             tags: send.tags.clone(),
             first: history.first.clone(),
             buttons: Vec::new(),

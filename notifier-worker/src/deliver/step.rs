@@ -116,7 +116,10 @@ pub(super) fn step(send: &SendJob, given: Given<'_>) -> Step {
             Step::Nothing(REFUSED)
         }
         SendKind::Resolve if given.replaces => Step::Send,
-        SendKind::Resolve => editable().map_or(Step::Send, Step::EditAndSend),
+        SendKind::Resolve => match (&given.history.message, editable()) {
+            (Some(message), Some(name)) if message.shown != given.shown => Step::EditAndSend(name),
+            _ => Step::Send,
+        },
         SendKind::Update => match (&given.history.message, editable()) {
             _ if given.newer => Step::Nothing(NEWER),
             (Some(message), name)
@@ -280,10 +283,14 @@ mod tests {
         let resolve = job(SendKind::Resolve, Risk::High);
         let refused = History { refused: true, ..History::default() };
         let doubtful = History { doubtful: true, refused: true, ..History::default() };
+        // An attempt before this one changed it, and came no further.
+        let mut shown = told(Some("m"), false);
+        shown.message.as_mut().unwrap().shown = NEW;
         for (history, can_edit, expect) in [
             (told(Some("m"), false), true, Step::EditAndSend("m".into())),
             (told(Some("m"), false), false, Step::Send),
             (told(None, false), true, Step::Send),
+            (shown, true, Step::Send),
             // A storm's message told it, which is another subject.
             (History::default(), true, Step::Send),
             (doubtful, true, Step::Send),

@@ -48,6 +48,11 @@ impl<'a> Talk<'a> {
         Self { work, notification, target, begun, requests: 0 }
     }
 
+    /// The target, with the token it has now.
+    pub(super) fn target(&self) -> &Target {
+        &self.target
+    }
+
     /// Tells it as a message of its own, and once more plainly where only the form is refused.
     pub(super) async fn tell(&mut self) -> Result<Attempt, store::Error> {
         let attempt = self.ask(Form::New).await?;

@@ -180,6 +180,29 @@ impl Store {
         Ok(())
     }
 
+    /// Keeps what a message shows that was changed for `telling`, and told by another.
+    pub async fn shows(
+        &self,
+        telling: Telling<'_>,
+        message: &str,
+        shown: Uuid,
+    ) -> Result<(), Error> {
+        sqlx::query(
+            "update sent set shown = $5
+             where project = $1 and target = $2 and subject = $3 and message = $4
+               and kind in ('fire', 'update', 'remind', 'summary')",
+        )
+        .bind(telling.project.as_str())
+        .bind(telling.target)
+        .bind(telling.subject)
+        .bind(message)
+        .bind(shown)
+        .execute(self.pool())
+        .await
+        .map_err(Error::doing("keep what a message shows"))?;
+        Ok(())
+    }
+
     /// What the target of `telling` was told about its subject by others.
     pub async fn history(&self, telling: Telling<'_>) -> Result<History, Error> {
         let rows: Vec<SentRow> = sqlx::query_as(
