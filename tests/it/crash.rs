@@ -1,5 +1,6 @@
 //! Processes that die at the worst moment, and what is left of it: nothing.
 
+mod sends;
 pub(crate) mod wrong_loop;
 
 use tests::{

@@ -57,7 +57,7 @@ struct Stub {
     lease: Duration,
     concurrency: usize,
     behaviour: Behaviour,
-    budgets: Vec<lanes::Budget>,
+    budgets: Vec<lanes::job::Budget>,
     seen: Mutex<Seen>,
 }
 
@@ -78,7 +78,7 @@ impl Stub {
         lease: Duration,
         concurrency: usize,
         behaviour: Behaviour,
-        budgets: Vec<lanes::Budget>,
+        budgets: Vec<lanes::job::Budget>,
     ) -> Arc<Self> {
         Arc::new(Self { lease, concurrency, behaviour, budgets, seen: Mutex::default() })
     }
@@ -114,7 +114,7 @@ impl Work for Stub {
         self.concurrency
     }
 
-    fn budgets(&self) -> &[lanes::Budget] {
+    fn budgets(&self) -> &[lanes::job::Budget] {
         &self.budgets
     }
 

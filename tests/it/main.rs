@@ -14,6 +14,7 @@ mod compose;
 mod crash;
 mod deliver;
 mod doors;
+mod hung;
 mod janitor;
 mod job_loop;
 mod keys;

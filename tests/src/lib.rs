@@ -12,11 +12,13 @@
 
 pub mod bench;
 pub mod fleet;
+pub mod hung;
 pub mod load;
 pub mod oracle;
 pub mod receiver;
 pub mod receivers;
 pub mod senders;
+pub mod sends;
 
 use std::{num::NonZeroU16, path::PathBuf, sync::Arc, time::Duration};
 

@@ -87,7 +87,17 @@ struct Shared {
     started: std::time::Instant,
     seen: Mutex<Seen>,
     next: Mutex<VecDeque<Fault>>,
+    plan: Mutex<Plan>,
     changed: Notify,
+}
+
+/// What is done with a request by its number, from 0.
+struct Plan(Box<dyn Fn(u32) -> Option<Fault> + Send>);
+
+impl std::fmt::Debug for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Plan")
+    }
 }
 
 impl Receiver {
@@ -106,6 +116,7 @@ impl Receiver {
             started: std::time::Instant::now(),
             seen: Mutex::default(),
             next: Mutex::default(),
+            plan: Mutex::new(Plan(Box::new(|_| None))),
             changed: Notify::new(),
         });
         let app = Router::new().route("/hook", post(take)).with_state(Arc::clone(&shared));
@@ -116,6 +127,11 @@ impl Receiver {
     /// Answers the next requests like this, one each, before taking any more.
     pub fn fail_next(&self, faults: impl IntoIterator<Item = Fault>) {
         lock(&self.shared.next).extend(faults);
+    }
+
+    /// Answers each request that [`Self::fail_next`] says nothing of by its number, from 0.
+    pub fn fail_by(&self, plan: impl Fn(u32) -> Option<Fault> + Send + 'static) {
+        *lock(&self.shared.plan) = Plan(Box::new(plan));
     }
 
     /// What came in so far.
@@ -161,9 +177,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
     let fault = {
         let mut seen = lock(&shared.seen);
+        let number = seen.requests;
         seen.requests += 1;
         seen.at.push(shared.started.elapsed());
-        lock(&shared.next).pop_front()
+        lock(&shared.next).pop_front().or_else(|| lock(&shared.plan).0(number))
     };
     let answer = match fault {
         Some(Fault::TooMany { retry_after }) => {
