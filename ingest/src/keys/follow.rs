@@ -9,7 +9,10 @@ use schemas::{
     LaneKey,
     subject::{Class, deliveries, deliveries_stream},
 };
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, interval, sleep, timeout},
+};
 
 use super::{CopyFile, Held, Known, issued};
 use crate::{Issued, Source, Sources};
@@ -35,6 +38,8 @@ pub struct Follower {
     health: Health,
     /// What requests are let in by.
     known: Option<Known>,
+    /// Whether they are let in by anything yet.
+    is_known: watch::Sender<bool>,
     /// A sequence of that log that is not in it any more: copies that go as far are of a log that
     /// was put back to an earlier state.
     beyond: Option<u64>,
@@ -91,7 +96,8 @@ impl Follower {
             tracing::warn!(%error, "the copy of the keys cannot be used: {error}");
             None
         });
-        let follower = Self { log, sources, copy, clock, health, known, beyond: None };
+        let is_known = watch::Sender::new(known.is_some());
+        let follower = Self { log, sources, copy, clock, health, known, is_known, beyond: None };
         match &follower.known {
             Some(known) => follower.hold(&known.held),
             None => follower.sources.iter().for_each(|source| {
@@ -100,6 +106,12 @@ impl Follower {
         }
         follower.goes_by("the control records were not read yet");
         follower
+    }
+
+    /// Becomes true once keys are known, by the log or by a copy. Until then a source that has no
+    /// other credential answers 503.
+    pub fn is_known(&self) -> watch::Receiver<bool> {
+        self.is_known.subscribe()
     }
 
     /// Follows the control records until told to stop, and says in the health how far it came.
@@ -211,6 +223,7 @@ impl Follower {
             }
         }
         let before = self.known.replace(now.clone());
+        self.is_known.send_replace(true);
         let same = |before: &Known| {
             (before.incarnation, before.sequence) == (now.incarnation, now.sequence)
         };
