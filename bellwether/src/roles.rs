@@ -156,6 +156,7 @@ pub async fn start(
         );
     }
     let config = &checked.config;
+    use_small_pages();
     http_client::install_tls_provider();
     let (shutdown, controller) = Shutdown::new();
     let tasks = Tasks::new(controller.clone());
@@ -198,6 +199,15 @@ pub async fn start(
     };
     parts.play(roles, listeners).await?;
     Ok(Process { controller, shutdown, tasks, health })
+}
+
+/// Keeps the kernel from backing the heap with huge pages, which the allocator asks for and of which
+/// roles touch a tenth: an ingest of 26 MB idle is one of 48 MB with them, and answers no more.
+fn use_small_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
+        tracing::debug!(%error, "huge pages stay as they are: {error}");
+    }
 }
 
 /// What roles are made of.
