@@ -8,6 +8,7 @@ mod outage;
 mod paths;
 mod poison;
 mod printed;
+mod published;
 mod refusals;
 mod secrets;
 mod settings;
