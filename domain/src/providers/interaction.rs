@@ -89,7 +89,7 @@ pub struct Number {
 }
 
 /// The words of commands that ask for something to be done, and the verb each stands for.
-const VERBS: [(&str, &str); 12] = [
+const VERBS: [(&str, &str); 13] = [
     ("ack", "ack"),
     ("unack", "unack"),
     ("resolve", "resolve"),
@@ -101,12 +101,12 @@ const VERBS: [(&str, &str); 12] = [
     ("triage", "request_triage"),
     ("handoff", "handoff"),
     ("note", "note"),
-    // Nothing is done, and only the lane that has the incident can answer.
-    (WHY, WHY),
+    (QUESTIONS[0], QUESTIONS[0]),
+    (QUESTIONS[1], QUESTIONS[1]),
 ];
 
-/// The verb that asks why an incident was told, or was not.
-pub(crate) const WHY: &str = "why";
+/// What is asked about an incident: nothing is done, and only the lane that has it can answer.
+pub(crate) const QUESTIONS: [&str; 2] = ["why", "status"];
 
 /// The words of commands that ask for an answer alone.
 const ANSWERS: [&str; 4] = ["help", "status", "why", "top"];
@@ -129,7 +129,12 @@ pub(super) fn command(text: &str, addressed: bool, replied_to: Option<Target>) -
         None => return None,
     };
     let name = name.to_ascii_lowercase();
-    let about_one = name == "why" && (replied_to.is_some() || !rest.trim().is_empty());
+    let named = rest.split_whitespace().next();
+    let about_one = match name.as_str() {
+        "why" => replied_to.is_some() || named.is_some(),
+        "status" => replied_to.is_some() || named.and_then(incident).is_some(),
+        _ => false,
+    };
     if ANSWERS.contains(&name.as_str()) && !about_one {
         return Some(Ask::Say { about: name });
     }
@@ -200,7 +205,7 @@ fn pressed(value: &Value, depth: u8) -> Option<Ask> {
         return ours.is_string().then(|| pressed(ours, depth)).flatten();
     }
     let action = value.get("action")?.as_str()?;
-    let done = VERBS.iter().filter(|(word, _)| *word != WHY);
+    let done = VERBS.iter().filter(|(word, _)| !QUESTIONS.contains(word));
     let named = done.chain(&ACTIONS).find(|(word, verb)| [*word, *verb].contains(&action));
     let Some((_, verb)) = named else {
         return Some(Ask::Say { about: "unknown_button".to_owned() });
@@ -307,6 +312,7 @@ mod tests {
         check("/why", "says why");
         check("/why shop/INC-20261120-001", "why shop/20261120-1 {}");
         check("/why not", "says no_incident_named: why");
+        check("/status shop/INC-20261120-001", "status shop/20261120-1 {}");
         check("/triage INC-20261120-001", "request_triage /20261120-1 {}");
         check("/handoff INC-20261120-001 dba", r#"handoff /20261120-1 {"to":"dba"}"#);
         check("/handoff INC-20261120-001", "says nothing_said: handoff");

@@ -34,7 +34,7 @@ pub mod times;
 
 pub use fields::{FieldMap, FieldPath};
 pub use group::label_fingerprint;
-pub(crate) use interaction::WHY;
+pub(crate) use interaction::QUESTIONS;
 pub use interaction::{
     Ask, By, Interaction, Number, Place, SILENCE_MINUTES, Target, is_chat_user,
 };

@@ -17,7 +17,7 @@ use crate::{
         incident_id,
         prepare::PreparedCommand,
     },
-    providers::{By, WHY},
+    providers::By,
 };
 
 /// Whoever asks in a chat: with what, and where an answer belongs.
@@ -94,13 +94,11 @@ impl LaneState {
         asker: &Asker,
         effects: &mut Effects,
     ) {
-        let refused = match command.verb.as_str() {
-            "help" => None,
-            WHY => {
-                self.authorise(turn, &mut command).and_then(|()| self.known(turn, &command)).err()
-            }
-            _ => self.authorise(turn, &mut command).err(),
+        let may = match command.verb.as_str() {
+            "help" => Ok(()),
+            _ => self.authorise(turn, &mut command),
         };
+        let refused = may.and_then(|()| self.known(turn, &command)).err();
         let kind = match refused {
             Some(reason) => not_done(command, None, reason, Some(asker)),
             None => {
@@ -132,12 +130,13 @@ impl LaneState {
         self.tell(turn, at, not_done(command, None, reason, Some(asker)), effects);
     }
 
-    /// Whether there is an incident of that opening.
+    /// Whether there is the incident that a question is about, if it is about one.
     fn known(&mut self, turn: &Turn<'_>, command: &PreparedCommand) -> Result<(), &'static str> {
-        let key = turn.project.zip(command.opening);
-        let key = key.map(|(project, opening)| (project.clone(), incident_id(project, opening)));
-        let known = key.is_some_and(|key| self.working.fingerprint_of(&key).is_some());
-        if known { Ok(()) } else { Err("unknown_incident") }
+        let (Some(project), Some(opening)) = (turn.project, command.opening) else {
+            return Ok(());
+        };
+        let key = (project.clone(), incident_id(project, opening));
+        self.working.fingerprint_of(&key).map(|_| ()).ok_or("unknown_incident")
     }
 
     /// Who asks, and why it is none who may.

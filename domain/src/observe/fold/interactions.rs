@@ -16,7 +16,7 @@ use crate::{
         handle,
         prepare::{Kind, PreparedCommand, PreparedDelivery, Readable, SeenKey, Told},
     },
-    providers::{Ask, Interaction, Place, Target, WHY},
+    providers::{Ask, Interaction, Place, QUESTIONS, Target},
 };
 
 impl LaneState {
@@ -130,7 +130,8 @@ impl LaneState {
                     let ask = (*verb, target, arguments.as_str());
                     self.do_as_asked(turn, at, user, ask, &asker, effects);
                 }
-                let outcome = if *verb == WHY { Outcome::Recorded } else { Outcome::Command };
+                let outcome =
+                    if QUESTIONS.contains(verb) { Outcome::Recorded } else { Outcome::Command };
                 settling(outcome, verb)
             }
         }
@@ -177,10 +178,13 @@ impl LaneState {
         let command =
             PreparedCommand { opening, arguments: arguments.to_owned(), ..of_chat(user, verb) };
         let turn = Turn { project: Some(&project), ..*turn };
-        if verb == WHY && project != *source {
+        let question = QUESTIONS.contains(&verb);
+        if question && project != *source {
             // Whoever else is in the chat reads the answer as well.
             self.misunderstood(&turn, at, command, "not_your_project", asker, effects);
-        } else if verb == WHY {
+        } else if question && opening.is_none() {
+            self.misunderstood(&turn, at, command, "unknown_incident", asker, effects);
+        } else if question {
             self.answer_asker(&turn, at, command, asker, effects);
         } else {
             self.carry_out(&turn, at, command, Some(asker), effects);
@@ -207,7 +211,7 @@ impl LaneState {
             "status" | "top" => {
                 return self.answer_asker(turn, at, of_chat(user, what), asker, effects);
             }
-            "no_incident_named" | WHY => "unknown_incident",
+            "no_incident_named" | "why" => "unknown_incident",
             "nothing_said" => "bad_arguments",
             "no_duration" => "bad_duration",
             // Buttons of other applications.
