@@ -161,6 +161,12 @@ impl Fleet {
         kill(Pid::from_raw(self.members[number].child.id() as i32), signal).unwrap();
     }
 
+    /// How many files a process has open, sockets among them.
+    pub fn open_files(&self, number: usize) -> usize {
+        let folder = format!("/proc/{}/fd", self.members[number].child.id());
+        std::fs::read_dir(folder).unwrap().count()
+    }
+
     /// The most memory a process had so far, in bytes.
     pub fn peak_memory(&self, number: usize) -> u64 {
         let path = format!("/proc/{}/status", self.members[number].child.id());

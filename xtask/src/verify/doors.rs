@@ -1,6 +1,12 @@
 //! The area `doors`: every provider, every way in, and nothing lost at the edge.
 
-use std::process::{Command, Stdio};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use anyhow::Context;
+use nix::sys::resource::{Resource, getrlimit};
 
 use super::{Area, Verification};
 
@@ -29,31 +35,69 @@ fn run(v: &mut Verification) -> anyhow::Result<()> {
         let mut tests = v.tests(module)?;
         v.holds(what, &mut tests)?;
     }
+    slow(v)?;
     fuzz(v)?;
     bench(v)
 }
 
-/// The fuzz targets, where the toolchain they need is there.
-fn fuzz(v: &mut Verification) -> anyhow::Result<()> {
-    let there = Command::new("cargo")
-        .args(["+nightly", "fuzz", "--version"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if !there {
-        v.skipped("fuzz targets", "needs cargo-fuzz and a nightly toolchain");
+/// F12 with as many slow clients as it asks for, where a process may open as many files.
+fn slow(v: &mut Verification) -> anyhow::Result<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let what = "F12: 10,000 slow clients, others' p99 under 50 ms";
+    if most < 12_000 {
+        v.skipped(what, &format!("needs 12,000 open files a process, {most} are allowed"));
         return Ok(());
     }
+    let mut tests = v.tests("doors::slow")?;
+    v.holds(what, tests.env("BELLWETHER_SLOW_CLIENTS", "10000"))
+}
+
+/// The fuzz targets under libFuzzer, one after the other. What they find new stays in `target/`; seeds
+/// that are worth it are put beside the others by hand.
+fn fuzz(v: &mut Verification) -> anyhow::Result<()> {
+    let tools = v.root.join(".tools");
+    if let Err(why) = fuzzer(&tools) {
+        v.skipped("fuzz targets", &why);
+        return Ok(());
+    }
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", tools.join("bin").display());
     for (target, seconds) in FUZZ {
         let seconds = if v.long { seconds * 6 } else { *seconds };
-        let mut fuzz = Command::new("cargo");
+        let found = v.root.join("target/fuzz").join(target);
+        std::fs::create_dir_all(&found).with_context(|| format!("make {}", found.display()))?;
+        let mut fuzz = Command::new("nice");
         fuzz.current_dir(&v.root)
-            .args(["+nightly", "fuzz", "run", target, "--"])
+            .env("PATH", &path)
+            .args(["-n", "10", "cargo", "+nightly", "fuzz", "run", target])
+            .arg(&found)
+            .arg(v.root.join("fuzz/corpus").join(target))
+            .args(["--", "-max_len=16384", "-timeout=10", "-rss_limit_mb=2048"])
             .arg(format!("-max_total_time={seconds}"));
-        v.holds(&format!("fuzz target {target}"), &mut fuzz)?;
+        v.holds(&format!("fuzz target {target}, {seconds} s"), &mut fuzz)?;
     }
     Ok(())
+}
+
+/// Sees to it that cargo-fuzz is there, or says why it cannot be.
+fn fuzzer(tools: &Path) -> Result<(), String> {
+    let works = |command: &mut Command| {
+        let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+        quiet.status().is_ok_and(|status| status.success())
+    };
+    if !works(Command::new("cargo").args(["+nightly", "--version"])) {
+        return Err("needs a nightly toolchain: rustup toolchain install nightly".to_owned());
+    }
+    if works(Command::new(tools.join("bin/cargo-fuzz")).args(["fuzz", "--version"])) {
+        return Ok(());
+    }
+    println!("\nverify: installing cargo-fuzz into {}", tools.display());
+    let mut install = Command::new("cargo");
+    install.args(["install", "cargo-fuzz", "--locked", "--root"]).arg(tools);
+    match install.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) | Err(_) => Err("cargo-fuzz cannot be installed from the registry".to_owned()),
+    }
 }
 
 /// The release bench of the edge; its own table stands above, its figures are taken over.
