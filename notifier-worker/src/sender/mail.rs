@@ -102,10 +102,7 @@ async fn converse(
     let hello = ClientId::Domain(domain(&mail.from).to_owned());
     let tls = match mail.security {
         Security::Plain => None,
-        Security::StartTls | Security::Tls => match parameters(mail) {
-            Ok(parameters) => Some(parameters),
-            Err(reason) => return ours(Stage::Tls, &reason),
-        },
+        Security::StartTls | Security::Tls => Some(parameters(mail)?),
     };
     let implicit = tls.clone().filter(|_| mail.security == Security::Tls);
     let mut connection = match connect(addresses, &hello, implicit, deadline).await {
@@ -160,7 +157,8 @@ async fn converse(
     if missed.len() == mail.to.len() {
         connection.abort().await;
         // Somebody may be reached later: that counts, not who never will.
-        let last = missed.iter().find(|m| m.code < 500).or(missed.first());
+        let later = missed.iter().find(|m| (400..500).contains(&m.code));
+        let last = later.or(missed.first());
         let (code, text) = last.map_or((0, String::new()), |m| (m.code, m.text.clone()));
         return Ok(Said { missed, ..said(Stage::Recipients, code, text) });
     }
