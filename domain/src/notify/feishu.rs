@@ -67,8 +67,11 @@ fn notice(message: &Message<'_>, words: &Words) -> Option<String> {
 fn notice_card(notice: &str) -> Value {
     let mut lines = notice.lines().filter(|line| !line.is_empty());
     let title = lines.next().unwrap_or_default();
-    let body: Vec<String> = lines.map(escape).collect();
-    let elements = if body.is_empty() { vec![] } else { vec![text(body.join("\n"))] };
+    let mut body: Vec<String> = lines.map(escape).collect();
+    if body.is_empty() {
+        // A card has to have something below its headline.
+        body.push(escape(title));
+    }
     json!({
         "msg_type": "interactive",
         "card": {
@@ -77,7 +80,7 @@ fn notice_card(notice: &str) -> Value {
                 "template": "blue",
                 "title": { "content": title, "tag": "plain_text" },
             },
-            "elements": elements,
+            "elements": [text(body.join("\n"))],
         },
     })
 }
@@ -156,7 +159,7 @@ impl Card<'_> {
 
     /// A name in bold, and a text below it.
     fn named(&self, mark: &str, name: &str, text: &str) -> String {
-        format!("**{mark} {name}：**\n{text}")
+        format!("**{mark} {name}{}**\n{text}", self.words.colon)
     }
 
     /// What is wrong; of what is over only as much as is needed to know it again.
@@ -170,9 +173,11 @@ impl Card<'_> {
         if self.m.is_over() {
             let words = self.words;
             if let Some(duration) = duration(facts) {
-                body.push_str(&format!("\n**⏱️ {}：** {duration}", words.card_lasted));
+                let (name, colon) = (words.card_lasted, words.colon);
+                body.push_str(&format!("\n**⏱️ {name}{colon}** {duration}"));
             }
-            body.push_str(&format!("\n**🆔 {}：** {}", words.card_number, line(self.m.number)));
+            let (name, colon) = (words.card_number, words.colon);
+            body.push_str(&format!("\n**🆔 {name}{colon}** {}", line(self.m.number)));
             return body;
         }
         let message = facts.message.as_deref().filter(|text| !text.trim().is_empty());
@@ -204,13 +209,14 @@ impl Card<'_> {
         let share = percent(analysis.confidence).to_string();
         let slots = [("analyst", &*escape(&analyst(analysis))), ("percent", &share)];
         Some(format!(
-            "**🧠 {}**\n{}\n**💡 {}：**\n{}\n**🆔 {}：** {}",
+            "**🧠 {}**\n{}\n**💡 {}{colon}**\n{}\n**🆔 {}{colon}** {}",
             fill(words.card_analysis, &slots),
             line(&analysis.root_cause),
             words.card_suggestion,
             line(&analysis.fix_suggestion),
             words.card_number,
             line(self.m.number),
+            colon = words.colon,
         ))
     }
 

@@ -192,6 +192,11 @@ impl State {
         &self.in_force.rules
     }
 
+    /// The summaries that are still to be told, or still grow: each one's project and key.
+    pub fn gathering(&self) -> impl Iterator<Item = (&ProjectId, &str)> {
+        self.gathered.summaries.values().map(|open| (&open.project, open.key.as_str()))
+    }
+
     /// What `batch` will look at and is not in hand. Load it and hand it to [`Self::learn`] before
     /// deciding.
     pub fn missing<'a>(&self, batch: impl IntoIterator<Item = &'a Prepared>) -> Missing {

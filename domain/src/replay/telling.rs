@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use schemas::{Event, Time};
+use schemas::{Event, ProjectId, Time};
 
 use super::Error;
 use crate::notify::{Changes, Found, Missing, Plan, Prepared, ProblemKey, State, decide, prepare};
@@ -60,6 +60,18 @@ impl Telling {
         }
         self.keep(state.take_changes()?);
         Ok(())
+    }
+
+    /// Keys of the summaries that are still to be told, or still grow.
+    ///
+    /// # Errors
+    /// When what is gathered cannot be read back.
+    pub fn open(&self) -> Result<Vec<(ProjectId, String)>, Error> {
+        Ok(self
+            .load()?
+            .gathering()
+            .map(|(project, key)| (project.clone(), key.to_owned()))
+            .collect())
     }
 
     /// How many problems are remembered.

@@ -15,6 +15,9 @@ use super::{
 /// A week, in minutes.
 const A_WEEK: u32 = 7 * 24 * 60;
 
+/// How many quiet ranges in a row are taken as one: a week of nights and days.
+const MOST_RANGES: usize = 14;
+
 /// At most one message of a problem in so long (R43).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -140,8 +143,8 @@ impl QuietHours {
     /// When it is over, with ranges that follow each other as one; none: it is not quiet.
     pub fn over(&self, now: Time) -> Option<Time> {
         let mut until = None;
-        // Ranges that cover the whole week have no end; a day is looked ahead for each.
-        for _ in 0..=self.ranges.len() {
+        // Ranges that cover the whole week have no end: it is looked again when this is over.
+        for _ in 0..MOST_RANGES {
             let from = until.unwrap_or(now);
             let ends = self.ranges.iter().filter_map(|range| range.until(from, &self.zone));
             match ends.max() {

@@ -1,3 +1,5 @@
+mod telling;
+
 use std::num::NonZeroU16;
 
 use schemas::{

@@ -75,14 +75,15 @@ impl Desk<'_> {
             told.remind_at = Some(until);
             return;
         }
-        let rule = self.rules.reminder(&key.0).clone();
+        let rules = self.rules.clone();
+        let rule = rules.reminder(&key.0);
         if rule.next(told.facts.level, told.reminded).is_none() {
             return;
         }
         told.reminded += 1;
         let mut to = told.message.as_ref().map(|message| message.to.clone()).unwrap_or_default();
-        for receiver in rule.receivers {
-            let receiver = Recipient::Receiver(receiver);
+        for receiver in &rule.receivers {
+            let receiver = Recipient::Receiver(receiver.clone());
             if !to.contains(&receiver) {
                 to.push(receiver);
             }

@@ -171,7 +171,8 @@ impl Desk<'_> {
         }
         if message.over {
             // Told of its end within this hour; it fired again and ended again since (R43).
-            let once = self.rules.once(&key.0).clone();
+            let rules = self.rules.clone();
+            let once = rules.once(&key.0);
             let by = Some(message.incident.to_string());
             self.withhold(key, told, Why { by, ..Why::new(&once.reason(), &once.id) });
             return self.update(key, told);
@@ -181,7 +182,8 @@ impl Desk<'_> {
             self.withhold(key, told, Why { by, ..Why::new(reason, &message.rule) });
             return self.update(key, told);
         }
-        let quiet = self.rules.quiet_hours(&key.0).clone();
+        let rules = self.rules.clone();
+        let quiet = rules.quiet_hours(&key.0);
         if quiet.until(self.now, told.facts.level).is_some() {
             self.digest(key, told, SummaryReason::Hourly, "quiet_hours", &quiet.id);
             return self.update(key, told);
@@ -255,7 +257,8 @@ impl Desk<'_> {
             }
             told.risk = told.risk.max(raised.risk);
             told.frequency = Some(raised.frequency);
-            if !told.state.is_over() {
+            // What is silenced goes on in no message.
+            if !told.state.is_over() && !told.waiting {
                 desk.update(&key, told);
             }
             true

@@ -54,7 +54,8 @@ impl Desk<'_> {
             return;
         }
         (told.waiting, told.look_at) = (false, told.silenced_until);
-        let once = self.rules.once(&key.0).clone();
+        let rules = self.rules.clone();
+        let once = rules.once(&key.0);
         let bypass = once.regression_bypass && occasion == Occasion::Reappeared;
         if !self.hour_is_over(key, told) && !bypass {
             return self.fold(key, told);
@@ -78,7 +79,8 @@ impl Desk<'_> {
     /// It fires again within the hour of its message: it is edited into that.
     fn fold(&mut self, key: &Key, told: &mut Told) {
         told.folded += 1;
-        let once = self.rules.once(&key.0).clone();
+        let rules = self.rules.clone();
+        let once = rules.once(&key.0);
         let Some(message) = &told.message else {
             // It was told in a summary, so it goes on in one.
             let reason = once.reason();
@@ -103,7 +105,8 @@ impl Desk<'_> {
 
     /// Tells now, unless there is too much to tell, or it is quiet.
     fn tell_now(&mut self, key: &Key, told: &mut Told, soon: &Soon, ways: &[Way]) {
-        let quiet = self.rules.quiet_hours(&key.0).clone();
+        let rules = self.rules.clone();
+        let quiet = rules.quiet_hours(&key.0);
         if quiet.until(self.now, told.facts.level).is_some() {
             return self.digest(key, told, SummaryReason::Hourly, "quiet_hours", &quiet.id);
         }
@@ -111,8 +114,8 @@ impl Desk<'_> {
             return self.join_storm(key, told, ways);
         }
         if !self.spend(&key.0) {
-            let limits = self.rules.limits(&key.0).id.clone();
-            return self.digest(key, told, SummaryReason::Hourly, "rate_limited", &limits);
+            let limits = rules.limits(&key.0);
+            return self.digest(key, told, SummaryReason::Hourly, "rate_limited", &limits.id);
         }
         let (mut to, mut rules): (Vec<Recipient>, Vec<&str>) = (Vec::new(), Vec::new());
         for way in ways {
@@ -192,7 +195,8 @@ impl Desk<'_> {
                 self.digest(key, told, SummaryReason::Hourly, "acknowledged", &soon.rule);
             }
             When::Now if !self.hour_is_over(key, told) => {
-                let once = self.rules.once(&key.0).clone();
+                let rules = self.rules.clone();
+                let once = rules.once(&key.0);
                 self.digest(key, told, SummaryReason::Hourly, &once.reason(), &once.id);
             }
             When::Now => {

@@ -65,7 +65,9 @@ impl Desk<'_> {
         why: &str,
         rule: &str,
     ) {
-        let times = self.rules.digest(&key.0).clone();
+        // A copy shares the document.
+        let rules = self.rules.clone();
+        let times = rules.digest(&key.0);
         let due = match reason {
             SummaryReason::Daily => times.next_daily(self.now),
             SummaryReason::Hourly | SummaryReason::Bundle | SummaryReason::Storm => {
@@ -241,7 +243,8 @@ impl Desk<'_> {
 
     /// Tells of a problem in the message about the storm.
     pub(super) fn join_storm(&mut self, key: &Key, told: &mut Told, ways: &[Way]) {
-        let rule = self.rules.storm(&key.0).clone();
+        let rules = self.rules.clone();
+        let rule = rules.storm(&key.0);
         let to: Vec<Recipient> = ways.iter().flat_map(|way| way.to.iter().cloned()).collect();
         let place = Place {
             reason: SummaryReason::Storm,
@@ -387,7 +390,8 @@ impl Desk<'_> {
 
     /// Tells how a storm grew; gives it back until a minute brings fewer.
     fn tell_storm(&mut self, mut gathering: Gathering) -> Option<Gathering> {
-        let rule = self.rules.storm(&gathering.project).clone();
+        let rules = self.rules.clone();
+        let rule = rules.storm(&gathering.project);
         let recent = self.state.gathered.recent.get(&gathering.project);
         let lately = recent.map_or(0, |recent| {
             recent.iter().filter(|at| self.now < at.plus_seconds(MINUTE)).count()

@@ -1,12 +1,13 @@
 use std::path::{Path, PathBuf};
 
-use schemas::{Facts, SourceId, Status, Time, job::Analysis};
+use schemas::{Facts, ProjectId, SourceId, Status, Time, job::Analysis};
 
 use super::*;
 use crate::{
     notify::{
+        Sample,
         format::tests::{NUMBER, message},
-        render_text, wecom_text,
+        render_text, sample_facts, wecom_text,
     },
     providers,
 };
@@ -295,4 +296,29 @@ fn r40_the_golden_card() {
         ..sample("sentry", SendKind::Fire)
     };
     assert_eq!(card(&facts, SendKind::Fire), expect);
+}
+
+#[test]
+fn a_card_is_written_in_the_language_that_is_asked_for() {
+    let foreign = |c: char| !c.is_ascii() && c.is_alphanumeric() || ('！'..='～').contains(&c);
+    for kind in [SendKind::Fire, SendKind::Resolve, SendKind::Update, SendKind::Remind] {
+        for provider in ["sentry", "alertmanager"] {
+            let sample = Sample::new(
+                kind,
+                sample_facts(provider, kind).unwrap(),
+                ProjectId::new("shop").unwrap(),
+            );
+            let message = Message { language: Some(Language::English), ..sample.message() };
+            let card = feishu_card(&message, 4_000).to_string();
+            assert!(!card.contains(foreign), "{card}");
+        }
+    }
+    let facts = sample_facts("alertmanager", SendKind::Fire).unwrap();
+    let title = |language| {
+        let message = Message { language, ..message(SendKind::Fire, &facts) };
+        feishu_card(&message, 9)["card"]["header"]["title"]["content"].as_str().unwrap().to_owned()
+    };
+    assert!(title(None).contains("项目在production环境出现异常"), "{}", title(None));
+    assert!(title(Some(Language::TraditionalChinese)).contains("出現異常"));
+    assert!(title(Some(Language::English)).ends_with("in production: something is wrong"));
 }

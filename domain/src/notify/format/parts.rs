@@ -99,6 +99,7 @@ pub(in crate::notify) fn deed(words: &Words, verb: &str) -> Option<&'static str>
         "reject" => words.reject,
         "request_triage" | "triage" => words.request_triage,
         "handoff" => words.handoff,
+        "note" => words.note,
         _ => return None,
     })
 }

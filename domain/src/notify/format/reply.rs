@@ -42,8 +42,12 @@ pub(in crate::notify) fn reply(m: &Message<'_>, asked: &Reply, words: &Words) ->
     lines.extend(m.summary.into_iter().flat_map(|summary| kinds::items(summary, words)));
     let result = arguments["lines"].as_array().into_iter().flatten().filter_map(Value::as_str);
     lines.extend(result.take(MOST_LINES).map(|line| single_line(line, cut::FIELD)));
-    if lines.len() == told && matches!(asked.verb.as_str(), "status" | "top" | "why") {
-        lines.push(words.nothing_open.to_owned());
+    if lines.len() == told {
+        match asked.verb.as_str() {
+            "status" => lines.push(words.nothing_open.to_owned()),
+            "top" | "why" => lines.push(words.nothing_known.to_owned()),
+            _ => {}
+        }
     }
     lines.join("\n")
 }

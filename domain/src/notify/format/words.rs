@@ -76,7 +76,7 @@ words! {
     app_alert level source environment service place first_seen state unresolved resolved again
     occurrences users details severity instance job time recovered_at number
     // Feishu's card (R40).
-    card_errors card_title card_wrong card_recovered card_project card_environment card_id
+    colon card_errors card_title card_wrong card_recovered card_project card_environment card_id
     card_start card_show card_from_errors card_from_alerts card_analysis card_suggestion
     card_lasted card_number card_time card_recovered_at
     // Where an incident stands.
@@ -88,7 +88,7 @@ words! {
     folded
     reminder came_back came_back_ignored raised tags
     // What operators do, and what stands on the keys that ask for it.
-    ack unack resolve reopen silence unsilence confirm reject request_triage handoff
+    ack unack resolve reopen silence unsilence confirm reject request_triage handoff note
     key_ack key_unack key_resolve key_reopen key_silence key_unsilence key_confirm key_reject
     key_handoff
     // Summaries.
@@ -109,7 +109,7 @@ words! {
     reply_refused
     /// Slot `verb`.
     reply_unknown
-    reply_triage reply_status reply_top reply_why nothing_open
+    reply_triage reply_status reply_top reply_why nothing_open nothing_known
     // Why something is refused, by the fold's own word, and what to do.
     unknown_actor not_your_project unknown_incident not_open superseded_by_later no_diagnosis
     too_many_triage bad_arguments no_duration

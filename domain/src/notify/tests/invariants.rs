@@ -170,8 +170,10 @@ proptest! {
     fn every_alert_is_accounted_for_and_nobody_is_told_too_much(steps in steps(), rules: bool) {
         let events = events(&steps, rules);
         let telling = Telling::sequential(events.clone()).unwrap();
+        let open = telling.open().unwrap();
+        prop_assert_eq!(&open, &[]);
         let checked = invariant::alerts_are_accounted_for(&events, &telling.notices)
-            .and_then(|()| invariant::summaries_add_up(&telling.notices, &telling.plans))
+            .and_then(|()| invariant::summaries_add_up(&telling.notices, &telling.plans, &open))
             .and_then(|()| invariant::resolves_follow_fires(&telling.notices))
             .and_then(|()| once_an_hour(&events, &telling))
             .and_then(|()| keys_are_distinct(&telling));

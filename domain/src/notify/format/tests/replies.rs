@@ -94,4 +94,29 @@ fn r16_results_are_shown_a_line_each() {
     check(&top, "🔝 What occurs most\nINC-1 boom\nforged line");
     let none = text(&asked("status", "{}", None), None, Language::English);
     check(&none, "📊 How things stand\nNothing is open.");
+    let none = text(&asked("why", "{}", None), None, Language::English);
+    check(&none, "❓ Why\nNothing is known of that.");
+}
+
+/// Every verb of a chat's commands is answered with what it did, never with what there is to ask.
+#[test]
+fn r16_every_verb_that_takes_effect_has_a_name_in_every_language() {
+    for verb in [
+        "ack",
+        "unack",
+        "resolve",
+        "reopen",
+        "silence",
+        "unsilence",
+        "confirm",
+        "reject",
+        "request_triage",
+        "handoff",
+        "note",
+    ] {
+        for language in Language::ALL {
+            let done = text(&asked(verb, "{}", None), None, language);
+            assert!(!done.contains("/help") && done.lines().count() == 1, "{verb}: {done}");
+        }
+    }
 }
