@@ -9,7 +9,8 @@ use domain::{
 use futures_util::future::BoxFuture;
 use lanes::{Halt, Input, Item, Out, Stage};
 use schemas::{
-    CodecError, EventBatch, IncidentId, JobId, Lane, SourceId,
+    CodecError, Event, EventBatch, IncidentId, JobId, Lane, SourceId,
+    event::Kind,
     job::{SendJob, SendKind},
     subject::EventChannel,
 };
@@ -68,7 +69,7 @@ impl NotifyStage {
     }
 
     fn job(&self, plan: &Plan, target: &Target) -> NewJob {
-        let id = send_id(plan, &target.id);
+        let id = JobId::send(&plan.project, &target.id, plan.kind, &plan.subject, plan.trigger);
         let hold = match plan.kind {
             SendKind::Fire if !target.channel.can_edit(target) => self.hold,
             SendKind::Fire
@@ -110,17 +111,6 @@ impl NotifyStage {
             payload,
         }
     }
-}
-
-/// The id of a send: what nothing is told twice under (I6), in any generation.
-fn send_id(plan: &Plan, target: &str) -> JobId {
-    JobId(schemas::id::hash(&[
-        plan.project.as_str().as_bytes(),
-        target.as_bytes(),
-        plan.kind.word().as_bytes(),
-        plan.subject.as_bytes(),
-        plan.trigger.to_string().as_bytes(),
-    ]))
 }
 
 impl Stage for NotifyStage {
@@ -247,6 +237,39 @@ impl Stage for NotifyStage {
             transaction.hasten_sends(&std::mem::take(&mut lane.analysed)).await
         })
     }
+
+    fn ended(&self, events: &[Event], failed: Option<&store::Error>) {
+        if failed.is_none() {
+            events.iter().for_each(count);
+        }
+    }
+}
+
+/// R45: what was decided, by kind of message or by why there is none.
+fn count(event: &Event) {
+    let (decided, why) = match &event.kind {
+        Kind::Planned(planned) => ("planned", planned.kind.word().to_owned()),
+        Kind::Withheld(withheld) => ("withheld", withheld.reason.clone()),
+        Kind::Opened(_)
+        | Kind::Repeated(_)
+        | Kind::Resolved(_)
+        | Kind::Suppressed(_)
+        | Kind::Stale(_)
+        | Kind::Answered(_)
+        | Kind::Ticked
+        | Kind::RulesChanged(_)
+        | Kind::Escalated(_)
+        | Kind::Expired(_)
+        | Kind::Applied(_)
+        | Kind::Refused(_)
+        | Kind::SilenceChanged(_)
+        | Kind::Asked(_)
+        | Kind::Tested(_)
+        | Kind::Observed(_)
+        | Kind::Settled(_)
+        | Kind::Sent(_) => return,
+    };
+    metrics::counter!("bellwether_notices_total", "decided" => decided, "why" => why).increment(1);
 }
 
 fn unreadable(table: &'static str) -> impl FnOnce(CodecError) -> store::Error {
@@ -259,9 +282,9 @@ mod tests {
 
     use bytes::Bytes;
     use schemas::{
-        Event, EventId, Facts, InputPosition, Level, Position, ProjectId, SourceId, Status, Time,
+        EventId, Facts, InputPosition, Level, Position, ProjectId, SourceId, Status, Time,
         alert::Risk,
-        event::{Cause, EVENT_VERSION, Kind},
+        event::{Cause, EVENT_VERSION},
     };
     use uuid::Uuid;
 
@@ -324,7 +347,9 @@ mod tests {
     #[test]
     fn i6_the_id_of_a_send_is_its_key() {
         let base = plan(SendKind::Fire);
-        let id = |plan: &Plan, target| send_id(plan, target);
+        let id = |plan: &Plan, target| {
+            JobId::send(&plan.project, target, plan.kind, &plan.subject, plan.trigger)
+        };
         let changed = [
             id(&Plan { kind: SendKind::Resolve, ..base.clone() }, "screen"),
             id(&Plan { trigger: at(3), ..base.clone() }, "screen"),
