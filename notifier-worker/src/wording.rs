@@ -121,7 +121,7 @@ fn entries(folder: &Path) -> Result<Vec<(String, std::path::PathBuf)>, String> {
 
 #[cfg(test)]
 mod tests {
-    use domain::notify::render_text;
+    use domain::notify::{Sample, render_text, sample_facts};
     use schemas::InputPosition;
     use serde_json::json;
 
@@ -191,6 +191,44 @@ mod tests {
             assert!(shown.contains(folder.path().to_str().unwrap()), "{shown}");
         }
         assert!(templates(Path::new("/nowhere/at/all")).is_err());
+    }
+
+    #[test]
+    fn every_channel_shows_every_kind_in_every_language_without_a_credential() {
+        for channel in channels::all() {
+            let target = Target::of_kind(*channel);
+            for kind in SendKind::ALL {
+                for language in Language::ALL {
+                    let facts = sample_facts("sentry", kind).unwrap();
+                    let sample = Sample::new(kind, facts, notification().project);
+                    let mut n = Notification {
+                        kind,
+                        facts: sample.facts,
+                        analysis: sample.analysis,
+                        frequency: sample.frequency,
+                        standing: sample.standing,
+                        summary: sample.summary,
+                        reply: sample.reply,
+                        language: Some(language),
+                        ..notification()
+                    };
+                    put_into_words(&mut n, &target, &Templates::default());
+                    assert!(!n.text.trim().is_empty());
+                    let told = channel.request(&n, &target);
+                    let why = || format!("{} {}", channel.kind(), kind.word());
+                    // Some have no message of some kinds, and say so.
+                    let Ok(told) = told else { continue };
+                    if let channels::Request::Http { body, .. } = told {
+                        let body = String::from_utf8(body).unwrap();
+                        assert!(
+                            !body.contains("no-credential") || channel.kind() == "pagerduty",
+                            "{}",
+                            why()
+                        );
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -27,5 +27,6 @@ mod parked;
 mod property;
 mod query;
 mod rules;
+mod send_test;
 mod storm;
 mod tables;

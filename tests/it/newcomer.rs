@@ -38,6 +38,11 @@ pub struct Up {
 impl Up {
     /// Starts it and waits until it says that it is up.
     pub fn start(home: &Path, name: &str) -> Self {
+        Self::start_with(home, name, &[])
+    }
+
+    /// The same, in this environment.
+    pub fn start_with(home: &Path, name: &str, env: &[(&str, String)]) -> Self {
         let (dir, output) = (home.join("kept"), home.join(name));
         let found = programs();
         let child = Command::new(bellwether())
@@ -46,6 +51,7 @@ impl Up {
             .env("BELLWETHER_NATS_SERVER", found.nats_server)
             .env("BELLWETHER_POSTGRES_BIN", found.postgres_bin)
             .env_remove("SENTRY_WEBHOOK_SECRET")
+            .envs(env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(File::create(&output).unwrap())
             .stderr(File::create(output.with_extension("err")).unwrap())
@@ -89,6 +95,11 @@ impl Up {
             .arg(&self.dir)
             .output()
             .unwrap()
+    }
+
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     pub async fn get(&self, path: &str) -> Value {

@@ -167,23 +167,18 @@ fn channel(id: &str) -> Result<String, String> {
     if fits && !id.is_empty() { Ok(id.to_owned()) } else { Err("use a-z, 0-9 and -".to_owned()) }
 }
 
-/// What is posted.
+/// What is posted: an alert in a text, as test deliveries are.
 fn body(args: &Args) -> Value {
     let said = args.said.join(" ");
-    match args.smoke {
-        Some(smoke) => {
-            let (label, word) = match smoke {
-                Smoke::Pass => ("pass", "PASS"),
-                Smoke::Fail => ("fail", "FAIL"),
-            };
-            let title = format!("🎭 Smoke: {word} {said}");
-            json!({"title": title, "sender_id": "bellwether", "labels": {"smoke": label}})
-        }
-        None if said.is_empty() => {
-            json!({"title": "bellwether send-test", "sender_id": "bellwether"})
-        }
-        None => json!({"title": said, "sender_id": "bellwether"}),
-    }
+    let (title, metadata) = match args.smoke {
+        Some(Smoke::Pass) => (format!("🎭 Smoke: PASS {said}"), json!({"smoke": "pass"})),
+        Some(Smoke::Fail) => (format!("🎭 Smoke: FAIL {said}"), json!({"smoke": "fail"})),
+        None if said.is_empty() => ("bellwether send-test".to_owned(), json!({})),
+        None => (said, json!({})),
+    };
+    let line = title.split_whitespace().collect::<Vec<_>>().join(" ");
+    let message = format!("[告警] {line}");
+    json!({"message": message, "sender_id": "bellwether", "metadata": metadata})
 }
 
 /// Asks for what became of it until nothing is waited for, or the patience ends.
@@ -271,14 +266,16 @@ mod tests {
     #[test]
     fn r72_the_result_of_a_smoke_run_is_what_is_posted() {
         let pass = posted(&["--smoke", "pass", "5/5"]);
-        assert_eq!(pass["title"], "🎭 Smoke: PASS 5/5");
-        assert_eq!(pass["labels"]["smoke"], "pass");
+        assert_eq!(pass["message"], "[告警] 🎭 Smoke: PASS 5/5");
+        assert_eq!(pass["metadata"]["smoke"], "pass");
         let fail = posted(&["--smoke", "fail", "/login", "/cart"]);
-        assert_eq!(fail["title"], "🎭 Smoke: FAIL /login /cart");
+        assert_eq!(fail["message"], "[告警] 🎭 Smoke: FAIL /login /cart");
         assert!(Line::try_parse_from(["send-test", "--smoke", "pass"]).is_err());
         assert!(Line::try_parse_from(["send-test", "--smoke", "maybe", "x"]).is_err());
-        assert_eq!(posted(&[])["title"], "bellwether send-test");
-        assert!(posted(&["hello", "there"])["labels"].is_null());
+        assert_eq!(posted(&[])["message"], "[告警] bellwether send-test");
+        let said = posted(&["hello\n服务: x", "there"]);
+        assert_eq!(said["message"], "[告警] hello 服务: x there");
+        assert!(said["metadata"]["smoke"].is_null());
     }
 
     #[test]
