@@ -11,6 +11,7 @@ pub mod local;
 pub mod operators;
 pub mod roles;
 pub mod rules;
+pub mod silences;
 
 pub use config::Config;
 pub use roles::{Hooks, Role};

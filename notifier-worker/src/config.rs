@@ -8,6 +8,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use domain::notify::{KeyName, Language, Templates};
 use jiff::tz::{Offset, TimeZone};
 use reqwest::Url;
+use schemas::SourceId;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde::{Deserialize, de::IgnoredAny};
 
@@ -130,6 +131,10 @@ pub struct ChannelConfig {
     /// The receivers, as the rules name them, that this channel serves. Default `["default"]`.
     #[serde(default = "default_receivers")]
     pub receivers: Vec<String>,
+    /// The source whose questions it answers, where a chat has several; those that no other channel
+    /// names when absent.
+    #[serde(default)]
+    pub source: Option<SourceId>,
     /// Also send to loopback, private and link-local addresses. Default false.
     #[serde(default)]
     pub allow_private: bool,
@@ -298,6 +303,7 @@ fn target(id: &str, config: &ChannelConfig) -> Result<Target, Error> {
         id: id.to_owned(),
         channel,
         receivers: config.receivers.clone(),
+        source: config.source.clone(),
         allow_private: config.allow_private,
         timeout: Duration::from_millis(config.timeout_ms),
         repeats: config.ambiguous.map_or(channel.idempotent(), |policy| policy == Ambiguous::Again),
@@ -311,6 +317,9 @@ fn target(id: &str, config: &ChannelConfig) -> Result<Target, Error> {
         return Err(error("keys", problem, "name each key once"));
     }
     channel.check(&target).map_err(|(key, problem, remedy)| error(key, problem, remedy))?;
+    if target.source.is_some() && channel.answers(&target).is_none() {
+        return Err(error("source", "it answers in no chat".into(), "remove the key"));
+    }
     Ok(target)
 }
 

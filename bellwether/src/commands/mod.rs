@@ -15,8 +15,10 @@ pub mod rules;
 pub mod run;
 pub mod send;
 pub mod send_test;
+pub mod silence;
 pub mod sources;
 pub mod up;
+pub mod why;
 
 use std::path::{Path, PathBuf};
 

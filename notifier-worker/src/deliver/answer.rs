@@ -34,10 +34,11 @@ impl DeliverWork {
                 let visible = Visible::Projects(vec![send.project.clone()]);
                 let mut view = self.store.view(&visible).await?;
                 let zone = &self.config.zone;
-                match incident {
-                    Some(incident) => why(&mut view, &send.project, incident.0, zone).await?,
-                    None if asked == "top" => top(&mut view, &send.project).await?,
-                    None => status(&mut view, &send.project, zone).await?,
+                match (asked, incident) {
+                    ("why", Some(one)) => why(&mut view, &send.project, one.0, zone).await?,
+                    (_, Some(one)) => stands(&mut view, &send.project, one.0, zone).await?,
+                    ("top", None) => top(&mut view, &send.project).await?,
+                    (_, None) => status(&mut view, &send.project, zone).await?,
                 }
             }
             _ => Vec::new(),
@@ -64,6 +65,23 @@ async fn status(
     lines.extend(
         urgent.iter().map(|problem| format!("{} {}", number(problem), problem.facts.title)),
     );
+    Ok(lines)
+}
+
+/// Where one incident stands.
+async fn stands(
+    view: &mut View,
+    project: &ProjectId,
+    incident: Uuid,
+    zone: &TimeZone,
+) -> Result<Vec<String>, store::Error> {
+    let found = view.incidents_by_id(project.as_str(), &[incident]).await?.pop();
+    let Some(i) = found else { return Ok(Vec::new()) };
+    let mut lines = vec![
+        i.facts.title,
+        format!("{} {} ×{} ({})", i.risk, i.status, i.occurrences, local(i.opened_at, zone)),
+    ];
+    lines.extend(i.silenced_until.map(|until| format!("🔕 {}", local(until, zone))));
     Ok(lines)
 }
 
