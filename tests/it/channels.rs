@@ -1,8 +1,12 @@
 //! The chat channels against receivers that enforce their providers' rules: from a decision event
 //! through notify and deliver to what stands in the chat, in the tables and in the log.
 
+mod edits;
+mod handed_on;
 mod refusals;
+mod robots;
 mod secrets;
+mod slack;
 mod telling;
 
 use std::{
@@ -25,17 +29,17 @@ use runtime::{
     http_client::{ClientConfig, Clients},
 };
 use schemas::{
-    Event, EventId, Facts, Fingerprint, IncidentId, InputPosition, Lane, LaneKey, Position,
+    Event, EventId, Facts, Fingerprint, IncidentId, InputPosition, JobId, Lane, LaneKey, Position,
     ProducerId, ProjectId, Record, RecordFrame, Time,
     alert::Risk,
-    event::{Cause, EVENT_VERSION, Kind, Opened, Resolved},
-    job::{SendKind, SendResult},
+    event::{Cause, EVENT_VERSION, IncidentState, Kind, Opened, Resolved},
+    job::{SendJob, SendKind, SendResult, Standing},
     record::{Body, SendOutcome},
     subject::{Class, deliveries, deliveries_stream},
 };
 use serde_json::{Value, json};
 use sqlx::PgConnection;
-use store::lane::LaneConnection;
+use store::{job::NewJob, lane::LaneConnection};
 use tests::{GENERATION, World, receivers::telegram};
 use tokio::{
     task::JoinHandle,
@@ -62,6 +66,10 @@ struct Office {
     appender: Appender,
     sql: PgConnection,
     sequence: u64,
+    /// Every channel there is.
+    targets: Vec<String>,
+    /// What opened each incident, by project and number.
+    openings: BTreeMap<(String, u16), Position>,
     world: World,
 }
 
@@ -70,6 +78,7 @@ impl Office {
         let world = World::start().await;
         let configs: BTreeMap<_, _> = serde_json::from_value(channels).unwrap();
         let channels = Arc::new(Channels::new(&configs).unwrap());
+        let targets = channels.all().map(|target| target.id.clone()).collect();
         let config = Config::default();
         config.check(&channels).unwrap();
         let sender = Sender::new(
@@ -94,24 +103,15 @@ impl Office {
         );
         tokio::spawn(driver);
         let sql = world.sql().await;
-        Self { stage, work: Arc::new(work), lane, state, log, appender, sql, sequence: 0, world }
+        let (work, openings) = (Arc::new(work), BTreeMap::new());
+        let sequence = 0;
+        Self { stage, work, lane, state, log, appender, sql, sequence, targets, openings, world }
     }
 
     /// Incident number `n` of `project` opens.
     async fn fire(&mut self, project: &str, n: u16, facts: Facts) {
         let incident = incident(project, n);
-        let opening = self.next_position();
-        sqlx::query(
-            "insert into incident_number (project, day, number, incident, opening)
-             values ($1, '20260102', $2, $3, $4)",
-        )
-        .bind(project)
-        .bind(i32::from(n))
-        .bind(incident.0)
-        .bind(opening.to_string())
-        .execute(&mut self.sql)
-        .await
-        .unwrap();
+        self.number(project, n).await;
         let opened = Opened {
             incident,
             fingerprint: Fingerprint(incident.0),
@@ -122,9 +122,76 @@ impl Office {
             rule: None,
             frequency: None,
             raised_by: None,
-            flapping: None, channel: None,
+            flapping: None,
+            channel: None,
         };
         self.batch(project, Kind::Opened(Box::new(opened))).await;
+    }
+
+    /// The incident that opens next has number `n` of `project`.
+    async fn number(&mut self, project: &str, n: u16) {
+        let opening = self.next_position();
+        self.openings.insert((project.to_owned(), n), opening);
+        sqlx::query(
+            "insert into incident_number (project, day, number, incident, opening)
+             values ($1, '20260102', $2, $3, $4)",
+        )
+        .bind(project)
+        .bind(i32::from(n))
+        .bind(incident(project, n).0)
+        .bind(opening.to_string())
+        .execute(&mut self.sql)
+        .await
+        .unwrap();
+    }
+
+    /// Asks for a message about number `n` of project `shop` to every channel, as notify does;
+    /// `change` says what else is to stand in it.
+    async fn ask(&mut self, kind: SendKind, n: u16, facts: Facts, change: impl Fn(&mut SendJob)) {
+        let project = ProjectId::new("shop").unwrap();
+        if !self.openings.contains_key(&("shop".to_owned(), n)) {
+            self.number("shop", n).await;
+        }
+        let opening = self.openings[&("shop".to_owned(), n)];
+        let trigger = self.next_position();
+        self.sequence += 1;
+        let job = |target: &String| {
+            let mut send = SendJob {
+                project: project.clone(),
+                incident: incident("shop", n),
+                subject: opening.to_string(),
+                opening,
+                kind,
+                target: target.clone(),
+                facts: facts.clone(),
+                risk: Risk::High,
+                rule: "everything".into(),
+                rules: "0123".into(),
+                planned_at: told_at(),
+                frequency: None,
+                cause: None,
+                standing: None,
+                summary: None,
+                reply: None,
+                tags: Vec::new(),
+            };
+            change(&mut send);
+            NewJob {
+                id: JobId::send(&project, target, kind, &send.subject, trigger),
+                queue: Queue::Send,
+                project: project.clone(),
+                incident: send.incident,
+                target: target.clone(),
+                trigger,
+                not_before_delay: None,
+                urgent: false,
+                payload: schemas::codec::encode(&send),
+            }
+        };
+        let jobs: Vec<NewJob> = self.targets.iter().map(job).collect();
+        let mut transaction = self.lane.begin();
+        transaction.insert_jobs(&jobs).await.unwrap();
+        transaction.commit().await.unwrap();
     }
 
     /// Its episode is over.
@@ -133,7 +200,7 @@ impl Office {
         let resolved = Resolved {
             incident,
             fingerprint: Fingerprint(incident.0),
-            opening: self.next_position(),
+            opening: self.openings[&(project.to_owned(), n)],
             occurrences: 1,
             facts,
             flapping: None,
@@ -165,6 +232,9 @@ impl Office {
             of_all: false,
         };
         let prepared = self.stage.prepare(&(), &item).unwrap();
+        let batch = [(item, prepared)];
+        self.stage.gather(&mut self.lane, &mut self.state, &batch).await.unwrap();
+        let [(item, prepared)] = batch;
         let mut out = Out::default();
         self.stage.fold(&mut self.state, item, prepared, &mut out);
         let mut transaction = self.lane.begin();
@@ -293,6 +363,18 @@ fn sample(provider: &str, kind: SendKind) -> Facts {
     let mut facts: Value =
         serde_json::from_str(&fixture(&format!("{provider}.facts.json"))).unwrap();
     serde_json::from_value(facts[kind.word()].take()).unwrap()
+}
+
+/// Who has it, or that it is over.
+fn standing(state: IncidentState) -> Standing {
+    Standing {
+        state,
+        verb: Some("ack".into()),
+        actor: Some("ada".into()),
+        at: told_at(),
+        silenced_until: None,
+        folded: 0,
+    }
 }
 
 fn feishu(url: &str, secret: &str) -> Value {

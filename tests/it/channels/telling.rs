@@ -29,28 +29,48 @@ async fn r66_fire_and_resolve_of_each_provider_arrive_in_each_channel_as_rendere
     }
     office.deliver_all().await;
 
-    // Then each arrived once, as the fixture says, fire before resolve.
+    // Then each arrived once, as the fixture says, fire before resolve; in the chat the fire was
+    // changed to what is over before its end was told below it.
     let cards: Vec<Value> = bot.inbox.taken().into_iter().map(unsigned).collect();
-    let messages = api.inbox.taken();
-    assert_eq!((cards.len(), messages.len()), (4, 4));
+    let taken = api.inbox.taken();
+    let (edits, messages): (Vec<&Value>, Vec<&Value>) =
+        taken.iter().partition(|message| !message["message_id"].is_null());
+    assert_eq!((cards.len(), messages.len(), edits.len()), (4, 4, 2));
+    assert!(edits.iter().all(|edit| edit["text"].as_str().unwrap().contains('✅')), "{edits:#?}");
+    assert!(edits.iter().all(|edit| edit["reply_markup"].is_null()), "{edits:#?}");
     for provider in providers {
         let [fire, resolve] = ["fire", "resolve"].map(|kind| {
             let card: Value =
                 serde_json::from_str(&fixture(&format!("{provider}.feishu.{kind}.json"))).unwrap();
-            let message = json!({
-                "chat_id": telegram::CHAT,
-                "message_thread_id": telegram::THREAD,
-                "text": fixture(&format!("{provider}.telegram.{kind}.txt")),
-                "link_preview_options": {"is_disabled": true},
-            });
-            let place = |all: &[Value], one: &Value| {
-                all.iter()
-                    .position(|other| other == one)
-                    .unwrap_or_else(|| panic!("{one:#} is not in {all:#?}"))
-            };
-            (place(&cards, &card), place(&messages, &message))
+            let text = fixture(&format!("{provider}.telegram.{kind}.txt"));
+            let card = cards
+                .iter()
+                .position(|other| *other == card)
+                .unwrap_or_else(|| panic!("{card:#} is not in {cards:#?}"));
+            let message = messages
+                .iter()
+                .position(|message| message["text"] == text)
+                .unwrap_or_else(|| panic!("{text} is not in {messages:#?}"));
+            (card, message)
         });
         assert!(fire.0 < resolve.0 && fire.1 < resolve.1, "{provider}: {fire:?} {resolve:?}");
+        let (fire, resolve) = (messages[fire.1], messages[resolve.1]);
+        for message in [fire, resolve] {
+            assert_eq!(message["chat_id"], telegram::CHAT);
+            assert_eq!(message["message_thread_id"], telegram::THREAD);
+            assert_eq!(message["link_preview_options"], json!({"is_disabled": true}));
+        }
+        // R36: six keys, each of which the chat hands back as a button of ours.
+        let rows = fire["reply_markup"]["inline_keyboard"].as_array().unwrap();
+        let keys: Vec<&str> = rows
+            .iter()
+            .flat_map(|row| row.as_array().unwrap())
+            .filter_map(|key| key["callback_data"].as_str())
+            .collect();
+        assert_eq!(keys.len(), 6, "{rows:#?}");
+        assert!(keys.iter().all(|key| key.parse::<domain::button::Button>().is_ok()), "{keys:?}");
+        let below = resolve["reply_parameters"]["message_id"].as_u64().unwrap() as usize - 100;
+        assert_eq!(taken[below], *fire, "{provider}");
     }
 
     // And the log says so, with Telegram's message ids, which are unique within their chat.
@@ -60,10 +80,9 @@ async fn r66_fire_and_resolve_of_each_provider_arrive_in_each_channel_as_rendere
     let delivered = |channel: &str, id: Option<&str>| {
         (channel.to_owned(), SendResult::Delivered(id.map(str::to_owned)))
     };
+    let ids = taken.iter().zip(100..).filter(|(message, _)| message["message_id"].is_null());
     let expect: Vec<_> = std::iter::repeat_n(delivered("feishu", None), 4)
-        .chain(
-            (100..104).map(|id| delivered("telegram", Some(&format!("{}/{id}", telegram::CHAT)))),
-        )
+        .chain(ids.map(|(_, id)| delivered("telegram", Some(&format!("{}/{id}", telegram::CHAT)))))
         .collect();
     assert_eq!(told, expect);
 }
@@ -151,6 +170,48 @@ async fn a6_what_is_too_long_or_refused_as_it_is_put_is_told_plainly() {
     let job = office.claim().await.remove("team").unwrap();
     let expect = "code 11246: no; told plainly: code 31415: no";
     assert_eq!(office.perform(&job).await, SendResult::Refused(expect.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a8_a_chats_message_is_changed_with_who_has_it_and_told_anew_where_it_is_gone() {
+    let api = telegram::Api::start().await;
+    let mut office = Office::open(json!({ "chat": super::telegram(&api.url) })).await;
+    let fire = || sample("sentry", SendKind::Fire);
+    let in_state =
+        |state: IncidentState| move |send: &mut SendJob| send.standing = Some(standing(state));
+    office.ask(SendKind::Fire, 7, fire(), |_| ()).await;
+    office.deliver_all().await;
+    office.ask(SendKind::Update, 7, fire(), in_state(IncidentState::Acknowledged)).await;
+    office.deliver_all().await;
+    let taken = api.inbox.taken();
+    assert_eq!(taken.len(), 2, "{:?}", office.jobs().await);
+    assert_eq!(taken[1]["message_id"], 100);
+    assert!(taken[1]["text"].as_str().unwrap().contains("ada"), "{}", taken[1]);
+    assert_ne!(taken[0]["reply_markup"], taken[1]["reply_markup"], "the keys undo it now");
+
+    // That it stands there as it should is no failure.
+    let same = json!({
+        "ok": false, "error_code": 400, "description": "Bad Request: message is not modified: x",
+    });
+    api.inbox.fail_next([Fault::Answer(400, same)]);
+    office.ask(SendKind::Update, 7, fire(), in_state(IncidentState::Confirmed)).await;
+    office.deliver_all().await;
+    assert_eq!(api.inbox.taken().len(), 2);
+    let last = office.outcomes().await.pop().unwrap().result;
+    assert!(matches!(last, SendResult::Delivered(_)), "{last:?}");
+
+    // What is gone is told as a message of its own, which is changed from then on.
+    let gone = json!({
+        "ok": false, "error_code": 400, "description": "Bad Request: message to edit not found",
+    });
+    api.inbox.fail_next([Fault::Answer(400, gone)]);
+    office.ask(SendKind::Update, 7, fire(), in_state(IncidentState::HandedOff)).await;
+    office.deliver_all().await;
+    office.ask(SendKind::Update, 7, fire(), in_state(IncidentState::Reopened)).await;
+    office.deliver_all().await;
+    let taken = api.inbox.taken();
+    assert_eq!(taken.len(), 4, "{:?}", office.jobs().await);
+    assert_eq!((&taken[2]["message_id"], &taken[3]["message_id"]), (&Value::Null, &json!(102)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,13 @@
 //! Receivers of chat channels, as strict as their providers' documentation says the providers are.
 //! Each keeps what came in; each may be told to misbehave.
 
+pub mod alertmanager;
+pub mod dingtalk;
 pub mod feishu;
+pub mod pagerduty;
+pub mod slack;
 pub mod telegram;
+pub mod wecom_robot;
 
 use std::{
     collections::VecDeque,
@@ -126,8 +131,13 @@ impl Inbox {
             tokio::time::sleep(pause).await;
         }
         let (status, answer) = verdict.map_or_else(|refused| refused, |answer| (200, answer));
+        let status = StatusCode::from_u16(status).unwrap();
+        // A text stands for itself: not everybody answers in JSON.
+        if let Value::String(text) = answer {
+            return (status, text).into_response();
+        }
         let json = [(header::CONTENT_TYPE, "application/json")];
-        (StatusCode::from_u16(status).unwrap(), json, answer.to_string()).into_response()
+        (status, json, answer.to_string()).into_response()
     }
 }
 

@@ -1,5 +1,6 @@
-//! Telegram's Bot API as far as `sendMessage` goes: token, chat and topic, length in UTF-16 code
-//! units, markup where a parse mode is given, and the limits of the rate.
+//! Telegram's Bot API as far as `sendMessage` and `editMessageText` go: token, chat and topic, length
+//! in UTF-16 code units, markup where a parse mode is given, keys, which messages there are and what
+//! they show, and the limits of the rate.
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,6 +34,9 @@ pub const THREAD: i64 = 7;
 /// The longest text.
 const MAX_TEXT: usize = 4_096;
 
+/// What the first message is called.
+const FIRST: usize = 100;
+
 /// The service; it stops when dropped.
 #[derive(Debug)]
 pub struct Api {
@@ -48,8 +52,10 @@ impl Api {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let inbox = Arc::new(Inbox::new());
-        let app =
-            Router::new().route("/{bot}/sendMessage", post(take)).with_state(Arc::clone(&inbox));
+        let app = Router::new()
+            .route("/{bot}/sendMessage", post(take))
+            .route("/{bot}/editMessageText", post(edit))
+            .with_state(Arc::clone(&inbox));
         let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         Self { url, inbox, server }
     }
@@ -63,24 +69,58 @@ impl Drop for Api {
 
 async fn take(State(inbox): State<Arc<Inbox>>, Path(bot): Path<String>, raw: Bytes) -> Response {
     let check = |taken: &[Arrival], now: Duration, body: &Value| {
-        check(&bot, taken, now, body).map_err(|(code, description, parameters)| {
-            let mut answer = json!({ "ok": false, "error_code": code, "description": description });
-            if let Some(parameters) = parameters {
-                answer["parameters"] = parameters;
-            }
-            (code, answer)
-        })?;
-        let result = json!({
-            "message_id": 100 + taken.len(),
-            "chat": { "id": body["chat_id"], "type": "supergroup" },
-            "text": body["text"],
-        });
-        Ok(json!({ "ok": true, "result": result }))
+        check(&bot, taken, now, body).map_err(answer)?;
+        Ok(stands(FIRST + taken.len(), body))
     };
     inbox.answer(&raw, check).await
 }
 
+async fn edit(State(inbox): State<Arc<Inbox>>, Path(bot): Path<String>, raw: Bytes) -> Response {
+    let check = |taken: &[Arrival], now: Duration, body: &Value| {
+        check(&bot, taken, now, body).and_then(|()| changes(taken, body)).map_err(answer)?;
+        let id = body["message_id"].as_u64().unwrap_or_default();
+        Ok(stands(id.try_into().unwrap_or_default(), body))
+    };
+    inbox.answer(&raw, check).await
+}
+
+fn answer((code, description, parameters): Refused) -> (u16, Value) {
+    let mut answer = json!({ "ok": false, "error_code": code, "description": description });
+    if let Some(parameters) = parameters {
+        answer["parameters"] = parameters;
+    }
+    (code, answer)
+}
+
+fn stands(id: usize, body: &Value) -> Value {
+    let result = json!({
+        "message_id": id,
+        "chat": { "id": body["chat_id"], "type": "supergroup" },
+        "text": body["text"],
+    });
+    json!({ "ok": true, "result": result })
+}
+
 type Refused = (u16, String, Option<Value>);
+
+/// Whether a message is there, and would show something else afterwards.
+fn changes(taken: &[Arrival], body: &Value) -> Result<(), Refused> {
+    let refused = |description: &str| Err((400, format!("Bad Request: {description}"), None));
+    let id = |a: &Arrival, n: usize| match &a.body["message_id"] {
+        Value::Null => json!(FIRST + n),
+        id => id.clone(),
+    };
+    let last = taken.iter().enumerate().rfind(|(n, a)| id(a, *n) == body["message_id"]);
+    let shows = |body: &Value| (body["text"].clone(), body["reply_markup"].clone());
+    match last {
+        None => refused("message to edit not found"),
+        Some((_, a)) if shows(&a.body) == shows(body) => refused(
+            "message is not modified: specified new message content and reply markup are exactly \
+             the same as a current content and reply markup of the message",
+        ),
+        Some(_) => Ok(()),
+    }
+}
 
 fn check(bot: &str, taken: &[Arrival], now: Duration, body: &Value) -> Result<(), Refused> {
     let refused = |code: u16, description: &str| Err((code, description.to_owned(), None));
@@ -113,7 +153,17 @@ fn check(bot: &str, taken: &[Arrival], now: Duration, body: &Value) -> Result<()
     if !body["parse_mode"].is_null() && text.contains('<') {
         return refused(400, "Bad Request: can't parse entities: unsupported start tag");
     }
-    // One a second and twenty a minute for a group.
+    let rows = body["reply_markup"]["inline_keyboard"].as_array().into_iter().flatten();
+    let keys = rows.flat_map(|row| row.as_array().into_iter().flatten());
+    for key in keys {
+        match (key["callback_data"].as_str(), key["url"].as_str()) {
+            (Some(data), None) if (1..=64).contains(&data.len()) => {}
+            (None, Some(url)) if url.starts_with("http") && url.contains('.') => {}
+            (None, Some(_)) => return refused(400, "Bad Request: BUTTON_URL_INVALID"),
+            _ => return refused(400, "Bad Request: BUTTON_DATA_INVALID"),
+        }
+    }
+    // One a second and twenty a minute for a group, changes included.
     for (limit, window) in [(1, 1), (20, 60)] {
         let (count, wait) = recent(taken, now, Duration::from_secs(window));
         if count >= limit {
@@ -160,6 +210,40 @@ mod tests {
         ] {
             let got = check(bot, &taken, now, &body).err().map(|(code, ..)| code);
             assert_eq!(got, expect, "{body}");
+        }
+        let key = |key: Value| with("reply_markup", json!({ "inline_keyboard": [[key]] }));
+        for (body, expect) in [
+            (key(json!({ "text": "x", "callback_data": "x".repeat(64) })), None),
+            (key(json!({ "text": "x", "callback_data": "x".repeat(65) })), Some(400)),
+            (key(json!({ "text": "x", "url": "https://a.example" })), None),
+            (key(json!({ "text": "x", "url": "javascript:x.y" })), Some(400)),
+        ] {
+            let got = check(bot.as_str(), &[], now, &body).err().map(|(code, ..)| code);
+            assert_eq!(got, expect, "{body}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_there_is_changed_and_only_to_something_else() {
+        let arrival = |body: Value| Arrival { at: Duration::ZERO, body, refused: None };
+        let taken = [
+            arrival(json!({ "text": "a" })),
+            arrival(json!({ "text": "b" })),
+            arrival(json!({ "message_id": 100, "text": "c" })),
+        ];
+        for (id, text, expect) in [
+            (100, "d", None),
+            (100, "a", None),
+            (100, "c", Some("not modified")),
+            (101, "b", Some("not modified")),
+            (101, "c", None),
+            (102, "x", Some("not found")),
+            (9, "x", Some("not found")),
+        ] {
+            let got = changes(&taken, &json!({ "message_id": id, "text": text })).err();
+            let said = got.map(|(_, said, _)| said);
+            assert_eq!(said.is_some(), expect.is_some(), "{id} {text}: {said:?}");
+            assert!(said.unwrap_or_default().contains(expect.unwrap_or_default()));
         }
     }
 }
