@@ -88,7 +88,7 @@ impl Target {
     /// A target of that kind behind which nobody is.
     pub fn of_kind(channel: &'static dyn Channel) -> Self {
         let keys = channel.keys().iter().filter(|key| key.need == Need::Must);
-        Self {
+        let mut target = Self {
             id: channel.kind().to_owned(),
             channel,
             receivers: Vec::new(),
@@ -101,7 +101,14 @@ impl Target {
             keys: None,
             access: Some(SecretString::from(NO_CREDENTIAL)),
             settings: keys.map(|key| (key.name, invented(key.form))).collect(),
+        };
+        // Of keys of which one has to be there, the one that is missed first.
+        if let Err((missed, ..)) = channel.check(&target)
+            && let Some(key) = channel.keys().iter().find(|key| key.name == missed)
+        {
+            target.settings.insert(key.name, invented(key.form));
         }
+        target
     }
 
     /// The address that key `name` holds.

@@ -300,3 +300,10 @@ fn a7_what_each_answer_means() {
     check(200, None, r#"{"ok":false}"#, lost("status 200 without a verdict"));
     check(404, None, "<html>", Verdict::Refused("status 404".into()));
 }
+
+#[test]
+fn what_would_be_sent_can_be_shown_without_a_configuration() {
+    let (url, _, body) = parts(Slack.request(&full(), &Target::of_kind(&Slack)).unwrap());
+    assert!(url.starts_with("https://receiver.invalid/"), "{url}");
+    assert_eq!(body["blocks"][0]["type"], "header");
+}
