@@ -63,7 +63,11 @@ pub(in crate::notify) fn tags(m: &Message<'_>, words: &Words) -> Option<String> 
 /// Where the incident stands, who brought it there and when, and what was folded into it.
 pub(in crate::notify) fn standing(m: &Message<'_>, words: &Words) -> Vec<String> {
     let Some(standing) = m.standing else { return Vec::new() };
-    let mut lines = vec![format!("📌 {}: {}", words.state, words.standing(standing.state))];
+    let mut lines = Vec::new();
+    // An end says of itself that it is one.
+    if m.kind != SendKind::Resolve || standing.actor.is_some() {
+        lines.push(format!("📌 {}: {}", words.state, words.standing(standing.state)));
+    }
     lines.extend(
         done_by(standing, words).map(|done| format!("👤 {done} · {}", m.local(standing.at))),
     );
