@@ -1,13 +1,17 @@
 //! The chat channels against receivers that enforce their providers' rules: from a decision event
 //! through notify and deliver to what stands in the chat, in the tables and in the log.
 
+mod access;
 mod edits;
+mod email;
 mod handed_on;
+mod lark_app;
 mod refusals;
 mod robots;
 mod secrets;
 mod slack;
 mod telling;
+mod wecom_app;
 
 use std::{
     collections::BTreeMap,
@@ -386,6 +390,24 @@ fn feishu(url: &str, secret: &str) -> Value {
 fn telegram(url: &str) -> Value {
     json!({
         "kind": "telegram", "url": url, "token": telegram::TOKEN, "chat_id": telegram::CHAT,
+        "allow_private": true, "timeout_ms": 2_000,
+    })
+}
+
+fn wecom(url: &str) -> Value {
+    json!({
+        "kind": "wecom-app", "url": url, "corp_id": tests::receivers::wecom_app::CORP,
+        "corp_secret": tests::receivers::wecom_app::SECRET, "agent_id": tests::receivers::wecom_app::AGENT,
+        "to_user": "ada|bob", "allow_private": true, "timeout_ms": 2_000,
+    })
+}
+
+/// A channel to one of the chats of Lark's application.
+fn lark(url: &str, chat: &str) -> Value {
+    json!({
+        "kind": "lark-app", "url": url, "app_id": tests::receivers::lark_app::APP,
+        "app_secret": tests::receivers::lark_app::SECRET,
+        "receive_id": format!("{}{chat}", tests::receivers::lark_app::CHATS),
         "allow_private": true, "timeout_ms": 2_000,
     })
 }

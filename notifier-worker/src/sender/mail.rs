@@ -170,8 +170,9 @@ async fn converse(
     doubtful.store(true, Ordering::Relaxed);
     match connection.message(&mail.content).await {
         Ok(_) => {
-            // It is taken, whether or not the server says good-bye.
-            let _ = timeout(FAREWELL, connection.quit()).await;
+            // It is taken, whether or not the server says good-bye in time.
+            let left = deadline.saturating_duration_since(Instant::now());
+            let _ = timeout(FAREWELL.min(left / 2), connection.quit()).await;
             Ok(Said { missed, ..said(Stage::Taken, 250, String::new()) })
         }
         Err(error) => ended(Stage::Content, failure(&error)),

@@ -2,7 +2,10 @@
 
 use std::{io, sync::Mutex};
 
-use tests::receivers::{Fault, feishu, telegram};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use tests::receivers::{
+    Fault, dingtalk, email, feishu, lark_app, pagerduty, slack, telegram, wecom_app, wecom_robot,
+};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::*;
@@ -63,6 +66,25 @@ async fn i8_no_credential_is_in_a_log_line_a_table_or_the_log() {
     echo.inbox.fail_next([Fault::Answer(400, answer)]);
     let slow = telegram::Api::start().await;
     slow.inbox.fail_next([Fault::Hang(PATIENCE)]);
+    // Those that grant tokens, which are asked for with a secret in the address or in the body, and
+    // a server of mail that repeats the login it refuses.
+    let wecom = wecom_app::Server::start().await;
+    let lark = lark_app::Server::start().await;
+    let mail = email::Server::start(email::Way::StartTls, true).await;
+    let mail = |password: &str| {
+        json!({
+            "kind": "email", "host": "localhost", "port": mail.port, "user": email::USER,
+            "password": password, "authority": email::AUTHORITY, "from": "alerts@example.com",
+            "to": email::MAILBOXES, "allow_private": true,
+        })
+    };
+    // And robots whose addresses carry their keys, one of which repeats it.
+    let space = slack::Workspace::start().await;
+    let ding = dingtalk::Robot::start(Some(SECRET), None).await;
+    let robot = wecom_robot::Robot::start().await;
+    let said = format!("no robot {}", wecom_robot::KEY);
+    robot.inbox.fail_next([Fault::Answer(200, json!({ "errcode": 93000, "errmsg": said }))]);
+    let service = pagerduty::Service::start().await;
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut office = Office::open(json!({
         "team": super::feishu(&bot.url, SECRET),
@@ -71,6 +93,16 @@ async fn i8_no_credential_is_in_a_log_line_a_table_or_the_log() {
         "echo": super::telegram(&echo.url),
         "slow": with(super::telegram(&slow.url), "timeout_ms", json!(300)),
         "gone": super::telegram(&format!("http://{nobody}")),
+        "bot": super::slack::bot(&space),
+        "hook": super::slack::hook(&space),
+        "ding": super::robots::dingtalk(&ding, SECRET),
+        "robot": super::robots::wecom(&robot),
+        "pager": super::handed_on::pagerduty(&service),
+        "wecom": super::wecom(&wecom.url),
+        "wecom-other": with(super::wecom(&wecom.url), "corp_secret", json!("another-secret")),
+        "lark": super::lark(&lark.url, "a"),
+        "mail": mail(email::PASSWORD),
+        "mail-other": mail("another-secret"),
     }))
     .await;
     office.fire("shop", 7, sample("sentry", SendKind::Fire)).await;
@@ -80,7 +112,7 @@ async fn i8_no_credential_is_in_a_log_line_a_table_or_the_log() {
         loop {
             let jobs = office.jobs().await;
             let over = |target: &str| !matches!(jobs[target].0.as_str(), "pending" | "claimed");
-            let all = ["team", "sign", "chat", "echo", "slow"].iter().all(|target| over(target));
+            let all = jobs.keys().filter(|target| *target != "gone").all(|target| over(target));
             if all && !jobs["gone"].1.is_empty() {
                 return jobs;
             }
@@ -93,12 +125,22 @@ async fn i8_no_credential_is_in_a_log_line_a_table_or_the_log() {
     let states: Vec<(&str, &str)> =
         jobs.iter().map(|(target, (state, _))| (target.as_str(), state.as_str())).collect();
     let expect = [
+        ("bot", "done"),
         ("chat", "done"),
+        ("ding", "done"),
         ("echo", "parked"),
         ("gone", "pending"),
+        ("hook", "done"),
+        ("lark", "done"),
+        ("mail", "done"),
+        ("mail-other", "parked"),
+        ("pager", "done"),
+        ("robot", "parked"),
         ("sign", "parked"),
         ("slow", "unknown"),
         ("team", "done"),
+        ("wecom", "done"),
+        ("wecom-other", "parked"),
     ];
     assert_eq!(states, expect, "{jobs:?}");
     assert_eq!(jobs["echo"].1, "400: no route to /bot…/sendMessage");
@@ -110,7 +152,26 @@ async fn i8_no_credential_is_in_a_log_line_a_table_or_the_log() {
     assert!(tables.contains("no route to"), "{tables}");
     let log = const_hex::encode(office.frames().await.concat());
     let key = telegram::TOKEN.split_once(':').unwrap().1;
-    for secret in [telegram::TOKEN, key, feishu::TOKEN, SECRET, "another-secret"] {
+    let granted = [wecom.tokens.granted(), lark.tokens.granted()].concat();
+    assert_eq!(granted.len(), 2);
+    let login = |password: &str| STANDARD.encode(format!("\0{}\0{password}", email::USER));
+    let logins = [login(email::PASSWORD), login("another-secret")];
+    let known = [
+        telegram::TOKEN,
+        key,
+        feishu::TOKEN,
+        SECRET,
+        "another-secret",
+        wecom_app::SECRET,
+        lark_app::SECRET,
+        email::PASSWORD,
+        slack::TOKEN,
+        slack::HOOK,
+        dingtalk::TOKEN,
+        wecom_robot::KEY,
+        pagerduty::KEY,
+    ];
+    for secret in known.into_iter().chain(granted.iter().chain(&logins).map(String::as_str)) {
         let hex = const_hex::encode(secret);
         assert!(!lines.contains(secret), "in a log line: {secret}");
         assert!(!tables.contains(secret) && !tables.contains(&hex), "in a table: {secret}");

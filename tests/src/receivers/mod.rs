@@ -3,10 +3,14 @@
 
 pub mod alertmanager;
 pub mod dingtalk;
+pub mod email;
 pub mod feishu;
+pub mod lark_app;
 pub mod pagerduty;
 pub mod slack;
 pub mod telegram;
+pub mod tokens;
+pub mod wecom_app;
 pub mod wecom_robot;
 
 use std::{
