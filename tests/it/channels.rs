@@ -396,8 +396,10 @@ fn telegram(url: &str) -> Value {
 
 fn wecom(url: &str) -> Value {
     json!({
-        "kind": "wecom-app", "url": url, "corp_id": tests::receivers::wecom_app::CORP,
-        "corp_secret": tests::receivers::wecom_app::SECRET, "agent_id": tests::receivers::wecom_app::AGENT,
+        "kind": "wecom-app", "url": url,
+        "corp_id": tests::receivers::wecom_app::CORP,
+        "corp_secret": tests::receivers::wecom_app::SECRET,
+        "agent_id": tests::receivers::wecom_app::AGENT,
         "to_user": "ada|bob", "allow_private": true, "timeout_ms": 2_000,
     })
 }
