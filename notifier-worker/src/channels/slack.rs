@@ -193,7 +193,7 @@ fn by_word(word: &str, response: &Response) -> Verdict {
             advice("set the channel's channel, and invite the app into it")
         }
         "is_archived" | "channel_is_archived" => {
-            advice("the channel is archived: set the channel's channel or url to another one's")
+            advice("it is archived: set the channel's channel or url to one that is in use")
         }
         "no_service" | "no_service_id" | "no_active_hooks" | "no_team" | "team_disabled" => {
             advice("the incoming webhook is gone: set the channel's url to a new one")

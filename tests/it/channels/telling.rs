@@ -37,7 +37,8 @@ async fn r66_fire_and_resolve_of_each_provider_arrive_in_each_channel_as_rendere
         taken.iter().partition(|message| !message["message_id"].is_null());
     assert_eq!((cards.len(), messages.len(), edits.len()), (4, 4, 2));
     assert!(edits.iter().all(|edit| edit["text"].as_str().unwrap().contains('✅')), "{edits:#?}");
-    assert!(edits.iter().all(|edit| edit["reply_markup"].is_null()), "{edits:#?}");
+    let has_keys = |edit: &&Value| edit.to_string().contains("callback_data");
+    assert!(!edits.iter().any(has_keys), "{edits:#?}");
     for provider in providers {
         let [fire, resolve] = ["fire", "resolve"].map(|kind| {
             let card: Value =
@@ -97,7 +98,12 @@ async fn a7_limits_of_the_rate_are_honoured_and_nothing_is_lost() {
     }))
     .await;
 
-    // Given more incidents at once than five or one a second.
+    // Given more incidents at once than five or one a second, and a chat that asks for patience.
+    let slow = json!({
+        "ok": false, "error_code": 429, "description": "Too Many Requests: retry after 1",
+        "parameters": {"retry_after": 1},
+    });
+    api.inbox.fail_next([Fault::Answer(429, slow)]);
     for n in 1..=12 {
         office.fire("shop", n, sample("sentry", SendKind::Fire)).await;
         if n == 4 {
@@ -110,16 +116,16 @@ async fn a7_limits_of_the_rate_are_honoured_and_nothing_is_lost() {
     }
     office.deliver_all().await;
 
-    // Then both refused some, and every message arrived once.
+    // Then every message arrived once, and next to none was offered in vain: what is left of the
+    // budget is known, and a target that asks for quiet is left alone.
     let limited = |all: Vec<Value>, is: &dyn Fn(&Value) -> bool| {
-        assert!(!all.is_empty() && all.iter().all(is), "{all:?}");
+        assert!(all.iter().all(is), "{all:?}");
         all.len()
     };
     let bots = limited(bot.inbox.refused(), &|answer| answer["code"] == 11232);
     let chats = limited(api.inbox.refused(), &|answer| answer["error_code"] == 429);
     assert_eq!((bot.inbox.taken().len(), api.inbox.taken().len()), (12, 4));
-    // A target that asks for quiet is left alone: not every message is offered at every turn.
-    assert!(bots <= 16 && chats <= 12, "{bots} and {chats} in vain");
+    assert!(bots <= 4 && (1..=2).contains(&chats), "{bots} and {chats} in vain");
     let mut texts: Vec<String> =
         api.inbox.taken().iter().map(|m| m["text"].as_str().unwrap().to_owned()).collect();
     texts.sort_unstable();
