@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand};
 use runtime::{ConfigError, config::EXIT_CODE};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Alerts in, one log, everything else a fold of it.
 #[derive(Parser)]

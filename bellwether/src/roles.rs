@@ -201,7 +201,7 @@ pub async fn start(
     Ok(Process { controller, shutdown, tasks, health })
 }
 
-/// Keeps the kernel from backing the heap with huge pages, which the allocator asks for and of which
+/// Keeps the kernel from backing the heap with huge pages, which the system may give unasked, and of which
 /// roles touch a tenth: an ingest of 26 MB idle is one of 48 MB with them, and answers no more.
 fn use_small_pages() {
     #[cfg(target_os = "linux")]

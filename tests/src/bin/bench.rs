@@ -11,7 +11,7 @@ use tests::bench::{
 
 // The product's allocator, because the product's roles run in children of this program.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Measures the whole on this machine: loopback only, servers of its own on free ports.
 #[derive(Parser)]
