@@ -128,7 +128,8 @@ pub trait Stage: Send + Sync + 'static {
     fn fold(&self, state: &mut Self::State, item: Item, prepared: Self::Prepared, out: &mut Out);
 
     /// Writes what the folds of this batch changed; job rows get their state from
-    /// [`store::lane::Standing::job_state`].
+    /// [`store::lane::Standing::job_state`]. `out` holds no events by then: they are being made into
+    /// messages meanwhile.
     fn write<'a>(
         &'a self,
         transaction: &'a mut LaneTransaction<'_>,

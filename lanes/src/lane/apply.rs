@@ -7,15 +7,15 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use schemas::{InputPosition, Outcome};
+use schemas::{Event, InputPosition, Outcome};
 use store::lane::{Account, Cursor, LaneConnection, Message, ProducerMark};
-use tokio::time::Instant;
+use tokio::{task::JoinHandle, time::Instant};
 
 use super::{
     Owner,
     beat::{BATCH_ANSWER, answered},
     entry::{Content, Entry, Marks},
-    parts::channels_of,
+    parts::{Writer, channels_of},
     prepare::Batch,
     publish::Publishing,
     stop::{Stop, panic_text},
@@ -94,6 +94,8 @@ impl<S: Stage> Owner<S> {
         }
         let (mut state, mut out) = fold(&self.stage, state, items, &session.cursor).await?;
         let new = self.account(session, &entries, count, &mut out)?;
+        // Made while the messages of the batch before and the rows of this one are waited for.
+        let messages = Encoding::begin(&self.writer, &new, std::mem::take(&mut out.events));
         let parked = match self.input {
             Input::Records => out.outcomes.get(&Outcome::Parked).copied().unwrap_or(0),
             Input::Events(_) => out.parked.len() as u64,
@@ -120,6 +122,7 @@ impl<S: Stage> Owner<S> {
                 new,
                 attempts,
                 writer: &self.writer,
+                messages,
                 input: self.input,
                 state: &mut state,
                 out: &mut out,
@@ -197,7 +200,8 @@ struct Effects<'a, S: Stage> {
     /// Without what `write` still changes: lane time and the numbers of the control records.
     new: Cursor,
     attempts: u32,
-    writer: &'a super::parts::Writer,
+    writer: &'a Writer,
+    messages: Encoding,
     input: Input,
     state: &'a mut S::State,
     out: &'a mut Out,
@@ -216,7 +220,7 @@ async fn commit<S: Stage>(
     stage: &S,
     effects: Effects<'_, S>,
 ) -> Result<Committed, Stop> {
-    let Effects { entries, old, mut new, attempts, writer, input, state, out } = effects;
+    let Effects { entries, old, mut new, attempts, writer, messages, input, state, out } = effects;
     let last = entries.last().map_or(old.at, |entry| entry.input);
     let mut transaction = connection.begin();
     let written = AssertUnwindSafe(stage.write(&mut transaction, state, out))
@@ -224,13 +228,15 @@ async fn commit<S: Stage>(
         .await
         .map_err(|panic| poison(last, "write", &*panic))?;
     let live = transaction.was_live();
+    let (events, encoded) = messages.done().await?;
+    out.events = events;
     if let Err(error) = written {
         say(stage, live, out, Some(&error));
         return Err(error.into());
     }
 
     new.lane_time = out.lane_time;
-    let mut messages = writer.parts(new.batch, new.through, &out.events).map_err(Stop::Halt)?;
+    let mut messages = encoded.map_err(Stop::Halt)?;
     messages.extend(writer.controls(&out.controls, &mut new.frames_out, &mut new.records_out));
     transaction.park(&out.parked, attempts).await?;
     let producers: BTreeMap<_, ProducerMark> = entries
@@ -252,6 +258,44 @@ async fn commit<S: Stage>(
     say(stage, live, out, committed.as_ref().err());
     committed?;
     Ok(Committed { cursor: new, messages })
+}
+
+/// The events of a batch becoming messages.
+enum Encoding {
+    Done(Encoded),
+    /// In a thread that may block.
+    Running(JoinHandle<Encoded>),
+}
+
+/// The events, and the messages they travel in or why there are none.
+type Encoded = (Vec<Event>, Result<Vec<Message>, String>);
+
+impl Encoding {
+    /// Begins with the events of the batch that ends at `new`.
+    fn begin(writer: &Writer, new: &Cursor, events: Vec<Event>) -> Self {
+        let (writer, batch, through) = (writer.clone(), new.batch, new.through);
+        let here = events.len() <= INLINE;
+        let encode = move || {
+            let messages = writer.parts(batch, through, &events);
+            (events, messages)
+        };
+        if here { Self::Done(encode()) } else { Self::Running(tokio::task::spawn_blocking(encode)) }
+    }
+
+    /// Waits for them.
+    async fn done(self) -> Result<Encoded, Stop> {
+        match self {
+            Self::Done(encoded) => Ok(encoded),
+            Self::Running(task) => match task.await {
+                Ok(encoded) => Ok(encoded),
+                Err(ended) => match ended.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // Only while the runtime shuts down.
+                    Err(_) => Err(Stop::Asked),
+                },
+            },
+        }
+    }
 }
 
 /// Lets the stage say what became of a batch; not of one that somebody else applies.
