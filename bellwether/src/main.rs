@@ -70,6 +70,7 @@ enum Verb {
 const REFUSED: u8 = 2;
 
 fn main() -> ExitCode {
+    bellwether::roles::use_small_pages();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {

@@ -156,7 +156,6 @@ pub async fn start(
         );
     }
     let config = &checked.config;
-    use_small_pages();
     http_client::install_tls_provider();
     let (shutdown, controller) = Shutdown::new();
     let tasks = Tasks::new(controller.clone());
@@ -201,9 +200,10 @@ pub async fn start(
     Ok(Process { controller, shutdown, tasks, health })
 }
 
-/// Keeps the kernel from backing the heap with huge pages, which the system may give unasked, and of which
-/// roles touch a tenth: an ingest of 26 MB idle is one of 48 MB with them, and answers no more.
-fn use_small_pages() {
+/// Keeps the kernel from backing the heap with huge pages, of which roles touch a tenth: an ingest of
+/// 26 MB idle is one of 48 MB with them, and answers no more. To be called first of all: pages that
+/// are huge already stay so.
+pub fn use_small_pages() {
     #[cfg(target_os = "linux")]
     if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
         tracing::debug!(%error, "huge pages stay as they are: {error}");

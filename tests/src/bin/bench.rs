@@ -40,8 +40,14 @@ struct Args {
 /// Seconds of a standard run.
 const STANDARD: f64 = 80.0;
 
+fn main() {
+    // As the product does, whose roles run in children of this program.
+    bellwether::roles::use_small_pages();
+    run();
+}
+
 #[tokio::main]
-async fn main() {
+async fn run() {
     let words: Vec<String> = std::env::args().collect();
     if let [_, verb, config, part] = words.as_slice()
         && verb == process::CHILD
