@@ -3,15 +3,16 @@
 //! Every server is a process of its own on a free loopback port, so that what each costs can be
 //! read from `/proc`. The load generator shares the machine with what it measures, as it did when
 //! the targets were set; what counts are ratios within one run. One file per subject:
-//! [`ingest`] (accepting), [`pipeline`] (from a request to a row), [`visible`] (how soon),
-//! [`observe`] (folding alone, beside what the tables can take), [`storm`] (one problem, and very
-//! many), [`takeover`] (how soon a lane has another owner).
+//! [`ingest`] (accepting, beside [`peers`]), [`pipeline`] (from a request to a row), [`visible`] (how
+//! soon), [`observe`] (folding alone, beside what the tables can take), [`storm`] (one problem, and
+//! very many), [`takeover`] (how soon a lane has another owner).
 
 pub mod bare;
 pub mod figures;
 pub mod filled;
 pub mod ingest;
 pub mod observe;
+pub mod peers;
 pub mod pipeline;
 pub mod process;
 pub mod storm;

@@ -96,17 +96,27 @@ impl SentryBodies {
 
 /// Alertmanager webhooks of [`GROUP`] alerts each, over all projects in turn.
 pub fn alertmanager(run: u32, count: usize) -> Arc<Vec<Vec<u8>>> {
-    let template = Template::new(&alertmanager_body(), &["@POD@"]);
+    alertmanager_groups(run, count, GROUP)
+}
+
+/// Alertmanager webhooks of `group` alerts each, over all projects in turn.
+pub fn alertmanager_groups(run: u32, count: usize, group: usize) -> Arc<Vec<Vec<u8>>> {
+    let template = Template::new(&alertmanager_body(group), &["@POD@"]);
     let proof = STANDARD.encode(format!("alertmanager:{ALERTMANAGER_PASSWORD}"));
     let proof = format!("Basic {proof}");
     prepared(count, move |n| {
-        let pods: Vec<String> = (0..GROUP)
-            .map(|k| (n / PROJECTS * GROUP + k, n * GROUP + k))
-            .map(|(turn, alert)| format!("checkout-{:09}", problem(run, turn, alert)))
-            .collect();
-        let body = template.fill(&pods.iter().map(String::as_str).collect::<Vec<_>>());
+        let body = template.fill_pods(run, n, group);
         let headers = [("content-type", "application/json"), ("authorization", proof.as_str())];
         post(&format!("/webhook/alertmanager/alertmanager-{}", n % PROJECTS), &headers, &body)
+    })
+}
+
+/// The same alerts as Prometheus tells an Alertmanager of them: `group` to a request.
+pub fn told_to_alertmanager(run: u32, count: usize, group: usize) -> Arc<Vec<Vec<u8>>> {
+    let template = Template::new(&alertmanager_body(group)["alerts"], &["@POD@"]);
+    prepared(count, move |n| {
+        let body = template.fill_pods(run, n, group);
+        post("/api/v2/alerts", &[("content-type", "application/json")], &body)
     })
 }
 
@@ -165,6 +175,15 @@ impl Template {
         Self { parts }
     }
 
+    /// The body of request number `n` of a run, about the pods of its `group` alerts.
+    fn fill_pods(&self, run: u32, n: usize, group: usize) -> Vec<u8> {
+        let pods: Vec<String> = (0..group)
+            .map(|k| (n / PROJECTS * group + k, n * group + k))
+            .map(|(turn, alert)| format!("checkout-{:09}", problem(run, turn, alert)))
+            .collect();
+        self.fill(&pods.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
     fn fill(&self, values: &[&str]) -> Vec<u8> {
         let mut body = Vec::with_capacity(4096);
         for (text, value) in &self.parts {
@@ -214,8 +233,8 @@ fn sentry_body() -> Value {
     })
 }
 
-fn alertmanager_body() -> Value {
-    let alerts: Vec<Value> = (0..GROUP)
+fn alertmanager_body(group: usize) -> Value {
+    let alerts: Vec<Value> = (0..group)
         .map(|_| {
             json!({
                 "status": "firing",
@@ -265,6 +284,7 @@ mod tests {
             .map(|a| a["labels"]["pod"].as_str().unwrap().to_owned())
             .collect();
         assert_eq!(pods.len(), GROUP);
+        assert_eq!(body(&told_to_alertmanager(7, 1, 3)[0]).as_array().unwrap().len(), 3);
     }
 
     #[test]
