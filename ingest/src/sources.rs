@@ -34,8 +34,8 @@ pub struct Sources {
     /// Whose senders have which path built in.
     paths: HashMap<&'static str, &'static str>,
     channels: Vec<ChannelName>,
-    /// Held while the health is told about the sources.
-    announcing: Mutex<()>,
+    /// Whether the health was told about the sources; held while it is.
+    announced: Mutex<bool>,
     /// Requests to no source at all.
     pub(crate) unknown: Meters,
 }
@@ -111,7 +111,7 @@ impl Sources {
         };
         let paths = providers::all().iter().flat_map(of).collect();
         let (channels, unknown) = (Vec::new(), Meters::new("unknown", "unknown"));
-        Ok(Self { by_provider, test, paths, channels, announcing: Mutex::default(), unknown })
+        Ok(Self { by_provider, test, paths, channels, announced: Mutex::default(), unknown })
     }
 
     /// The same, knowing these channels.
@@ -166,11 +166,17 @@ impl Sources {
         self.by_provider.values().flat_map(|routes| routes.by_id.values())
     }
 
+    /// Whether the health was told about them.
+    pub(crate) fn are_announced(&self) -> bool {
+        *self.announced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Says which sources have no credentials and what that means: at start, and again when keys
     /// or switches changed.
     pub fn announce(&self, health: &Health) {
         // Of two at once the second says what is true after both.
-        let _one = self.announcing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
+        *announced = true;
         for source in self.iter() {
             let part = format!("source {}", source.id);
             let provider = source.provider.name();

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{CopyFile, Held, Known, issued};
-use crate::{Issued, Source, Sources};
+use crate::{Issued, Source, Sources, gate::Gate};
 
 /// The part of the process's health this is.
 const PART: &str = "keys";
@@ -216,9 +216,13 @@ impl Follower {
     /// Lets requests in by this, and keeps a copy of it.
     async fn take(&mut self, now: Known) {
         if self.known.as_ref().is_none_or(|known| known.held != now.held) {
-            let unread = self.sources.iter().any(Source::is_unread);
+            let waited = |source: &Source| matches!(source.gate(now.at), Gate::Unread);
+            let is_news = self.known.is_some()
+                || now.held != Held::default()
+                || self.sources.iter().any(waited);
             self.hold(&now.held);
-            if unread || now.held != Held::default() || self.known.is_some() {
+            // Whoever tells the health first does so by these.
+            if is_news && self.sources.are_announced() {
                 self.sources.announce(&self.health);
             }
         }
