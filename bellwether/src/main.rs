@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use bellwether::{
     commands::{
         check_config, demo, keys, migrate, openapi, operators, parked, probe, ready, render, rules,
-        run, send, send_test, sources, up,
+        run, send, send_test, silence, sources, up, why,
     },
     keys::Refused as KeyRefused,
     rules::Refused,
@@ -40,6 +40,11 @@ enum Verb {
     /// List which operators the users of chats are, or say so of one.
     #[command(subcommand)]
     Operators(operators::Verb),
+    /// Silence alerts for a while, list who is silenced, or see what a silence would match.
+    #[command(subcommand)]
+    Silence(silence::Verb),
+    /// Say why something was told, or was not.
+    Why(why::Args),
     /// List what was given up, and have it applied again.
     #[command(subcommand)]
     Parked(parked::Verb),
@@ -93,6 +98,8 @@ fn main() -> ExitCode {
         Verb::Migrate(args) => block_on(migrate::run(args)),
         Verb::Rules(verb) => block_on(rules::run(verb)),
         Verb::Operators(verb) => block_on(operators::run(verb)),
+        Verb::Silence(verb) => block_on(silence::run(verb)),
+        Verb::Why(args) => block_on(why::run(args)),
         Verb::Parked(verb) => block_on(parked::run(verb)),
         Verb::Keys(verb) => block_on(keys::run(verb)),
         Verb::Sources(verb) => block_on(sources::run(verb)),
@@ -125,6 +132,8 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
     let refused = error.downcast_ref::<parked::Refused>().map(ToString::to_string);
     let refused = refused
         .or_else(|| error.downcast_ref::<operators::Refused>().map(ToString::to_string))
+        .or_else(|| error.downcast_ref::<silence::Refused>().map(ToString::to_string))
+        .or_else(|| error.downcast_ref::<why::Unknown>().map(ToString::to_string))
         .or_else(|| error.downcast_ref::<KeyRefused>().map(ToString::to_string))
         .or_else(|| error.downcast_ref::<send::Refused>().map(ToString::to_string));
     if let Some(refused) = refused {
