@@ -1,6 +1,8 @@
 //! What people ask for in a chat, from the request to the incident: who may act is said with
 //! `bellwether operators`, and a press is done once.
 
+mod answers;
+
 use std::{
     path::PathBuf,
     process::{Command, Output},
