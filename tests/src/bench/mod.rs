@@ -5,11 +5,14 @@
 //! the targets were set; what counts are ratios within one run. One file per subject:
 //! [`ingest`] (accepting, beside [`peers`]), [`pipeline`] (from a request to a row), [`visible`] (how
 //! soon), [`observe`] (folding alone, beside what the tables can take), [`storm`] (one problem, and
-//! very many), [`takeover`] (how soon a lane has another owner).
+//! very many), [`takeover`] (how soon a lane has another owner), [`hung`] (messages beside a channel
+//! that never answers).
 
 pub mod bare;
+pub mod claim;
 pub mod figures;
 pub mod filled;
+pub mod hung;
 pub mod ingest;
 pub mod observe;
 pub mod peers;

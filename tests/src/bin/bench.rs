@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use tests::bench::{
-    Scale, figures::Figures, ingest, observe, pipeline, process, storm, takeover, visible,
+    Scale, claim, figures::Figures, hung, ingest, observe, pipeline, process, storm, takeover,
+    visible,
 };
 
 // The product's allocator, because the product's roles run in children of this program.
@@ -20,7 +21,7 @@ struct Args {
     /// About how long the run takes; every time measured is scaled with it.
     #[arg(long, default_value_t = STANDARD)]
     seconds: f64,
-    /// Only these subjects: ingest, pipeline, visible, observe, storm, takeover.
+    /// Only these subjects: ingest, pipeline, visible, observe, storm, takeover, hung, claim.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Also what takes many minutes: the storm goes on to a million problems.
@@ -82,6 +83,12 @@ async fn run() {
     }
     if wanted("takeover") {
         takeover::run(&mut figures, args.long, log).await;
+    }
+    if wanted("hung") {
+        hung::run(&mut figures, log).await;
+    }
+    if wanted("claim") {
+        claim::run(&mut figures).await;
     }
     print!("{}", figures.table());
     let json = args
