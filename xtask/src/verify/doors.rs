@@ -60,16 +60,18 @@ fn fuzz(v: &mut Verification) -> anyhow::Result<()> {
         v.skipped("fuzz targets", &why);
         return Ok(());
     }
-    let path = std::env::var("PATH").unwrap_or_default();
-    let path = format!("{}:{path}", tools.join("bin").display());
     for (target, seconds) in FUZZ {
         let seconds = if v.long { seconds * 6 } else { *seconds };
         let found = v.root.join("target/fuzz").join(target);
         std::fs::create_dir_all(&found).with_context(|| format!("make {}", found.display()))?;
         let mut fuzz = Command::new("nice");
-        fuzz.current_dir(&v.root)
-            .env("PATH", &path)
-            .args(["-n", "10", "cargo", "+nightly", "fuzz", "run", target])
+        fuzz.current_dir(v.root.join("fuzz"))
+            // The toolchain that runs this is another.
+            .env("RUSTUP_TOOLCHAIN", "nightly")
+            .env_remove("CARGO")
+            .args(["-n", "10"])
+            .arg(tools.join("bin/cargo-fuzz"))
+            .args(["fuzz", "run", target])
             .arg(&found)
             .arg(v.root.join("fuzz/corpus").join(target))
             .args(["--", "-max_len=16384", "-timeout=10", "-rss_limit_mb=2048"])
