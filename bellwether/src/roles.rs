@@ -200,9 +200,9 @@ pub async fn start(
     Ok(Process { controller, shutdown, tasks, health })
 }
 
-/// Keeps the kernel from backing the heap with huge pages, of which roles touch a tenth: an ingest of
-/// 26 MB idle is one of 48 MB with them, and answers no more. To be called first of all: pages that
-/// are huge already stay so.
+/// Keeps the kernel from backing the heap with huge pages, of which roles touch a tenth: with them an
+/// ingest takes twice the memory, and answers no more. To be called first of all: pages that are huge
+/// already stay so.
 pub fn use_small_pages() {
     #[cfg(target_os = "linux")]
     if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
