@@ -124,10 +124,11 @@ impl Stage for ProjectStage {
     }
 }
 
-/// Kinds that move the lane and change no read model.
+/// Kinds that may concern every project of the lane: no read model of one project changes by them.
 const fn concerns_every_project(kind: &Kind) -> bool {
     match kind {
-        Kind::Ticked | Kind::RulesChanged(_) => true,
+        // A silence of a project names it; one of all stands in no project's list.
+        Kind::Ticked | Kind::RulesChanged(_) | Kind::SilenceChanged(_) => true,
         Kind::Opened(_)
         | Kind::Repeated(_)
         | Kind::Resolved(_)
@@ -138,7 +139,6 @@ const fn concerns_every_project(kind: &Kind) -> bool {
         | Kind::Expired(_)
         | Kind::Applied(_)
         | Kind::Refused(_)
-        | Kind::SilenceChanged(_)
         | Kind::Asked(_)
         | Kind::Tested(_)
         | Kind::Observed(_)

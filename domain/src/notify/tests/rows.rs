@@ -145,10 +145,8 @@ fn what_was_told_before_rows_were_kept_ends_as_it_was_told() {
 
 #[test]
 fn a_state_of_a_later_binary_is_refused() {
-    for bytes in [before(9)] {
-        let refused = State::restore(Some(&bytes), None).unwrap_err();
-        assert!(matches!(refused, CodecError::Newer { found: 9, .. }), "{refused:?}");
-    }
+    let refused = State::restore(Some(&before(9)), None).unwrap_err();
+    assert!(matches!(refused, CodecError::Newer { found: 9, .. }), "{refused:?}");
     assert!(State::restore(None, Some(&before(9))).is_err());
     assert!(Told::decode(&before(9)).is_err());
 }
