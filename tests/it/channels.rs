@@ -235,6 +235,12 @@ impl Office {
             stored_at: event.lane_time,
             of_all: false,
         };
+        if self.lane.cursor().await.is_err() {
+            // It was idle for longer than the session of an owner may be.
+            let lane = self.world.store.own_lane("notify", GENERATION, LANE).await.unwrap();
+            self.lane = lane.unwrap();
+            self.state = self.stage.load(&mut self.lane, LANE).await.unwrap();
+        }
         let prepared = self.stage.prepare(&(), &item).unwrap();
         let batch = [(item, prepared)];
         self.stage.gather(&mut self.lane, &mut self.state, &batch).await.unwrap();

@@ -15,7 +15,7 @@ mod settings;
 mod slow;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -74,6 +74,16 @@ impl Doors {
         let (ingest, console) =
             (fleet.member(member).ingest.unwrap(), fleet.member(member).console.unwrap());
         Self { fleet, ingest, console }
+    }
+
+    /// The incidents a first message was planned about, and those with any notice.
+    async fn noticed(&self) -> (BTreeSet<String>, BTreeSet<String>) {
+        let mut sql = self.fleet.world.sql().await;
+        let rows: Vec<(Uuid, Option<String>)> =
+            sqlx::query_as("select incident, kind from notice").fetch_all(&mut sql).await.unwrap();
+        let planned = rows.iter().filter(|(_, kind)| kind.as_deref() == Some("fire"));
+        let of = |(incident, _): &(Uuid, Option<String>)| incident.to_string();
+        (planned.map(of).collect(), rows.iter().map(of).collect())
     }
 
     /// Posts these bytes with these headers.

@@ -30,3 +30,4 @@ mod rules;
 mod send_test;
 mod storm;
 mod tables;
+mod telling;

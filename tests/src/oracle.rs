@@ -1,20 +1,22 @@
 //! What everything must equal: the sequential fold of the log, computed apart from the loops.
 //!
 //! [`check`] reads the whole input log, folds it lane by lane with `domain::replay` up to where
-//! observe's cursor stands, and compares with it every row and event that observe makes, and the
-//! dossier that is made from the events (I2, I4).
+//! observe's cursor stands, and compares with it every row and event that observe makes, the dossier
+//! that is made from the events, and what notify said of them (I2, I4).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
+    invariant,
     observe::{Incident, LaneState, Problem, SEEN_DAYS},
-    replay::{self, Folded},
+    replay::{self, Folded, Telling},
 };
 use eventlog::{Log, Message, Read};
 use futures_util::StreamExt;
 use schemas::{
     Event, Fingerprint, IncidentId, InputPosition, Lane, Time,
     event::{EventBatch, Kind, PartHeader},
+    job::SendKind,
     subject::{self, EventChannel},
 };
 use sqlx::PgConnection;
@@ -27,6 +29,8 @@ use crate::{GENERATION, World};
 pub struct Compared {
     pub lane: Lane,
     pub folded: Folded,
+    /// What the fold of its decisions tells whom; nothing where no notify ran.
+    pub telling: Telling,
 }
 
 impl Compared {
@@ -39,6 +43,15 @@ impl Compared {
                 Kind::Opened(opened) => Some(opened.incident),
                 _ => None,
             })
+            .collect()
+    }
+
+    /// The incidents that messages of that kind were planned about for `receiver`, in order.
+    pub fn planned(&self, kind: SendKind, receiver: &str) -> Vec<IncidentId> {
+        let plans = self.telling.plans.iter();
+        plans
+            .filter(|plan| plan.kind == kind && plan.to.to_string() == receiver)
+            .map(|plan| plan.incident)
             .collect()
     }
 
@@ -94,8 +107,9 @@ pub async fn differences(world: &World) -> (Vec<Compared>, Vec<String>) {
         found.in_force(&mut sql, &folded, world).await;
         found.asked(&mut sql, &folded).await;
         found.events(&events, &folded, world);
+        let telling = found.notices(&events, &folded, world);
         found.dossier(&mut sql, &folded).await;
-        lanes.push(Compared { lane, folded });
+        lanes.push(Compared { lane, folded, telling });
     }
     (lanes, differences)
 }
@@ -404,6 +418,49 @@ impl Differences<'_> {
             self.compare("order of parts", &(part.batch, part.part), &next);
             last = Some(part);
         }
+    }
+
+    /// What notify said, as far as it came, is what it says of the same events one after the other.
+    fn notices(&mut self, messages: &[Message], folded: &Folded, world: &World) -> Telling {
+        let subject =
+            subject::events(&world.namespace, GENERATION, self.lane, EventChannel::Notice);
+        let said = messages.iter().filter(|m| m.subject == subject).flat_map(|message| {
+            let header = PartHeader::from_headers(|name| message.header(name)).unwrap();
+            EventBatch::read(&header, &message.payload).unwrap().events
+        });
+        let is: Vec<Event> = said.filter(|e| e.kind.channel() == EventChannel::Notice).collect();
+        let mut telling = Telling::default();
+        if is.is_empty() {
+            return telling;
+        }
+        let decisions: Vec<Event> = folded
+            .events
+            .iter()
+            .filter(|e| e.kind.channel() == EventChannel::Decision)
+            .cloned()
+            .collect();
+        let mut state = telling.load().unwrap();
+        for batch in decisions.chunks(1_000) {
+            telling.apply(&mut state, batch.to_vec()).unwrap();
+        }
+        let should = &telling.notices;
+        let at = is.iter().zip(should).position(|(a, b)| a != b);
+        if at.is_some() || is.len() > should.len() {
+            self.found.push(format!(
+                "lane {} notices: {} in the stream, {} in the fold, first difference at {at:?}",
+                self.lane,
+                is.len(),
+                should.len()
+            ));
+        }
+        for wrong in [
+            invariant::alerts_are_accounted_for(&decisions, should),
+            invariant::summaries_add_up(should, &telling.plans, &telling.open().unwrap()),
+            invariant::resolves_follow_fires(should),
+        ] {
+            self.found.extend(wrong.err().map(|wrong| format!("lane {}: {wrong}", self.lane)));
+        }
+        telling
     }
 
     async fn dossier(&mut self, sql: &mut PgConnection, folded: &Folded) {

@@ -123,15 +123,20 @@ async fn real_input() {
         let incidents = shown.alerts.iter().filter_map(|a| a.observed.incident);
         opened.extend(incidents.map(|i| i.to_string()));
     }
-    // What opened an incident was told, once; nothing else was.
+    // What opened an incident was told once, where it is to be told by a message of its own; why it is
+    // not stands in its notice.
     let told = doors.fleet.receiver.seen();
     let fires: Vec<String> = told
-        .accepted
+        .of_type("incident.fire")
         .iter()
-        .map(|(_, body)| body["data"]["incident_id"].as_str().unwrap().to_owned())
+        .map(|body| body["data"]["incident_id"].as_str().unwrap().to_owned())
         .collect();
+    let (planned, noticed) = doors.noticed().await;
+    assert!(!planned.is_empty() && planned.is_subset(&opened), "{planned:?}");
+    assert_eq!(opened.difference(&noticed).next(), None, "each has a notice");
     assert_eq!(told.invalid, Vec::<String>::new());
-    assert_eq!((fires.len(), fires.into_iter().collect::<BTreeSet<_>>()), (opened.len(), opened));
+    let once = (planned.len(), planned);
+    assert_eq!((fires.len(), fires.into_iter().collect::<BTreeSet<_>>()), once);
     println!(
         "corpus: {} files, {facts} facts compared; {resting} facts of files that are no alert \
          rest in the log with their bytes",
@@ -456,6 +461,7 @@ async fn r4_r6_files_of_one_problem_make_one_story() {
     doors.fleet.settled().await;
     let seen = doors.fleet.receiver.seen();
     // Every opening is told and every resolve of what was told; what was suppressed is not.
-    assert_eq!(seen.of_type("incident.fire").len(), 2 + 1 + 2 + 2);
+    // The regression of the first came within the hour of its message, which says so (R43).
+    assert_eq!(seen.of_type("incident.fire").len(), 1 + 1 + 2 + 2);
     assert_eq!(seen.of_type("incident.resolve").len(), 2 + 1);
 }

@@ -2,7 +2,10 @@
 
 mod spool;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -107,7 +110,10 @@ async fn r1_without_a_spool_503_while_the_log_is_away_and_nothing_accepted_is_lo
         .map(|body| body["data"]["incident_id"].as_str().unwrap())
         .collect();
     told.sort_unstable();
-    assert_eq!(told, incidents.keys().map(String::as_str).collect::<Vec<_>>(), "each told once");
+    let (planned, noticed) = doors.noticed().await;
+    assert_eq!(told, planned.iter().map(String::as_str).collect::<Vec<_>>(), "each told once");
+    let opened: BTreeSet<String> = incidents.keys().cloned().collect();
+    assert!(planned.is_subset(&opened) && opened.is_subset(&noticed), "each has a notice");
     doors.fleet.stop_all();
     oracle::check(&doors.fleet.world).await;
 }
