@@ -116,7 +116,7 @@ pub async fn measure(world: &World, silent: &Silent, rounds: u32, sends: u32) ->
 }
 
 async fn insert(world: &World, jobs: Vec<lanes::job::NewJob>) {
-    let mut lane = world.store.own_lane("test", GENERATION, Lane(1)).await.unwrap().unwrap();
+    let mut lane = world.store.own_lane("test", GENERATION, Lane(0)).await.unwrap().unwrap();
     let mut batch = lane.begin();
     batch.insert_jobs(&jobs).await.unwrap();
     batch.commit().await.unwrap();
@@ -125,7 +125,7 @@ async fn insert(world: &World, jobs: Vec<lanes::job::NewJob>) {
 
 /// Asks for `sends` messages, one after the other whatever becomes of them; how long each took.
 async fn asked(world: &World, sql: &mut PgConnection, next: &mut u32, sends: u32) -> Vec<f64> {
-    let mut lane = world.store.own_lane("test", GENERATION, Lane(1)).await.unwrap().unwrap();
+    let mut lane = world.store.own_lane("test", GENERATION, Lane(0)).await.unwrap().unwrap();
     let first = *next;
     let mut tick = tokio::time::interval(GAP);
     for n in first..first + sends {
