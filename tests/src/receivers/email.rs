@@ -422,3 +422,59 @@ fn address(command: &str, prefix: &str) -> Option<String> {
     let (address, _) = rest.split_once('>')?;
     address.contains('@').then(|| address.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The codes a server gives to these lines, greeting first; each may have several lines.
+    async fn codes(way: Way, lines: &[&str]) -> (Vec<u16>, Vec<Mail>) {
+        let server = Server::start(way, false).await;
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).await.unwrap();
+        stream.write_all(lines.concat().as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).await.unwrap();
+        let last = said.lines().filter(|line| line.as_bytes()[3] == b' ');
+        (last.map(|line| line[..3].parse().unwrap()).collect(), server.taken())
+    }
+
+    const HELLO: &str = "EHLO x\r\n";
+    const TO_ADA: &str = "MAIL FROM:<a@x.example>\r\nRCPT TO:<ada@example.org>\r\nDATA\r\n";
+    const HEADER: &str =
+        "Date: x\r\nFrom: x\r\nMessage-ID: x\r\nSubject: x\r\nMIME-Version: 1.0\r\n\r\n";
+
+    #[tokio::test]
+    async fn the_protocol_is_enforced() {
+        let check = async |lines: &[&str], expect: &[u16], taken: usize| {
+            let (codes, mails) = codes(Way::Plain, lines).await;
+            assert_eq!((codes.as_slice(), mails.len()), (expect, taken), "{lines:?}");
+            mails
+        };
+        let whole = [HELLO, TO_ADA, HEADER, "..x\r\n.\r\n", "QUIT\r\n"];
+        let mails = check(&whole, &[220, 250, 250, 250, 354, 250, 221], 1).await;
+        assert!(mails[0].content.ends_with("\r\n\r\n.x\r\n"), "{:?}", mails[0]);
+        check(&["MAIL FROM:<a@x.example>\r\n"], &[220, 503], 0).await;
+        check(&[HELLO, "RCPT TO:<ada@example.org>\r\n"], &[220, 250, 503], 0).await;
+        check(&[HELLO, "AUTH PLAIN x\r\n"], &[220, 250, 503], 0).await;
+        // Line ends and lengths. Nothing is left unread, or the reply would be lost with it.
+        check(&[HELLO, "NOOP\n"], &[220, 250, 500], 0).await;
+        check(&[HELLO, "NO\rO"], &[220, 250, 500], 0).await;
+        check(&[HELLO, &"x".repeat(MAX_COMMAND)], &[220, 250, 500], 0).await;
+        let long = "x".repeat(MAX_LINE);
+        check(&[HELLO, TO_ADA, HEADER, &long], &[220, 250, 250, 250, 354, 500], 0).await;
+        // What a mail has to be.
+        check(&[HELLO, TO_ADA, HEADER, "界\r\n.\r\n"], &[220, 250, 250, 250, 354, 554], 0).await;
+        check(&[HELLO, TO_ADA, "To: x\r\n\r\n.\r\n"], &[220, 250, 250, 250, 354, 554], 0).await;
+        // Who may be told.
+        let to = |to: &str| format!("MAIL FROM:<a@x.example>\r\nRCPT TO:<{to}>\r\nDATA\r\n");
+        check(&[HELLO, &to("eve@example.org")], &[220, 250, 250, 550, 503], 0).await;
+        check(&[HELLO, &to(FULL)], &[220, 250, 250, 452, 503], 0).await;
+    }
+
+    #[tokio::test]
+    async fn nothing_is_taken_before_starttls() {
+        let (codes, mails) = codes(Way::StartTls, &[HELLO, TO_ADA]).await;
+        assert_eq!((codes.as_slice(), mails.len()), (&[220, 250, 530, 530, 530][..], 0));
+    }
+}

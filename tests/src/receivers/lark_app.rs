@@ -313,3 +313,44 @@ fn is_card(card: &Value) -> bool {
         && elements.iter().all(|element| known(element) && buttons(element))
         && !texts.to_lowercase().contains("<at id")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_rules_are_enforced() {
+        let good = || {
+            json!({
+                "header": { "title": { "tag": "plain_text", "content": "x" } },
+                "elements": [
+                    { "tag": "div" },
+                    { "tag": "action", "actions": [
+                        { "tag": "button", "text": { "tag": "plain_text" }, "value": {} },
+                        { "tag": "button", "text": { "tag": "plain_text" }, "url": "https://x" },
+                    ] },
+                ],
+            })
+        };
+        assert!(is_card(&good()));
+        for (place, value) in [
+            ("/header/title/tag", json!("lark_md")),
+            ("/header/title/content", json!("")),
+            ("/elements", json!([])),
+            ("/elements/0/tag", json!("script")),
+            ("/elements/0/tag", json!("<at id=all></at>")),
+            ("/elements/1/actions/0/value", json!(null)),
+            ("/elements/1/actions/1/url", json!("javascript:x")),
+        ] {
+            let mut card = good();
+            *card.pointer_mut(place).unwrap() = value;
+            assert!(!is_card(&card), "{card}");
+        }
+        assert!(is_text(&json!({ "text": "x" })));
+        for text in [json!(""), json!(null), json!("<at user_id=\"all\">")] {
+            assert!(!is_text(&json!({ "text": text })), "{text}");
+        }
+        assert!(content(&json!({ "content": {} })).is_err());
+        assert!(content(&json!({ "content": "{" })).is_err());
+    }
+}

@@ -169,3 +169,34 @@ fn check(worth: Worth, body: &Value) -> Result<Vec<String>, (i64, &'static str)>
     }
     Ok(unknown.into_iter().map(str::to_lowercase).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_rules_are_enforced() {
+        let good = || {
+            json!({
+                "touser": "ada|Eve", "agentid": AGENT, "msgtype": "text",
+                "text": { "content": "界".repeat(682) },
+            })
+        };
+        assert_eq!(check(Worth::Valid, &good()), Ok(vec!["eve".to_owned()]));
+        assert_eq!(check(Worth::Over, &good()).unwrap_err().0, 42001);
+        assert_eq!(check(Worth::Unknown, &good()).unwrap_err().0, 40014);
+        for (key, value, code) in [
+            ("touser", json!("eve|mallory"), 81013),
+            ("touser", json!(null), 81013),
+            ("agentid", json!(7), 301002),
+            ("msgtype", json!("markdown"), 40008),
+            ("text", json!({ "content": "界".repeat(683) }), 45002),
+            ("text", json!({ "content": " " }), 44004),
+            ("text", json!({ "content": "<a href=\"x\">y</a>" }), 40035),
+        ] {
+            let mut body = good();
+            body[key] = value;
+            assert_eq!(check(Worth::Valid, &body).unwrap_err().0, code, "{body}");
+        }
+    }
+}
