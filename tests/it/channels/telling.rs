@@ -1,6 +1,10 @@
 //! What arrives, also when the receiver asks for patience or refuses the form.
 
-use tests::receivers::{Fault, feishu, telegram};
+use schemas::{
+    SourceId,
+    job::{Reply, ReplyTo},
+};
+use tests::receivers::{Fault, feishu, slack, telegram};
 
 use super::*;
 
@@ -218,6 +222,58 @@ async fn a8_a_chats_message_is_changed_with_who_has_it_and_told_anew_where_it_is
     let taken = api.inbox.taken();
     assert_eq!(taken.len(), 4, "{:?}", office.jobs().await);
     assert_eq!((&taken[2]["message_id"], &taken[3]["message_id"]), (&Value::Null, &json!(102)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r16_somebody_is_answered_where_they_asked_and_nowhere_else() {
+    let api = telegram::Api::start().await;
+    let space = slack::Workspace::start().await;
+    let mut office = Office::open(json!({
+        "bot": super::slack::bot(&space),
+        "chat": super::telegram(&api.url),
+        "hook": super::slack::hook(&space),
+    }))
+    .await;
+    office.targets = vec!["bot".into(), "chat".into()];
+    let fire = || sample("sentry", SendKind::Fire);
+    office.ask(SendKind::Fire, 7, fire(), |_| ()).await;
+    office.deliver_all().await;
+
+    let reply = |provider: &'static str, chat: String, message: String| {
+        move |send: &mut SendJob| {
+            let to = ReplyTo {
+                provider: provider.into(),
+                source: SourceId::new("team").unwrap(),
+                chat: Some(chat.clone()),
+                message: Some(message.clone()),
+                at: send.opening,
+            };
+            send.reply = Some(Box::new(Reply {
+                to,
+                verb: "ack".into(),
+                arguments: "{}".into(),
+                actor: "ada".into(),
+                refused: None,
+            }));
+        }
+    };
+    office.targets = vec!["bot".into(), "hook".into()];
+    let asked = reply("slack", slack::CHANNEL.into(), slack::ts(0));
+    office.ask(SendKind::Reply, 7, fire(), asked).await;
+    office.targets = vec!["chat".into()];
+    let asked = reply("telegram", telegram::CHAT.to_string(), "100".into());
+    office.ask(SendKind::Reply, 7, fire(), asked).await;
+    office.deliver_all().await;
+
+    let told = space.inbox.taken();
+    assert_eq!(told.len(), 2, "{:?}", office.jobs().await);
+    assert_eq!(told[1]["thread_ts"], json!(slack::ts(0)));
+    let told = api.inbox.taken();
+    assert_eq!(told.len(), 2, "{:?}", office.jobs().await);
+    assert_eq!(told[1]["reply_parameters"]["message_id"], 100);
+    assert!(told[1]["text"].as_str().unwrap().contains("ada"), "{}", told[1]);
+    let (state, reason) = &office.jobs().await["hook"];
+    assert!(state == "parked" && reason.contains("use token and channel"), "{state}: {reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
