@@ -5,6 +5,7 @@
 
 mod doors;
 mod main_line;
+mod notify;
 mod observe;
 
 use std::{
@@ -25,7 +26,7 @@ pub struct Area {
 }
 
 /// Every area.
-const AREAS: &[Area] = &[main_line::AREA, observe::AREA, doors::AREA];
+const AREAS: &[Area] = &[main_line::AREA, observe::AREA, doors::AREA, notify::AREA];
 
 /// Runs the area of that name; `long` adds what does not belong in CI.
 pub fn run(root: &Path, name: &str, long: bool) -> anyhow::Result<()> {
