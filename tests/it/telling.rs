@@ -11,7 +11,6 @@ use schemas::{
 };
 use serde_json::{Value, json};
 use tests::{fleet::Fleet, oracle, receiver::Seen};
-use uuid::Uuid;
 
 use crate::newcomer::bellwether;
 
