@@ -28,8 +28,11 @@ pub fn alerts_are_accounted_for(events: &[Event], notices: &[Event]) -> Result<(
     let mut told: BTreeSet<Position> = BTreeSet::new();
     for notice in notices {
         match &notice.kind {
-            Kind::Planned(Planned { kind: SendKind::Fire | SendKind::Resolve, .. }) => {
+            Kind::Planned(Planned {
+                kind: SendKind::Fire | SendKind::Resolve, incident, ..
+            }) => {
                 told.insert(notice.at);
+                said.entry((notice.at, *incident)).or_default().told += 1;
             }
             Kind::Withheld(withheld) => {
                 let said = said.entry((notice.at, withheld.incident)).or_default();
@@ -50,7 +53,10 @@ pub fn alerts_are_accounted_for(events: &[Event], notices: &[Event]) -> Result<(
         };
         let at = event.at;
         let mut said = said.remove(&(at, incident)).unwrap_or_default();
-        said.told += u32::from(told.contains(&at));
+        if said.gathered + said.withheld == 0 {
+            // The message may be an earlier incident's, in which this one goes on.
+            said.told += u32::from(told.contains(&at));
+        }
         match (said.told, said.gathered, said.withheld) {
             (0, 0, 0) => return Err(format!("nothing is said of the alert at {at}")),
             (1.., _, 1..) | (_, 1.., 1..) => {
