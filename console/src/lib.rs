@@ -219,6 +219,11 @@ mod tests {
                 "/api/v1/incidents/{id}",
                 "/api/v1/incidents/{id}/{verb}",
                 "/api/v1/openapi.json",
+                "/api/v1/silences",
+                "/api/v1/silences/preview",
+                "/api/v1/silences/{id}",
+                "/api/v1/silences/{id}/end",
+                "/api/v1/why/{id}",
             ]
         );
         let key = &document["components"]["securitySchemes"]["operator_key"];
