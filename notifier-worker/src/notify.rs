@@ -301,6 +301,43 @@ mod tests {
         InputPosition { incarnation: 7, sequence, record: 0 }.alert(0)
     }
 
+    #[test]
+    fn r15_a_chat_is_answered_by_the_channel_of_its_source() {
+        let telegram = |source: Option<&str>| {
+            let mut config = serde_json::json!({
+                "kind": "telegram", "token": "1:a_token_of_these_tests_only_0123456789",
+                "chat_id": -100,
+            });
+            if let Some(source) = source {
+                config["source"] = source.into();
+            }
+            serde_json::from_value(config).unwrap()
+        };
+        let configs = BTreeMap::from([
+            ("a-screen".to_owned(), serde_json::from_str(r#"{"kind": "log"}"#).unwrap()),
+            ("b-others".to_owned(), telegram(Some("others"))),
+            ("c-any".to_owned(), telegram(None)),
+            ("d-ops".to_owned(), telegram(Some("ops"))),
+        ]);
+        let channels = Channels::new(&configs).unwrap_or_else(|error| panic!("{error}"));
+        let stage = NotifyStage::new(Arc::new(channels), None);
+        for (provider, source, expect) in [
+            ("telegram", "ops", &["d-ops"][..]),
+            ("telegram", "third", &["c-any"]),
+            ("lark", "ops", &[]),
+        ] {
+            let source = SourceId::new(source).unwrap();
+            let chat = Recipient::Chat(provider.into(), source);
+            let found = stage.targets(&chat);
+            let found: Vec<_> = found.iter().map(|target| target.id.as_str()).collect();
+            assert_eq!(found, expect);
+        }
+        let config: crate::config::ChannelConfig =
+            serde_json::from_str(r#"{"kind": "log", "source": "ops"}"#).unwrap();
+        let wrong = Channels::new(&BTreeMap::from([("screen".to_owned(), config)])).unwrap_err();
+        assert_eq!(wrong.key, "channels.screen.source");
+    }
+
     fn plan(kind: SendKind) -> Plan {
         Plan {
             project: ProjectId::new("shop").unwrap(),
