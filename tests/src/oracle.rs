@@ -4,10 +4,11 @@
 //! observe's cursor stands, and compares with it every row and event that observe makes, the dossier
 //! that is made from the events, and what notify said of them (I2, I4).
 
+mod telling;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
-    invariant,
     observe::{Incident, LaneState, Problem, SEEN_DAYS},
     replay::{self, Folded, Telling},
 };
@@ -418,49 +419,6 @@ impl Differences<'_> {
             self.compare("order of parts", &(part.batch, part.part), &next);
             last = Some(part);
         }
-    }
-
-    /// What notify said, as far as it came, is what it says of the same events one after the other.
-    fn notices(&mut self, messages: &[Message], folded: &Folded, world: &World) -> Telling {
-        let subject =
-            subject::events(&world.namespace, GENERATION, self.lane, EventChannel::Notice);
-        let said = messages.iter().filter(|m| m.subject == subject).flat_map(|message| {
-            let header = PartHeader::from_headers(|name| message.header(name)).unwrap();
-            EventBatch::read(&header, &message.payload).unwrap().events
-        });
-        let is: Vec<Event> = said.filter(|e| e.kind.channel() == EventChannel::Notice).collect();
-        let mut telling = Telling::default();
-        if is.is_empty() {
-            return telling;
-        }
-        let decisions: Vec<Event> = folded
-            .events
-            .iter()
-            .filter(|e| e.kind.channel() == EventChannel::Decision)
-            .cloned()
-            .collect();
-        let mut state = telling.load().unwrap();
-        for batch in decisions.chunks(1_000) {
-            telling.apply(&mut state, batch.to_vec()).unwrap();
-        }
-        let should = &telling.notices;
-        let at = is.iter().zip(should).position(|(a, b)| a != b);
-        if at.is_some() || is.len() > should.len() {
-            self.found.push(format!(
-                "lane {} notices: {} in the stream, {} in the fold, first difference at {at:?}",
-                self.lane,
-                is.len(),
-                should.len()
-            ));
-        }
-        for wrong in [
-            invariant::alerts_are_accounted_for(&decisions, should),
-            invariant::summaries_add_up(should, &telling.plans, &telling.open().unwrap()),
-            invariant::resolves_follow_fires(should),
-        ] {
-            self.found.extend(wrong.err().map(|wrong| format!("lane {}: {wrong}", self.lane)));
-        }
-        telling
     }
 
     async fn dossier(&mut self, sql: &mut PgConnection, folded: &Folded) {
