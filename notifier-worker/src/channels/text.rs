@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use reqwest::Url;
+use schemas::job::SendKind;
 
 use super::Notification;
 
@@ -58,8 +59,13 @@ fn is_rule(line: &str) -> bool {
     line.chars().count() >= 3 && line.chars().all(drawn)
 }
 
-/// The sender's page, where it is on the web, with what stands for it.
+/// The sender's page of an incident, where it is on the web, with what stands for it.
 pub fn link(n: &Notification) -> Option<(Url, String)> {
+    match n.kind {
+        SendKind::Fire | SendKind::Resolve | SendKind::Update | SendKind::Remind => {}
+        // Not about one alert.
+        SendKind::Summary | SendKind::Test | SendKind::Reply => return None,
+    }
     let url = Url::parse(n.facts.url.as_deref()?).ok()?;
     let host = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https"))?.to_owned();
     Some((url, format!("🔗 {host}")))
@@ -143,6 +149,9 @@ mod tests {
             check(url, None);
         }
         assert_eq!(link(&notification()), None);
+        let mut n = Notification { kind: SendKind::Reply, ..notification() };
+        n.facts.url = Some("https://a.example".into());
+        assert_eq!(link(&n), None);
     }
 
     #[test]
