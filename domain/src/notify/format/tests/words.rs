@@ -50,3 +50,24 @@ fn what_is_put_into_a_slot_is_not_looked_at_again() {
     check(&fill("{a} and {b}{none}!", &[("a", "{b}"), ("b", "x")]), "{b} and x!");
     check(&fill("a { brace", &[("a", "x")]), "a { brace");
 }
+
+/// What the samples say is English; so is everything around it.
+#[test]
+fn r66_every_text_of_every_kind_is_in_the_language_that_is_asked_for() {
+    let han = |text: &str| {
+        text.chars().any(|c| ('\u{2E80}'..='\u{FFEF}').contains(&c) && c != '\u{FE0F}')
+    };
+    for sample in crate::notify::format::sample::samples() {
+        let texts = |language| {
+            let message = Message { language: Some(language), ..sample.message() };
+            [crate::notify::render_text(&message), wecom_text(&message)]
+        };
+        for text in texts(Language::English) {
+            assert!(!han(&text), "{text}");
+        }
+        let traditional = texts(Language::TraditionalChinese);
+        let simplified = texts(Language::SimplifiedChinese);
+        assert!(traditional.iter().chain(&simplified).all(|text| han(text)), "{simplified:?}");
+        assert_ne!(simplified[1], traditional[1]);
+    }
+}
