@@ -1,6 +1,7 @@
 //! Derived facts of one generation, and the message they travel in.
 
 mod incident;
+mod notice;
 mod part;
 
 use minicbor::{Decode, Encode};
@@ -16,6 +17,7 @@ use crate::{
 pub use incident::{
     Applied, Escalated, EscalationLevel, Expired, Frequency, IncidentState, Refused,
 };
+pub use notice::{Asked, Planned, Tested, Withheld};
 pub use part::{EventBatch, PartHeader, header};
 
 /// The newest event format this binary writes and reads.
@@ -439,82 +441,6 @@ pub struct Settled {
     /// Where the record stands that this one redrives.
     #[n(7)]
     pub original: Option<Position>,
-}
-
-/// A message was planned for a receiver.
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
-#[cbor(map)]
-pub struct Planned {
-    #[n(0)]
-    pub incident: IncidentId,
-    #[n(1)]
-    pub opening: Position,
-    #[n(2)]
-    pub kind: SendKind,
-    /// The receiver the route names.
-    #[n(3)]
-    pub receiver: String,
-    /// The rule that decided.
-    #[n(4)]
-    pub rule: String,
-    /// The summary it is told in.
-    #[n(5)]
-    pub summary: Option<String>,
-}
-
-/// A message was not planned.
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
-#[cbor(map)]
-pub struct Withheld {
-    #[n(0)]
-    pub incident: IncidentId,
-    #[n(1)]
-    pub opening: Position,
-    /// Why: `repeat`, `resolve_without_fire`, ...
-    #[n(2)]
-    pub reason: String,
-    /// The rule that decided.
-    #[n(3)]
-    pub rule: String,
-    /// The key of the summary it is going to be told in; absent: it is not going to be told.
-    #[n(4)]
-    pub summary: Option<String>,
-    /// What decided besides the rule: the silence, the incident that inhibits, ...
-    #[n(5)]
-    pub by: Option<String>,
-}
-
-/// Somebody in a chat asked for what changes nothing: `help`, `status`, `top`, `why`.
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
-#[cbor(map)]
-pub struct Asked {
-    /// The incident it is about.
-    #[n(0)]
-    pub incident: Option<IncidentId>,
-    #[n(1)]
-    pub opening: Option<Position>,
-    #[n(2)]
-    pub verb: String,
-    /// As JSON text, redacted.
-    #[n(3)]
-    pub arguments: String,
-    #[n(4)]
-    pub actor: String,
-    #[n(5)]
-    pub to: crate::job::ReplyTo,
-}
-
-/// Somebody tries whether messages arrive.
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
-#[cbor(map)]
-pub struct Tested {
-    #[n(0)]
-    pub record: RecordId,
-    #[n(1)]
-    pub facts: Facts,
-    /// The one channel that is tried, by id; absent: whoever the routes name.
-    #[n(2)]
-    pub channel: Option<String>,
 }
 
 impl Event {
