@@ -10,7 +10,7 @@ use crate::{
     Alert, EventId, Facts, Fingerprint, IncidentId, JobId, Outcome, Position, ProjectId, RecordId,
     Time,
     alert::Risk,
-    job::{AnswerResult, SendKind},
+    job::AnswerResult,
     subject::EventChannel,
 };
 
