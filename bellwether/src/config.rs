@@ -112,7 +112,8 @@ impl Config {
     /// The first problem: file, key, problem, remedy.
     pub fn read(file: Option<&Path>, env: &[(String, String)]) -> Result<Checked, ConfigError> {
         let mut config: Self = config::load(file, env)?;
-        if let (Some(folder), Some(base)) = (&config.deliver.templates, file.and_then(Path::parent)) {
+        if let (Some(folder), Some(base)) = (&config.deliver.templates, file.and_then(Path::parent))
+        {
             config.deliver.templates = Some(base.join(folder));
         }
         config.check().map_err(|e| e.found_in(file, env))

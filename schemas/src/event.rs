@@ -8,10 +8,7 @@ use minicbor::{Decode, Encode};
 
 use crate::{
     Alert, EventId, Facts, Fingerprint, IncidentId, JobId, Outcome, Position, ProjectId, RecordId,
-    Time,
-    alert::Risk,
-    job::AnswerResult,
-    subject::EventChannel,
+    Time, alert::Risk, job::AnswerResult, subject::EventChannel,
 };
 
 pub use incident::{

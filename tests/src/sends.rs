@@ -48,7 +48,7 @@ pub fn fire(n: u32, target: &str) -> NewJob {
         target: target.into(),
         trigger,
         not_before_delay: None,
-        urgent: n % 3 == 0,
+        urgent: n.is_multiple_of(3),
         payload: schemas::codec::encode(&send),
     }
 }

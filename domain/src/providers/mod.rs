@@ -35,9 +35,7 @@ pub mod times;
 pub use fields::{FieldMap, FieldPath};
 pub use group::label_fingerprint;
 pub(crate) use interaction::QUESTIONS;
-pub use interaction::{
-    Ask, By, Interaction, Number, Place, SILENCE_MINUTES, Target, is_chat_user,
-};
+pub use interaction::{Ask, By, Interaction, Number, Place, SILENCE_MINUTES, Target, is_chat_user};
 pub use request::{Credential, NotAdmitted, Refused, Reply, Request, Senders};
 pub use sign::{Outgoing, Proof, Secret};
 

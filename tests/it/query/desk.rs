@@ -324,7 +324,8 @@ impl Sample {
             rule: None,
             frequency: None,
             raised_by: None,
-            flapping: None, channel: None,
+            flapping: None,
+            channel: None,
         })))
     }
 

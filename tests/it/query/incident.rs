@@ -81,7 +81,8 @@ async fn r31_r71_an_incident_from_opening_to_close() {
         opening: opening.at,
         kind: SendKind::Fire,
         receiver: "default".into(),
-        rule: "everything".into(), summary: None,
+        rule: "everything".into(),
+        summary: None,
     };
     let resolved = Resolved {
         incident: s.incident_id(),

@@ -87,7 +87,9 @@ fn an_incident_of_fold_2_is_taken_to_have_a_diagnosis_if_it_was_answered() {
         let fingerprint = Fingerprint(uuid::Uuid::nil());
         Incident::decode(&codec::encode(&Incident2 { fold: 2, fingerprint, answered })).unwrap()
     };
-    let confirm = |mut incident: Incident| incident.apply(Verb::Confirm, "ada", "{}", None, Time::default()).is_ok();
+    let confirm = |mut incident: Incident| {
+        incident.apply(Verb::Confirm, "ada", "{}", None, Time::default()).is_ok()
+    };
     assert!(confirm(row(&["open", "request 1"])));
     assert_eq!(row(&["open", "request 1"]).diagnosis.as_deref(), Some("request 1"));
     assert!(!confirm(row(&[])));
