@@ -199,7 +199,7 @@ mod tests {
             let target = Target::of_kind(*channel);
             for kind in SendKind::ALL {
                 for language in Language::ALL {
-                    let facts = sample_facts("sentry", kind).unwrap();
+                    let facts = sample_facts("error", kind).unwrap();
                     let sample = Sample::new(kind, facts, notification().project);
                     let mut n = Notification {
                         kind,

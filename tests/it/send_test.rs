@@ -141,7 +141,7 @@ fn render_shows_what_a_channel_would_send_and_sends_nothing() {
     assert!(said.contains("✋ Ack") && !said.contains(TOKEN), "{said}");
 
     for (words, expect) in [
-        (vec!["--channel", "wecom-robot", "--sample", "alertmanager"], "🔥 [FIRING] Redis"),
+        (vec!["--channel", "wecom-robot", "--sample", "alert"], "🔥 [FIRING] Redis"),
         (vec!["--channel", "feishu", "--kind", "resolve"], "已恢复"),
         (vec!["--channel", "log", "--kind", "summary", "--language", "en"], "Hourly summary"),
         (vec!["--channel", "log", "--kind", "update", "--language", "zh-CN"], "已认领"),

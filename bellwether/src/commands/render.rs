@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context, bail};
 use domain::{
-    notify::{Language, Sample, Templates, sample_facts},
+    notify::{Language, SAMPLES, Sample, Templates, sample_facts},
     providers::{self, Normalised, Reading},
     redact::Redactor,
 };
@@ -35,8 +35,8 @@ pub struct Args {
     /// `zh-CN`, `zh-TW` or `en`; that of the channel when absent.
     #[arg(long, value_parser = language)]
     language: Option<Language>,
-    /// `sentry`, `alertmanager`, or a file with what a sender sends.
-    #[arg(long, default_value = "sentry")]
+    /// `error`, `alert`, or a file with what a sender sends.
+    #[arg(long, default_value = SAMPLES[0])]
     sample: String,
     /// Whose payload the file is; found out when absent.
     #[arg(long)]
@@ -113,7 +113,7 @@ fn facts(args: &Args) -> anyhow::Result<Facts> {
         return Ok(facts);
     }
     let raw = fs::read(&args.sample).with_context(|| {
-        format!("read {}; name sentry, alertmanager or a file with a payload", args.sample)
+        format!("read {}; name {} or a file with a payload", args.sample, SAMPLES.join(", "))
     })?;
     let provider = match &args.provider {
         Some(name) => providers::by_name(name),

@@ -20,7 +20,7 @@ pub(crate) mod tests;
 
 pub use keys::{Key, KeyName, keyboard};
 pub use message::Message;
-pub use sample::{Sample, sample_facts};
+pub use sample::{SAMPLES, Sample, sample_facts};
 pub use template::{ANY, TemplateError, Templates};
 pub use wecom::wecom_text;
 pub use words::Language;

@@ -25,8 +25,8 @@ mod working;
 pub use decide::{Decided, Prepared, decide, prepare, reply::incident_of_test};
 pub use feishu::{feishu_card, feishu_text};
 pub use format::{
-    ANY, Key, KeyName, Language, Message, Sample, TemplateError, Templates, keyboard, sample_facts,
-    wecom_text,
+    ANY, Key, KeyName, Language, Message, SAMPLES, Sample, TemplateError, Templates, keyboard,
+    sample_facts, wecom_text,
 };
 pub use plan::{Plan, Recipient};
 pub use render::{render_text, severity};

@@ -30,6 +30,11 @@ impl Provider for Alertmanager {
         "Alertmanager"
     }
 
+    /// It only hands on what Prometheus found.
+    fn told_as(&self) -> Option<&'static str> {
+        Some("Prometheus")
+    }
+
     fn version(&self) -> u32 {
         4
     }

@@ -120,6 +120,12 @@ pub fn tells_errors(provider: &str) -> bool {
     by_name(provider).is_some_and(Provider::tells_errors)
 }
 
+/// What messages call the system that alerts of `provider` come from, where that is not what the
+/// provider is called (R38).
+pub fn told_as(provider: &str) -> Option<&'static str> {
+    by_name(provider)?.told_as()
+}
+
 /// What the log's names for what befalls deliveries of `provider` begin with (R46).
 pub fn log_prefix(provider: &str) -> Option<&'static str> {
     by_name(provider)?.log_prefix()
@@ -368,6 +374,11 @@ pub trait Provider: Sync {
     /// them in other words, and have words for what such a body leaves out (R22).
     fn tells_errors(&self) -> bool {
         false
+    }
+
+    /// What messages call the system its alerts come from, where that is not [`Self::title`] (R38).
+    fn told_as(&self) -> Option<&'static str> {
+        None
     }
 
     /// What its names in the log begin with, where it has names of its own (R46).

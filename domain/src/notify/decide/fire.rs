@@ -1,6 +1,7 @@
 //! What fires: told now, gathered, or not told, and why.
 
 use schemas::{
+    Level,
     event::{Cause, Opened, Repeated},
     job::{SendKind, SummaryReason},
 };
@@ -113,7 +114,8 @@ impl Desk<'_> {
         if self.storms(&key.0) {
             return self.join_storm(key, told, ways);
         }
-        if !self.spend(&key.0) {
+        // What is fatal waits for no summary; storms bound it.
+        if !self.spend(&key.0) && told.facts.level != Some(Level::Fatal) {
             let limits = rules.limits(&key.0);
             return self.digest(key, told, SummaryReason::Hourly, "rate_limited", &limits.id);
         }

@@ -5,7 +5,7 @@ use schemas::{Facts, ProjectId, SourceId, Status, Time, job::Analysis};
 use super::*;
 use crate::{
     notify::{
-        Sample,
+        SAMPLES, Sample,
         format::tests::{NUMBER, message},
         render_text, sample_facts, wecom_text,
     },
@@ -302,10 +302,10 @@ fn r40_the_golden_card() {
 fn a_card_is_written_in_the_language_that_is_asked_for() {
     let foreign = |c: char| !c.is_ascii() && c.is_alphanumeric() || ('！'..='～').contains(&c);
     for kind in [SendKind::Fire, SendKind::Resolve, SendKind::Update, SendKind::Remind] {
-        for provider in ["sentry", "alertmanager"] {
+        for name in SAMPLES {
             let sample = Sample::new(
                 kind,
-                sample_facts(provider, kind).unwrap(),
+                sample_facts(name, kind).unwrap(),
                 ProjectId::new("shop").unwrap(),
             );
             let message = Message { language: Some(Language::English), ..sample.message() };
@@ -313,7 +313,7 @@ fn a_card_is_written_in_the_language_that_is_asked_for() {
             assert!(!card.contains(foreign), "{card}");
         }
     }
-    let facts = sample_facts("alertmanager", SendKind::Fire).unwrap();
+    let facts = sample_facts("alert", SendKind::Fire).unwrap();
     let title = |language| {
         let message = Message { language, ..message(SendKind::Fire, &facts) };
         feishu_card(&message, 9)["card"]["header"]["title"]["content"].as_str().unwrap().to_owned()

@@ -11,6 +11,7 @@ use schemas::{
 use uuid::Uuid;
 
 use super::Message;
+use crate::providers;
 
 /// A message, and all it is made from.
 #[derive(Clone, Debug)]
@@ -83,15 +84,23 @@ impl Sample {
     }
 }
 
-/// The facts of the sample of that name: `sentry`, an error of a program, or `alertmanager`.
+/// What there are samples of: an error of a program, and something watched that crossed a line.
+pub const SAMPLES: [&str; 2] = ["error", "alert"];
+
+/// The facts of the sample of that name, one of [`SAMPLES`].
 pub fn sample_facts(name: &str, kind: SendKind) -> Option<Facts> {
-    let source = SourceId::new(name).ok()?;
+    let error = name == SAMPLES[0];
+    let provider = providers::all()
+        .iter()
+        .find(|p| if error { p.tells_errors() } else { p.told_as().is_some() })?
+        .name();
+    let source = SourceId::new(provider).ok()?;
     let over = kind == SendKind::Resolve;
     let status = if over { Status::Resolved } else { Status::Firing };
     let ended_at = over.then(|| TOLD_AT.plus_seconds(-30));
     let started_at = Some(TOLD_AT.plus_seconds(-1_800));
     match name {
-        "sentry" => Some(Facts {
+        "error" => Some(Facts {
             level: Some(Level::Error),
             severity_raw: Some("error".into()),
             alertname: Some("ValueError".into()),
@@ -103,15 +112,15 @@ pub fn sample_facts(name: &str, kind: SendKind) -> Option<Facts> {
             sender_project: Some("recommendation-api".into()),
             platform: Some("python".into()),
             issue_id: Some("12345".into()),
-            url: Some("https://sentry.example.com/issues/12345/".into()),
+            url: Some("https://errors.example.com/issues/12345/".into()),
             started_at,
             ended_at,
             first_seen: started_at,
             count: Some(12),
             user_count: Some(15),
-            ..Facts::new(name, source, "ValueError: invalid score: None", status)
+            ..Facts::new(provider, source, "ValueError: invalid score: None", status)
         }),
-        "alertmanager" => Some(Facts {
+        "alert" => Some(Facts {
             level: Some(Level::Fatal),
             severity_raw: Some("critical".into()),
             alertname: Some("RedisConnectionFailed".into()),
@@ -133,7 +142,7 @@ pub fn sample_facts(name: &str, kind: SendKind) -> Option<Facts> {
                 ("summary", "Redis is away"),
                 ("description", "Recommendations are degraded"),
             ]),
-            ..Facts::new(name, source, "RedisConnectionFailed", status)
+            ..Facts::new(provider, source, "RedisConnectionFailed", status)
         }),
         _ => None,
     }
@@ -141,13 +150,14 @@ pub fn sample_facts(name: &str, kind: SendKind) -> Option<Facts> {
 
 /// Samples of every kind, with much and with nothing to say.
 pub(super) fn samples() -> &'static [Sample] {
-    static SAMPLES: LazyLock<Vec<Sample>> = LazyLock::new(|| {
+    static ALL: LazyLock<Vec<Sample>> = LazyLock::new(|| {
         let mut all = Vec::new();
         let Ok(project) = ProjectId::new("shop") else { return all };
         for kind in SendKind::ALL {
-            for name in ["sentry", "alertmanager"] {
+            for name in SAMPLES {
                 let Some(facts) = sample_facts(name, kind) else { continue };
-                let bare = Facts::new(name, facts.source.clone(), "x", facts.status);
+                let bare =
+                    Facts::new(facts.provider.as_str(), facts.source.clone(), "x", facts.status);
                 all.push(Sample::new(kind, facts, project.clone()));
                 all.push(Sample {
                     analysis: None,
@@ -160,7 +170,7 @@ pub(super) fn samples() -> &'static [Sample] {
         }
         all
     });
-    &SAMPLES
+    &ALL
 }
 
 fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -219,7 +229,7 @@ fn summary(facts: &Facts) -> Summary {
 fn reply(source: &SourceId) -> Reply {
     Reply {
         to: ReplyTo {
-            provider: "telegram".into(),
+            provider: "chat".into(),
             source: source.clone(),
             chat: Some("1".into()),
             message: Some("2".into()),

@@ -91,16 +91,16 @@ fn error(m: &Message<'_>, words: &Words) -> Vec<String> {
 fn other(m: &Message<'_>, words: &Words) -> Vec<String> {
     let facts = m.facts;
     // Its own alerts have the lines of the sample, and no others.
-    let prometheus = facts.provider == "alertmanager";
+    let told_as = providers::told_as(&facts.provider);
     let name = facts.alertname.as_deref().unwrap_or(&facts.title);
     let flag = if m.is_over() { "✅ [RESOLVED]" } else { "🔥 [FIRING]" };
     let mut lines = vec![format!("{flag} {}", single_line(name, cut::FIELD)), BAR.to_owned()];
     lines.extend(severity(facts).map(|word| format!("🚨 {}: {word}", words.severity)));
-    let source = if prometheus { "Prometheus".to_owned() } else { provider_title(&facts.provider) };
+    let source = told_as.map_or_else(|| provider_title(&facts.provider), str::to_owned);
     lines.push(format!("🏷️  {}: {source}", words.source));
     let mut instance = facts.label("instance");
     let mut started_at = facts.started_at;
-    if !prometheus {
+    if told_as.is_none() {
         lines.extend(told("📍 ", words.environment, facts.environment.as_deref()));
         lines.extend(told("🧩 ", words.service, service(facts)));
         instance = instance.or(facts.target.as_deref());

@@ -94,6 +94,7 @@ fn a_projects_budget_is_an_hours_and_what_is_beyond_it_is_told_in_a_summary() {
     assert_eq!(story.new_one(2, Level::Error), ["fire to default"]);
     assert_eq!(story.new_one(3, Level::Error), ["rate_limited in hourly:all"]);
     assert_eq!(rule(&story), "two");
+    assert_eq!(story.new_one(6, Level::Fatal), ["fire to default"]);
     assert_eq!(story.at(HOUR).tick(), ["summary to default of hourly:all"]);
     assert_eq!(story.new_one(4, Level::Error), ["rate_limited in hourly:all"]);
     assert_eq!(story.at(HOUR + 600).new_one(5, Level::Error), ["fire to default"]);
