@@ -130,5 +130,5 @@ pub(crate) async fn append(log: &dyn Log, record: &Record) -> anyhow::Result<Inp
             Err(error) => return Err(error.into()),
         }
     }
-    anyhow::bail!("the log did not say whether it took it; say it again, twice does no harm")
+    anyhow::bail!("the log did not say whether it took it; see whether it did before saying it again")
 }

@@ -57,12 +57,13 @@ pub struct DeliverWork {
 /// waited, when a target takes less than there is to tell.
 pub fn is_urgent(kind: SendKind, risk: Risk) -> bool {
     match kind {
-        SendKind::Fire | SendKind::Resolve | SendKind::Remind => match risk {
+        // A summary may be all that is told of something grave.
+        SendKind::Fire | SendKind::Resolve | SendKind::Remind | SendKind::Summary => match risk {
             Risk::High | Risk::Critical => true,
             Risk::Low | Risk::Medium => false,
         },
         // An update is urgent when something urgent waits for it.
-        SendKind::Update | SendKind::Summary => false,
+        SendKind::Update => false,
         SendKind::Test | SendKind::Reply => true,
     }
 }
@@ -113,7 +114,7 @@ impl DeliverWork {
             Err(e) => return Ok(refused(e.to_string())),
         };
         let Some(target) = self.channels.get(&job.target) else {
-            return Ok(refused(format!("channel {} is not configured any more", job.target)));
+            return Ok(self.not_here(job));
         };
         let errand = Errand { job, send: &send, target };
         let telling = telling(job, &send);
@@ -170,6 +171,19 @@ impl DeliverWork {
         self.settle_up(errand, talk.requests).await;
         self.measure(errand, begun, &attempt);
         Ok(self.end(errand, attempt))
+    }
+
+    /// The channel is not in this process's configuration: it may be in another's, which knows a newer
+    /// one.
+    fn not_here(&self, job: &Job) -> Performed {
+        let reason = format!("channel {} is not configured where it was to be sent", job.target);
+        if job.attempts >= self.config.max_attempts {
+            tracing::error!(job = %job.id, target = job.target, "消息发送失败: given up: {reason}");
+            return refused(reason);
+        }
+        tracing::warn!(job = %job.id, target = job.target, "消息发送失败: tried again: {reason}");
+        let after = backoff(job.attempts, job.id);
+        Performed::Retry { after, reason, pause_target: false }
     }
 
     /// Whether a newer job that says all of it waits behind this one.

@@ -193,7 +193,8 @@ impl Store {
             "delete from sent where ctid = any(array(select s.ctid from sent s \
                where told_at < now() - make_interval(days => $1 + 1) \
                and not exists (select from generation g join job j \
-                 on j.generation = g.generation and j.id = s.job) \
+                 on j.generation = g.generation and j.project = s.project \
+                 and j.target = s.target and j.trigger = s.trigger) \
                limit $2))",
         )
         .bind(i32::from(keep_days))

@@ -190,7 +190,8 @@ pub async fn why(
     let project = app.project(&caller, query.project_id.as_deref());
     let mut view = app.store.view(&caller.visible).await?;
     let found = if id.parse::<Uuid>().is_ok() {
-        trace(&mut view, "", &id).await?
+        // A sender's own id may look like one of ours; it is one of the project's.
+        trace(&mut view, project.as_deref().unwrap_or_default(), &id).await?
     } else {
         trace(&mut view, &project?, &id).await?
     };
@@ -207,17 +208,24 @@ pub async fn trace(view: &mut View, project: &str, id: &str) -> Result<Option<Wh
         return Ok(None);
     }
     match Named::of(id) {
-        Ok(Named::Id(uuid)) => of_id(view, id, uuid).await,
+        Ok(Named::Id(uuid)) => match of_id(view, id, uuid).await? {
+            Some(why) => Ok(Some(why)),
+            None => of_sender(view, project, id).await,
+        },
         Ok(Named::Number(day, number)) => {
             match view.incident_of_number(project, &day, number).await? {
                 Some(incident) => of_incident(view, id, project, incident).await,
                 None => Ok(None),
             }
         }
-        Err(_) => match view.folded_of_sender(project, id).await? {
-            Some(alert) => of_alert(view, id, alert).await.map(Some),
-            None => Ok(None),
-        },
+        Err(_) => of_sender(view, project, id).await,
+    }
+}
+
+async fn of_sender(view: &mut View, project: &str, id: &str) -> Result<Option<Why>, store::Error> {
+    match view.folded_of_sender(project, id).await? {
+        Some(alert) => of_alert(view, id, alert).await.map(Some),
+        None => Ok(None),
     }
 }
 

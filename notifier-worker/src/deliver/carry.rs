@@ -57,8 +57,13 @@ impl DeliverWork {
                 let edited = talk.edit(&name).await?;
                 match &edited.verdict {
                     Verdict::Delivered(_) | Verdict::DeliveredInPart { .. } => {
-                        // The next attempt, should there be one, need not change it again.
-                        self.store.shows(about.telling, &name, about.shown).await?;
+                        // The next attempt, should there be one, need not change it again; the end is
+                        // told, whether that can be noted or not.
+                        if let Err(error) =
+                            self.store.shows(about.telling, &name, about.shown).await
+                        {
+                            tracing::warn!("what a message shows was not noted: {error}");
+                        }
                         pause(talk).await;
                     }
                     // It would refuse the message as well, and then the change would be forgotten.

@@ -89,8 +89,11 @@ pub(super) fn says_all(later: &SendJob, send: &SendJob) -> bool {
 
 /// One message that is changed while what it is about grows.
 fn grows(send: &SendJob) -> bool {
+    of_storm(send) && send.kind == SendKind::Summary
+}
+
+fn of_storm(send: &SendJob) -> bool {
     send.summary.as_ref().is_some_and(|summary| summary.reason == SummaryReason::Storm)
-        && send.kind == SendKind::Summary
 }
 
 /// What `send` comes down to.
@@ -131,7 +134,8 @@ pub(super) fn step(send: &SendJob, given: Given<'_>) -> Step {
             (None, _) if !given.history.told() && given.over => Step::Nothing(OVER),
             _ if given.replaces => Step::Send,
             (None, _) if !given.history.told() => Step::Send,
-            _ if follows_up(send, given) => Step::Send,
+            // What a storm grew to stands nowhere else; it is told no more often than it is changed.
+            _ if of_storm(send) || follows_up(send, given) => Step::Send,
             _ => Step::Nothing(CANNOT),
         },
     }
@@ -308,6 +312,10 @@ mod tests {
         check(&storm, given(&history, true), Step::Edit("m".into()));
         check(&storm, given(&history, false), Step::Nothing(CANNOT));
         check(&storm, Given { newer: true, ..given(&history, true) }, Step::Nothing(NEWER));
+        let grown = SendJob { kind: SendKind::Update, ..storm.clone() };
+        check(&grown, given(&history, true), Step::Edit("m".into()));
+        // Where it cannot be changed, what it grew to would be told nowhere.
+        check(&grown, given(&history, false), Step::Send);
         let hourly = summary(SummaryReason::Hourly);
         check(&hourly, given(&history, true), Step::Send);
         assert!(says_all(&storm, &storm) && !says_all(&hourly, &storm));

@@ -115,7 +115,7 @@ impl View {
             .map_err(Error::doing("read a delivery's alert"))
     }
 
-    /// The settled sends about `incidents` of `project`, oldest first.
+    /// The newest 500 settled sends about each of `incidents` of `project`, oldest first.
     pub async fn sends_of(
         &mut self,
         project: &str,
@@ -125,7 +125,7 @@ impl View {
             "select s.* from unnest($4::uuid[]) u(incident) cross join lateral \
                (select * from send where generation = $1 and project = $2 \
                  and ($3::text[] is null or project = any($3)) and incident = u.incident \
-                 order by settled_at limit 200) s \
+                 order by settled_at desc limit 500) s \
              order by s.settled_at, s.job",
         )
         .bind(self.generation)

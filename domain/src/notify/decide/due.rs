@@ -34,7 +34,8 @@ impl Desk<'_> {
         if is_due(told.look_at) {
             told.look_at = None;
             let silenced = told.silenced_until.take_if(|until| *until <= now).is_some();
-            if told.waiting {
+            // Who has it already need not be told of it.
+            if told.waiting && !told.is_held() {
                 self.announce(key, told, false);
             } else if silenced {
                 self.speak_again(key, told);

@@ -321,7 +321,7 @@ impl Desk<'_> {
             let why = Why::new(reason, &rule);
             self.withhold_of(&key.0, applied.incident, applied.opening, why);
         }
-        self.reply_applied(&key, applied);
+        self.reply_applied(applied);
     }
 
     /// An operator opened it again: its end is told when it comes.

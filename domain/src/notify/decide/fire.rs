@@ -144,8 +144,13 @@ impl Desk<'_> {
         told.told_at = Some(self.now);
         told.folded = 0;
         let plan = self.about(key, told, SendKind::Fire, rule);
-        self.send(&plan, &to, summary);
         let (incident, opening) = (told.incident, told.opening);
+        let same = told.message.take().filter(|m| m.incident == incident && !m.over);
+        // Whom another route told at once hears of the end as well, and is not told twice.
+        let earlier = same.filter(|_| summary.is_some()).map(|m| m.to).unwrap_or_default();
+        let new: Vec<_> = to.into_iter().filter(|to| !earlier.contains(to)).collect();
+        self.send(&plan, &new, summary);
+        let to = [earlier, new].concat();
         told.message = Some(Message { incident, opening, to, rule: rule.to_owned(), over: false });
         told.reminded = 0;
         told.remind_at = self.next_reminder(key, told);

@@ -16,7 +16,7 @@ use crate::{
     rules::{Inhibition, Rules, Subject},
 };
 
-/// How often it is looked whether what was inhibited still is, in seconds.
+/// How often it is looked whether what was silenced or inhibited still is, in seconds.
 const LOOK_EVERY: i64 = 300;
 
 /// Rule id of an operator's silence of one incident, and of others' silences.
@@ -60,7 +60,9 @@ impl Desk<'_> {
         // The one that lasts longest says when to look again.
         let matching = of_scope.filter(|(_, silencing)| matches(silencing));
         let longest = matching.max_by_key(|((_, id), s)| (s.silence.ends_at, id));
-        longest.map(|((_, id), silencing)| held(SILENCE, id, silencing.silence.ends_at))
+        // It may be ended before its time, so it is looked at again before.
+        let look = self.now.plus_seconds(LOOK_EVERY);
+        longest.map(|((_, id), silencing)| held(SILENCE, id, silencing.silence.ends_at.min(look)))
     }
 
     fn inhibited(&self, key: &Key, told: &Told) -> Option<Held> {
@@ -120,11 +122,16 @@ impl Desk<'_> {
         });
     }
 
-    /// Puts other rules in force. What inhibits by a rule that is no more does not; what fires is
-    /// found by a new one when it is next heard of.
+    /// Puts other rules in force. What inhibits by a rule that is no more, or another by now,
+    /// does not; what fires is found by a new one when it is next heard of.
     pub(super) fn put_rules(&mut self, rules: Rules) {
+        let before = self.state.in_force.rules.clone();
         let stands = |inhibited: &Inhibited| {
-            rules.inhibitions(&inhibited.project).iter().any(|rule| rule.id == inhibited.rule)
+            let of = |rules: &Rules| {
+                let all = rules.inhibitions(&inhibited.project);
+                all.iter().find(|rule| rule.id == inhibited.rule).cloned()
+            };
+            of(&rules).is_some_and(|rule| of(&before) == Some(rule))
         };
         self.state.in_force.sources.retain(|inhibited, _| stands(inhibited));
         self.state.in_force.rules = rules;

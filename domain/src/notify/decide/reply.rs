@@ -9,7 +9,7 @@ use schemas::{
 
 use super::{Desk, Why, no_route};
 use crate::{
-    notify::{Plan, Recipient, reply, working::Key},
+    notify::{Plan, Recipient, reply},
     rules::Subject,
 };
 
@@ -18,36 +18,29 @@ const ASKED: &str = "asked";
 
 impl Desk<'_> {
     /// What an operator asked for was done.
-    pub(super) fn reply_applied(&mut self, key: &Key, applied: &Applied) {
+    pub(super) fn reply_applied(&mut self, applied: &Applied) {
         let Some(reply) = reply::done(applied) else { return };
-        let told = self.state.rows.take(key);
-        let facts = told.as_ref().map(|told| ((*told.facts).clone(), told.risk));
-        if let Some(told) = told {
-            self.state.rows.put_back(key.clone(), told);
-        }
-        self.reply(reply, Some(applied.opening), facts);
+        self.reply(reply, Some(applied.opening));
     }
 
     /// What an operator asked for was not done.
     pub(super) fn refuse(&mut self, refused: &Refused) {
         let Some(reply) = reply::not_done(refused) else { return };
-        self.reply(reply, None, None);
+        self.reply(reply, None);
     }
 
     /// Somebody asked for what changes nothing.
     pub(super) fn asked(&mut self, asked: &Asked) {
-        self.reply(reply::asked_for(asked), asked.opening, None);
+        self.reply(reply::asked_for(asked), asked.opening);
     }
 
-    /// Plans an answer into the chat in which it was asked for.
-    fn reply(&mut self, reply: Reply, opening: Option<Position>, facts: Option<(Facts, Risk)>) {
+    /// Plans an answer into the chat in which it was asked for. It says nothing of the alert: the
+    /// incident may be of another project than the chat, and others read along.
+    fn reply(&mut self, reply: Reply, opening: Option<Position>) {
         let Some(project) = self.event.project.clone() else { return };
         let ReplyTo { provider, source, at, .. } = &reply.to;
         let chat = Recipient::Chat(provider.clone(), source.clone());
-        let (facts, risk) = facts.unwrap_or_else(|| {
-            let title = reply.verb.clone();
-            (Facts::new(provider.clone(), source.clone(), title, Status::Firing), Risk::Low)
-        });
+        let facts = Facts::new(provider.clone(), source.clone(), "", Status::Firing);
         let plan = Plan {
             subject: at.to_string(),
             incident: derived(&project, "reply", *at),
@@ -56,7 +49,7 @@ impl Desk<'_> {
             kind: SendKind::Reply,
             to: chat.clone(),
             facts,
-            risk,
+            risk: Risk::Low,
             rule: ASKED.to_owned(),
             rules: self.rules.hash().to_owned(),
             trigger: self.event.at,

@@ -17,7 +17,7 @@ pub(in crate::notify) fn reply(m: &Message<'_>, asked: &Reply, words: &Words) ->
     let actor = single_line(&asked.actor, cut::TITLE);
     let verb = single_line(&asked.verb, cut::WORD);
     if let Some(reason) = &asked.refused {
-        return refused(&verb, reason, words);
+        return refused(&verb, &actor, reason, words);
     }
     let arguments: Value = serde_json::from_str(&asked.arguments).unwrap_or_default();
     let mut lines = match asked.verb.as_str() {
@@ -68,11 +68,13 @@ fn unknown(verb: &str, words: &Words) -> String {
     format!("🙏 {sorry}\n{}", help(words))
 }
 
-fn refused(verb: &str, reason: &str, words: &Words) -> String {
+fn refused(verb: &str, actor: &str, reason: &str, words: &Words) -> String {
+    let unknown_actor = fill(words.unknown_actor, &[("actor", actor)]);
     let why = match reason {
         "unknown_verb" => return unknown(verb, words),
-        "unknown_actor" => words.unknown_actor,
+        "unknown_actor" => &unknown_actor,
         "not_your_project" => words.not_your_project,
+        "other_chat" => words.other_chat,
         "unknown_incident" => words.unknown_incident,
         "not_open" => words.not_open,
         "superseded" => words.superseded_by_later,

@@ -111,7 +111,9 @@ words! {
     reply_unknown
     reply_triage reply_status reply_top reply_why nothing_open nothing_known
     // Why something is refused, by the fold's own word, and what to do.
-    unknown_actor not_your_project unknown_incident not_open superseded_by_later no_diagnosis
+    /// Slot `actor`.
+    unknown_actor
+    not_your_project other_chat unknown_incident not_open superseded_by_later no_diagnosis
     too_many_triage bad_arguments no_duration
 }
 

@@ -61,6 +61,30 @@ fn a10_a_group_that_was_told_waits_for_its_interval() {
     assert_eq!(story.at(2_030).tick().len(), 1);
 }
 
+/// One route tells at once, another waits for more: each is told once, and both of the end.
+#[test]
+fn a10_whom_two_routes_tell_of_one_incident_hears_of_its_end_once() {
+    let rules = "
+[[defaults.routes]]
+name = \"team\"
+receivers = [\"team\", \"both\"]
+continue = true
+[[defaults.routes]]
+name = \"ops\"
+receivers = [\"ops\", \"both\"]
+group_by = [\"cluster\"]
+group_wait_seconds = 30
+";
+    let mut story = Story::with(rules);
+    let said = fires(&mut story, 1, "a");
+    assert!(said.contains(&"fire to team".to_owned()), "{said:?}");
+    assert!(said.contains(&"fire to both".to_owned()), "{said:?}");
+    let said = story.at(30).tick();
+    assert!(matches!(said.as_slice(), [one] if one.starts_with("fire to ops")), "{said:?}");
+    let said = story.resolve(1);
+    assert_eq!(said, ["resolve to team", "resolve to both", "resolve to ops"]);
+}
+
 #[test]
 fn a10_what_is_over_before_it_is_told_is_told_to_nobody() {
     let mut story = Story::with(GROUPS);

@@ -222,7 +222,8 @@ fn r15_r17_who_asks_in_a_chat_is_answered_there() {
         story.say(Kind::Applied(Box::new(applied))),
         ["update to default", "reply to chat:telegram/bot"]
     );
-    assert_eq!(story.plan().facts.title, "boom");
+    // The incident may be of another project than the chat.
+    assert_eq!(story.plan().facts.title, "");
 }
 
 #[test]

@@ -122,6 +122,17 @@ fn b6_a_silence_that_is_taken_back_lets_the_next_repeat_speak() {
     assert_eq!(story.repeat(1), ["fire to default"]);
 }
 
+/// Not every sender repeats.
+#[test]
+fn b6_what_waits_behind_a_silence_that_is_taken_back_is_told_without_a_repeat() {
+    let mut story = Story::new();
+    story.say(silence("s", vec![matcher("team", MatchOperator::Equal, "a")], 7 * 86_400));
+    story.open(1, Cause::New, labelled(&[("team", "a")]));
+    assert_eq!(story.at(300).tick(), [""; 0]);
+    story.say(change("s", None));
+    assert_eq!(story.at(600).tick(), ["fire to default"]);
+}
+
 #[test]
 fn b6_a_silence_holds_in_its_project_or_in_all() {
     for (of, silenced) in [(None, true), (Some(project()), true), (ProjectId::new("x").ok(), false)]

@@ -181,7 +181,7 @@ impl LaneState {
         let question = QUESTIONS.contains(&verb);
         if question && project != *source {
             // Whoever else is in the chat reads the answer as well.
-            self.misunderstood(&turn, at, command, "not_your_project", asker, effects);
+            self.misunderstood(&turn, at, command, "other_chat", asker, effects);
         } else if question && opening.is_none() {
             self.misunderstood(&turn, at, command, "unknown_incident", asker, effects);
         } else if question {

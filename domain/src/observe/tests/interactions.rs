@@ -396,7 +396,7 @@ fn r15_who_asks_how_things_are_is_answered_by_one_lane() {
             format!("{} of 0: settled recorded: why", at[7]),
             format!("{} of 0: why ! {stranger}", at[7]),
             format!("{} of 0: settled recorded: why", at[8]),
-            format!("{} of 1: why ! not_your_project by ada {chat}", at[8]),
+            format!("{} of 1: why ! other_chat by ada {chat}", at[8]),
             format!("{} of 0: settled recorded: why", at[9]),
             format!("{} of 0: why ! unknown_incident by ada {chat}", at[9]),
             format!("{} of 0: settled recorded: why", at[10]),

@@ -73,6 +73,7 @@ fn r16_a_refusal_is_polite_and_says_what_to_do() {
     for (reason, remedy) in [
         ("unknown_actor", "bellwether operators"),
         ("not_your_project", "administrator"),
+        ("other_chat", "in a chat of that project"),
         ("unknown_incident", "project/INC-"),
         ("not_open", "reopen"),
         ("superseded", "later incident"),
