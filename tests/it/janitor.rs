@@ -209,12 +209,12 @@ async fn jobs_and_notes_go_when_nothing_can_ask_for_them() {
         [(1, "done", 36), (1, "done", 34), (1, "parked", 99), (1, "pending", 99), (2, "done", 99)];
     for (n, (incident, state, ago)) in jobs.into_iter().enumerate() {
         sqlx::query(
-            "with j as (insert into job (generation, id, queue, lane, project, incident, state,
+            "with j as (insert into job (generation, id, queue, lane, project, target, incident, state,
                trigger, payload, created_at, settled_at)
              values (1, ('00000000-0000-8000-8000-0000000000a' || $1::text)::uuid, 'send', 0, 'shop',
-               ('00000000-0000-8000-8000-00000000000' || $2::text)::uuid, $3, '', '',
+               'hook', ('00000000-0000-8000-8000-00000000000' || $2::text)::uuid, $3, $1::text, '',
                now() - make_interval(days => $4), now() - make_interval(days => $4)) returning id)
-             insert into sent select 'shop', 'hook', 'fire', $1::text, '', id,
+             insert into sent select 'shop', 'hook', 'fire', $1::text, $1::text, gen_random_uuid(),
                now() - make_interval(days => $4 - 1) from j",
         )
         .bind(n.to_string())
