@@ -130,5 +130,7 @@ pub(crate) async fn append(log: &dyn Log, record: &Record) -> anyhow::Result<Inp
             Err(error) => return Err(error.into()),
         }
     }
-    anyhow::bail!("the log did not say whether it took it; see whether it did before saying it again")
+    anyhow::bail!(
+        "the log did not say whether it took it; see whether it did before saying it again"
+    )
 }
