@@ -1,3 +1,7 @@
+use aes::Aes256;
+use base64::{Engine, prelude::BASE64_STANDARD};
+use cbc::cipher::{KeyIvInit, block_padding::Pkcs7};
+use sha1::Sha1;
 use super::*;
 use crate::providers::tests::{normalise, request};
 

@@ -102,7 +102,7 @@ fn published_constructions_hold() {
             }
             "lark-aes-256-cbc" => {
                 let sealed = BASE64_STANDARD.decode(vector.text("encrypt")).unwrap();
-                let opened = lark::decrypted(vector.text("encrypt_key").as_bytes(), &sealed);
+                let opened = lark::proof::decrypted(vector.text("encrypt_key").as_bytes(), &sealed);
                 assert_eq!(opened.as_deref(), Some(vector.expected.as_bytes()));
             }
             "lark-event-signature" | "lark-legacy-card-signature" => {
