@@ -15,6 +15,25 @@ use super::{
     strings,
 };
 
+/// Sentry's event ids are 32 hex digits, which read as a UUID like our own.
+#[tokio::test]
+async fn b2_why_finds_a_senders_id_that_looks_like_one_of_ours() {
+    const ID: &str = "aa11bb22cc33dd44ee55ff6600112233";
+    let desk = Desk::start().await;
+    let s = Sample { effect: Effect::Opened, incident: true, ..samples(1)[0].clone() };
+    let s = Sample { project: "payments", provider: "sentry", stage: Stage::Received, ..s };
+    let mut observed = s.observed();
+    let Kind::Observed(of) = &mut observed.kind else { panic!("{observed:?}") };
+    of.alert.provider_event_id = ID.to_owned();
+    desk.apply(&[s.opened(), observed, s.settled(Outcome::Observed, None)], true).await;
+    let why = desk.ok(ANN, &format!("{API}/why/{ID}?project_id=payments")).await;
+    assert_eq!((&why["id"], &why["project_id"]), (&json!(ID), &json!("payments")));
+    assert_eq!(why["alerts"][0]["effect"], "opened");
+    let (status, body) = desk.get(ANN, &format!("{API}/why/{ID}0?project_id=payments")).await;
+    assert_eq!(status, 404, "{body}");
+    desk.stop().await;
+}
+
 #[tokio::test]
 async fn r31_r71_an_incident_from_opening_to_close() {
     let desk = Desk::start().await;
