@@ -6,6 +6,7 @@
 mod control;
 mod incident;
 mod notify;
+mod triage;
 
 use std::collections::BTreeMap;
 
@@ -98,9 +99,11 @@ fn analysis() -> AnswerResult {
             confidence: 0.5,
             analyzed_by: "openclaw".into(),
             model: text("m1"),
+            ..Analysis::default()
         }),
         attempts: vec![pair("openclaw", "answered")],
         latency_ms: 1200,
+        ..AnswerResult::default()
     }
 }
 
@@ -189,7 +192,8 @@ fn records() -> Vec<(&'static str, Record)> {
         record.trace = text("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
         record
     };
-    let bodies = bodies.into_iter().chain(control::bodies()).chain(notify::bodies());
+    let bodies =
+        bodies.into_iter().chain(control::bodies()).chain(notify::bodies()).chain(triage::bodies());
     bodies.map(|(name, body)| (name, whole(body))).collect()
 }
 
@@ -376,13 +380,7 @@ fn events() -> Vec<(&'static str, Event)> {
 
 fn jobs() -> (TriageJob, SendJob) {
     let (project, incident) = (project(), IncidentId(uuid(6)));
-    let triage = TriageJob {
-        project: project.clone(),
-        incident,
-        opening: at(),
-        reason: "open".into(),
-        facts: Some(facts()),
-    };
+    let triage = TriageJob::new(project.clone(), incident, at(), "open", Some(facts()));
     let send = SendJob {
         project,
         incident,
@@ -445,7 +443,8 @@ fn events_keep_their_wire_format() {
 fn jobs_keep_their_wire_format() {
     let (triage, send) = jobs();
     let sends: Vec<_> = [("send", send)].into_iter().chain(notify::sends()).collect();
-    check(include_str!("../fixtures/v1/triage-job.txt"), &[("triage", triage)]);
+    let asked: Vec<_> = [("triage", triage)].into_iter().chain(triage::jobs()).collect();
+    check(include_str!("../fixtures/v1/triage-job.txt"), &asked);
     check(include_str!("../fixtures/v1/send-job.txt"), &sends);
 }
 

@@ -1,5 +1,7 @@
 //! What a job row asks for and what came of it. Job rows hold these as CBOR.
 
+mod triage;
+
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
@@ -10,30 +12,9 @@ use crate::{
     id,
 };
 
-/// A triage call that is asked for: one per (opening position, reason).
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
-#[cbor(map)]
-pub struct TriageJob {
-    #[n(0)]
-    pub project: ProjectId,
-    #[n(1)]
-    pub incident: IncidentId,
-    #[n(2)]
-    pub opening: Position,
-    /// `open`, `escalate`, `request n`, `reject n`.
-    #[n(3)]
-    pub reason: String,
-    /// Facts of the alert that opened the incident, or raised it; absent where they are gone.
-    #[n(4)]
-    pub facts: Option<Facts>,
-}
+pub use triage::{Analysis, AnswerResult, Rejection, RunbookEntry, Similar, TriageJob, Usage};
 
 impl JobId {
-    /// The id of the triage call for (opening position, reason); also the run id on the pages.
-    pub fn triage(opening: Position, reason: &str) -> Self {
-        Self(id::hash(&[opening.to_string().as_bytes(), b"triage", reason.as_bytes()]))
-    }
-
     /// The id of the message for (project, target, kind, subject, trigger): what nothing is told
     /// twice under (I6), in any generation.
     pub fn send(
@@ -334,42 +315,4 @@ impl SendResult {
             Self::NotNeeded(_) => "not_needed",
         }
     }
-}
-
-/// What an analyst said of an incident (R29). Defaults are the source's own words.
-#[derive(Clone, Debug, PartialEq, Encode, Decode, Serialize, Deserialize)]
-#[cbor(map)]
-pub struct Analysis {
-    #[n(0)]
-    pub root_cause: String,
-    #[n(1)]
-    pub impact: String,
-    #[n(2)]
-    pub fix_suggestion: String,
-    #[n(3)]
-    pub prevention: String,
-    /// 0 to 1.
-    #[n(4)]
-    pub confidence: f64,
-    /// The analyst that answered: `openclaw`, `playbook`, ...
-    #[n(5)]
-    pub analyzed_by: String,
-    /// The model, when one answered.
-    #[n(6)]
-    pub model: Option<String>,
-}
-
-/// The end of a triage job.
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
-#[cbor(map)]
-pub struct AnswerResult {
-    /// Absent when every analyst failed: the incident stays `pending`.
-    #[n(0)]
-    pub analysis: Option<Analysis>,
-    /// Each analyst that was asked, and how it ended (`answered`, `timeout`, `status 500`, ...).
-    #[n(1)]
-    pub attempts: Vec<(String, String)>,
-    /// From first call to last, in milliseconds.
-    #[n(2)]
-    pub latency_ms: u64,
 }

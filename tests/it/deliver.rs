@@ -253,9 +253,11 @@ fn answer() -> AnswerResult {
             confidence: 0.875,
             analyzed_by: "playbook".into(),
             model: None,
+            ..Analysis::default()
         }),
         attempts: vec![("playbook".into(), "answered".into())],
         latency_ms: 1,
+        ..AnswerResult::default()
     }
 }
 

@@ -133,7 +133,12 @@ fn log() -> Vec<Record> {
                 reason: "open".into(),
                 prompt: "p".into(),
                 input: "{}".into(),
-                result: AnswerResult { analysis: None, attempts: Vec::new(), latency_ms: n },
+                result: AnswerResult {
+                    analysis: None,
+                    attempts: Vec::new(),
+                    latency_ms: n,
+                    ..AnswerResult::default()
+                },
             })),
         )
     };

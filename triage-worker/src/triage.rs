@@ -17,7 +17,7 @@ use lanes::{
 use minicbor::{Decode, Encode};
 use schemas::{
     codec,
-    job::{Analysis, AnswerResult, TriageJob},
+    job::{Analysis, AnswerResult, TriageJob, Usage},
     record::{Answer, Body},
 };
 use serde::Deserialize;
@@ -64,6 +64,9 @@ struct Kept {
     /// The input as JSON text.
     #[n(4)]
     input: String,
+    #[n(5)]
+    #[cbor(default)]
+    usage: Vec<Usage>,
 }
 
 /// Performs triage jobs.
@@ -108,9 +111,9 @@ impl TriageWork {
         if let Some(error) = unanswered.clone().or(verdict.model_failure) {
             report(&question.facts.provider, &asked.incident.to_string(), &error);
         }
-        let AnswerResult { analysis, attempts, latency_ms } = verdict.result;
+        let AnswerResult { analysis, attempts, latency_ms, usage } = verdict.result;
         let prompt = Prompt::builtin().hash().to_owned();
-        let kept = Kept { analysis, attempts, latency_ms, prompt, input };
+        let kept = Kept { analysis, attempts, latency_ms, prompt, input, usage };
         // Nobody having an answer is an answer: the incident stays pending (R30).
         Performed::Finish { result: codec::encode(&kept), end: End::Done, reason: unanswered }
     }
@@ -157,6 +160,7 @@ impl Work for TriageWork {
                 analysis: kept.analysis,
                 attempts: kept.attempts,
                 latency_ms: kept.latency_ms,
+                usage: kept.usage,
             },
         })))
     }

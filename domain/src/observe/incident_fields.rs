@@ -176,6 +176,7 @@ mod tests {
             confidence: 0.8,
             analyzed_by: "openclaw".into(),
             model: None,
+            ..Analysis::default()
         }
     }
 

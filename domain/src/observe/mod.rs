@@ -50,7 +50,9 @@ use schemas::{CodecError, InputPosition, Time};
 /// earlier record comes to another outcome; but a fold of before would write that state without them.
 /// 5: incidents are silenced by their operators, which is kept in their state, and who asks for what in
 /// a chat is answered. A state of before has no silence, which is what it means there.
-pub const FOLD_VERSION: u32 = 5;
+/// 6: analysts are asked with how often a problem occurred, what the playbook says of it and which
+/// diagnosis was rejected. All that a state of before says, it means here.
+pub const FOLD_VERSION: u32 = 6;
 
 /// One record of the log, still as bytes.
 #[derive(Clone, Copy, Debug)]

@@ -346,7 +346,12 @@ fn the_first_answer_for_an_opening_and_reason_takes_effect() {
             reason: reason.into(),
             prompt: "p".into(),
             input: "{}".into(),
-            result: AnswerResult { analysis: None, attempts: Vec::new(), latency_ms: n },
+            result: AnswerResult {
+                analysis: None,
+                attempts: Vec::new(),
+                latency_ms: n,
+                ..AnswerResult::default()
+            },
         }));
         record(n, second(60), Some(project()), body)
     };

@@ -48,6 +48,7 @@ pub fn check(text: &str) -> Result<Analysis, Unusable> {
         confidence: confidence(&object)?,
         analyzed_by: text_of(&object, "analyzed_by", NAME_MAX, "unknown"),
         model: None,
+        ..Analysis::default()
     })
 }
 
@@ -137,7 +138,7 @@ static MARKS: LazyLock<Regex> =
 const ROUNDS_MAX: usize = 20;
 
 /// Plain text: no links, mentions, markup or invisible characters.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     let mut text: String = text.chars().filter_map(visible).collect();
     // Taking one thing out can put another together, so until nothing changes.
     for round in 0.. {
@@ -231,6 +232,7 @@ mod tests {
                     confidence: 0.0,
                     analyzed_by: "unknown".into(),
                     model: None,
+                    ..Analysis::default()
                 },
                 "{text}"
             );

@@ -5,13 +5,15 @@
 //! Calling anybody is the worker's; a recorded answer is judged by the same functions.
 
 pub mod check;
+mod input;
 pub mod playbook;
 pub mod prompt;
 
 use schemas::{Facts, StackFrame, Time};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use check::{Unusable, check};
+pub use input::Input;
 pub use playbook::Playbook;
 pub use prompt::Prompt;
 
@@ -22,57 +24,65 @@ const VALUE_MAX: usize = 300;
 const TAGS_MAX: usize = 50;
 const FRAMES_MAX: usize = 5;
 
-/// The 11 keys an analyst is told (R21), redacted as the facts are. Times are ISO 8601; what the
-/// payload does not state is null.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Context<'a> {
-    pub issue_id: Option<&'a str>,
-    pub title: &'a str,
-    pub culprit: Option<&'a str>,
-    pub level: Option<&'a str>,
-    pub project: Option<&'a str>,
+/// The 11 keys an analyst is told of an alert (R21), redacted as the facts are. Times are ISO 8601;
+/// what the payload does not state is null.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Context {
+    pub issue_id: Option<String>,
+    pub title: String,
+    pub culprit: Option<String>,
+    pub level: Option<String>,
+    pub project: Option<String>,
     pub first_seen: Option<Time>,
     pub count: Option<u64>,
-    pub message: Option<&'a str>,
-    pub platform: Option<&'a str>,
-    pub tags: Vec<(&'a str, &'a str)>,
-    pub stacktrace: Vec<Frame<'a>>,
+    pub message: Option<String>,
+    pub platform: Option<String>,
+    pub tags: Vec<(String, String)>,
+    pub stacktrace: Vec<Frame>,
 }
 
 /// One frame of a stack trace, outermost first.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Frame<'a> {
-    pub filename: Option<&'a str>,
-    pub function: Option<&'a str>,
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Frame {
+    pub filename: Option<String>,
+    pub function: Option<String>,
     pub lineno: Option<i64>,
-    pub context_line: Option<&'a str>,
+    pub context_line: Option<String>,
 }
 
-impl Context<'_> {
+impl Context {
     /// As JSON on one line.
-    #[expect(clippy::expect_used, reason = "texts and numbers in memory always serialise")]
     pub fn json(&self) -> String {
-        serde_json::to_string(self).expect("a context is JSON")
+        json(self)
     }
 }
 
 /// What an analyst is told of an alert; long texts are cut.
-pub fn context(facts: &Facts) -> Context<'_> {
+pub fn context(facts: &Facts) -> Context {
+    let short = |text: &Option<String>| text.as_deref().map(|t| cut(t, VALUE_MAX).to_owned());
+    let frame = |frame: &StackFrame| Frame {
+        filename: short(&frame.filename),
+        function: short(&frame.function),
+        lineno: frame.lineno,
+        context_line: short(&frame.context_line),
+    };
     Context {
         issue_id: short(&facts.issue_id),
-        title: cut(&facts.title, TITLE_MAX),
+        title: cut(&facts.title, TITLE_MAX).to_owned(),
         culprit: short(&facts.culprit).or_else(|| short(&facts.target)),
-        level: facts.level.map(|l| l.word()),
+        level: facts.level.map(|l| l.word().to_owned()),
         project: short(&facts.sender_project),
         first_seen: facts.first_seen.or(facts.started_at),
         count: facts.count,
-        message: message(facts).map(|m| cut(m, MESSAGE_MAX)),
+        message: message(facts).map(|m| cut(m, MESSAGE_MAX).to_owned()),
         platform: short(&facts.platform),
         tags: facts
             .labels
             .iter()
             .take(TAGS_MAX)
-            .map(|(name, value)| (cut(name, VALUE_MAX), cut(value, VALUE_MAX)))
+            .map(|(name, value)| {
+                (cut(name, VALUE_MAX).to_owned(), cut(value, VALUE_MAX).to_owned())
+            })
             .collect(),
         stacktrace: facts.stack.iter().rev().take(FRAMES_MAX).rev().map(frame).collect(),
     }
@@ -87,17 +97,10 @@ fn message(facts: &Facts) -> Option<&str> {
         .or_else(|| facts.annotation("summary"))
 }
 
-fn frame(frame: &StackFrame) -> Frame<'_> {
-    Frame {
-        filename: short(&frame.filename),
-        function: short(&frame.function),
-        lineno: frame.lineno,
-        context_line: short(&frame.context_line),
-    }
-}
-
-fn short(text: &Option<String>) -> Option<&str> {
-    text.as_deref().map(|t| cut(t, VALUE_MAX))
+/// As JSON on one line: what is written is texts, numbers and lists of them.
+#[expect(clippy::expect_used, reason = "texts and numbers in memory always serialise")]
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("texts and numbers are JSON")
 }
 
 /// The first `max` characters of `text`.

@@ -124,6 +124,7 @@ impl EntryText {
                 confidence: self.confidence,
                 analyzed_by: NAME.to_owned(),
                 model: None,
+                ..Analysis::default()
             },
         })
     }

@@ -49,7 +49,7 @@ impl Prompt {
     }
 
     /// The messages about one alert.
-    pub fn messages(&self, context: &Context<'_>, analyst: &str) -> Messages {
+    pub fn messages(&self, context: &Context, analyst: &str) -> Messages {
         // JSON keeps the alert on one line, so it cannot begin a line of its own; and the fence is
         // the hash of what it encloses, so the alert cannot foretell it.
         let alert = context.json();

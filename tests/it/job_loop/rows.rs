@@ -185,6 +185,7 @@ async fn the_latest_analysis_outlives_a_later_failure() {
         confidence: 0.5,
         analyzed_by: "openclaw".into(),
         model: None,
+        ..Analysis::default()
     };
     let answers = [None, Some(analysis("first")), Some(analysis("second")), None];
     for (n, (answer, want)) in
@@ -193,7 +194,12 @@ async fn the_latest_analysis_outlives_a_later_failure() {
         let asked = NewJob { queue: Queue::Triage, ..job(n as u32, 3, "") };
         rig.insert(GENERATION, &[asked]).await;
         let claimed = store.claim(Queue::Triage, 1, PATIENCE, &[], &[]).await.unwrap().remove(0);
-        let result = AnswerResult { analysis: answer, attempts: vec![], latency_ms: 1 };
+        let result = AnswerResult {
+            analysis: answer,
+            attempts: vec![],
+            latency_ms: 1,
+            ..AnswerResult::default()
+        };
         store.store_result(&claimed, &codec::encode(&result), End::Done, None).await.unwrap();
         store.settle(&claimed, End::Done, None).await.unwrap();
         let latest = store.latest_answer(incident).await.unwrap().unwrap();

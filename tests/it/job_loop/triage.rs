@@ -17,8 +17,8 @@ fn asked(n: u32, title: &str) -> NewJob {
         ..Facts::new("sentry", SourceId::new("sentry").unwrap(), title, Status::Firing)
     };
     let incident = IncidentId(Uuid::from_u128(u128::from(n)));
-    let reason = "open".to_owned();
-    let payload = TriageJob { project, incident, opening: trigger(n), reason, facts: Some(facts) };
+    let reason = "open";
+    let payload = TriageJob::new(project, incident, trigger(n), reason, Some(facts));
     NewJob { queue: Queue::Triage, payload: codec::encode(&payload), ..job(n, n, "") }
 }
 

@@ -386,6 +386,7 @@ impl RandomLog {
             analyzed_by: "test".into(),
             model: None,
         });
+            ..Analysis::default()
         let answer = Answer {
             job: JobId::triage(opening, reason),
             incident: IncidentId(Uuid::nil()),
@@ -393,7 +394,12 @@ impl RandomLog {
             reason: reason.into(),
             prompt: "p".into(),
             input: "{}".into(),
-            result: AnswerResult { analysis, attempts: Vec::new(), latency_ms: 3 },
+            result: AnswerResult {
+                analysis,
+                attempts: Vec::new(),
+                latency_ms: 3,
+                ..AnswerResult::default()
+            },
         };
         self.make(Some(project), Body::Answer(Box::new(answer)))
     }

@@ -339,6 +339,7 @@ impl Sample {
             confidence: 0.75,
             analyzed_by: "playbook".into(),
             model: None,
+            ..Analysis::default()
         };
         self.event(Kind::Answered(Box::new(Answered {
             incident: self.incident_id(),
@@ -353,6 +354,7 @@ impl Sample {
                     ("playbook".into(), "answered".into()),
                 ],
                 latency_ms: 61_000,
+                ..AnswerResult::default()
             },
             fingerprint: None,
         })))

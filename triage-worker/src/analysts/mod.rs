@@ -179,7 +179,8 @@ impl Chain {
             }
         }
         let latency_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Verdict { result: AnswerResult { analysis, attempts, latency_ms }, model_failure }
+        let result = AnswerResult { analysis, attempts, latency_ms, ..AnswerResult::default() };
+        Verdict { result, model_failure }
     }
 }
 

@@ -196,6 +196,7 @@ fn r40_an_analysis_follows_and_says_whose_it_is() {
         confidence: 0.625,
         analyzed_by: "playbook".into(),
         model: None,
+        ..Analysis::default()
     };
     let third = |analysis: &Analysis, kind| {
         let message = Message { analysis: Some(analysis), ..message(kind, &facts) };

@@ -186,6 +186,7 @@ fn analysis() -> Analysis {
         confidence: 0.875,
         analyzed_by: "openclaw".into(),
         model: Some("sample-model".into()),
+        ..Analysis::default()
     }
 }
 

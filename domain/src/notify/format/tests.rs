@@ -61,6 +61,7 @@ pub(crate) fn analysis(root: &str, fix: &str, confidence: f64, model: Option<&st
         confidence,
         analyzed_by: if model.is_some() { "openclaw" } else { "playbook" }.into(),
         model: model.map(Into::into),
+        ..Analysis::default()
     }
 }
 

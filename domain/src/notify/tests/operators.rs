@@ -20,6 +20,7 @@ fn analysis() -> Analysis {
         confidence: 0.5,
         analyzed_by: "playbook".into(),
         model: None,
+        ..Analysis::default()
     }
 }
 
@@ -31,7 +32,12 @@ fn answered(story: &Story, problem: u64, analysis: Option<Analysis>) -> Kind {
         job: JobId(Uuid::from_u128(1)),
         reason: "open".into(),
         prompt: "p".into(),
-        result: AnswerResult { analysis, attempts: vec![], latency_ms: 0 },
+        result: AnswerResult {
+            analysis,
+            attempts: vec![],
+            latency_ms: 0,
+            ..AnswerResult::default()
+        },
         fingerprint: Some(fingerprint(problem)),
     }))
 }

@@ -336,11 +336,8 @@ impl LaneState {
             opened_at: self.lane_time,
         });
         let job = TriageJob {
-            project: project.clone(),
-            incident,
-            opening,
-            reason: OPEN.to_owned(),
-            facts: Some(facts.clone()),
+            frequency: seen.turned.frequency,
+            ..TriageJob::new(whose, incident, opening, OPEN, told)
         };
         effects.triage.push(TriageAsk::new(opening, job));
         let own_risk = seen.sighting.risk;
@@ -352,6 +349,7 @@ impl LaneState {
             episode: seen.turned.latest.episode,
             risk,
             facts: facts.clone(),
+        let (whose, told) = (project.clone(), Some(facts.clone()));
             rule,
             frequency: seen.turned.frequency,
             raised_by: (risk != own_risk).then(|| seen.rules.escalation(project).id.clone()),
@@ -373,7 +371,10 @@ impl LaneState {
         let triage = raise.first.then(|| ESCALATE.to_owned());
         if let Some(reason) = triage.clone() {
             let (project, facts) = (project.clone(), Some(facts.clone()));
-            let job = TriageJob { project, incident, opening, reason, facts };
+            let job = TriageJob {
+                frequency: Some(frequency),
+                ..TriageJob::new(project, incident, opening, reason, facts)
+            };
             effects.triage.push(TriageAsk::new(seen.sighting.at, job));
         }
         EventKind::Escalated(Box::new(Escalated {

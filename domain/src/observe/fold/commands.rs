@@ -199,7 +199,7 @@ impl LaneState {
         if let Some(reason) = triage.clone() {
             let project = project.clone();
             // The facts stand with the job of the opening; a command has none of its own.
-            let job = TriageJob { project, incident: id, opening, reason, facts: None };
+            let job = TriageJob::new(project, id, opening, reason, None);
             effects.triage.push(TriageAsk::new(at, job));
         }
         Ok(Applied {

@@ -44,6 +44,7 @@ fn answer(second_of: i64, opening: u64, reason: &'static str) -> Step {
         confidence: 0.5,
         analyzed_by: "a".into(),
         model: None,
+        ..schemas::job::Analysis::default()
     };
     other(second_of, move |n| {
         let opening = at(opening).alert(0);
@@ -58,6 +59,7 @@ fn answer(second_of: i64, opening: u64, reason: &'static str) -> Step {
                 analysis: Some(analysis.clone()),
                 attempts: Vec::new(),
                 latency_ms: 1,
+                ..AnswerResult::default()
             },
         };
         record(n, second(second_of), Some(project()), Body::Answer(Box::new(answer)))

@@ -135,6 +135,7 @@ fn step(now: i64, entry: Entry) -> Step {
                 confidence: 0.5,
                 analyzed_by: "a".into(),
                 model: None,
+                ..schemas::job::Analysis::default()
             });
             let answer = Answer {
                 job: schemas::JobId::triage(opening, &reason),
@@ -143,7 +144,12 @@ fn step(now: i64, entry: Entry) -> Step {
                 reason,
                 prompt: "p".into(),
                 input: "{}".into(),
-                result: AnswerResult { analysis, attempts: Vec::new(), latency_ms: n },
+                result: AnswerResult {
+                    analysis,
+                    attempts: Vec::new(),
+                    latency_ms: n,
+                    ..AnswerResult::default()
+                },
             };
             shop(n, Body::Answer(Box::new(answer)))
         }),
