@@ -12,6 +12,7 @@ pub mod given_up;
 pub mod housekeeping;
 pub mod job;
 pub mod lane;
+pub mod moved_chat;
 pub mod notify;
 pub mod observe;
 pub mod projection;
