@@ -69,6 +69,10 @@ impl Store {
         }
         let Some(deleted) = self.delete_sent(keep_days).await? else { return Ok(None) };
         add(&mut swept.deleted, "sent", deleted);
+        let Some(deleted) = self.delete_answers(keep_days).await? else { return Ok(None) };
+        add(&mut swept.deleted, "answer", deleted);
+        let Some(deleted) = self.delete_spending(keep_days).await? else { return Ok(None) };
+        add(&mut swept.deleted, "spending", deleted);
         Ok(Some(swept))
     }
 
@@ -196,6 +200,41 @@ impl Store {
                  on j.generation = g.generation and j.project = s.project \
                  and j.target = s.target and j.trigger = s.trigger) \
                limit $2))",
+        )
+        .bind(i32::from(keep_days))
+        .bind(MOST_ROWS)
+        .execute(&mut *transaction)
+        .await
+        .map_err(doing())?;
+        transaction.commit().await.map_err(doing())?;
+        Ok(Some(deleted.rows_affected() as i64))
+    }
+
+    /// Deletes answers to what the log does not hold any more, so that no fold can ask for it again;
+    /// a day more, for clocks.
+    async fn delete_answers(&self, keep_days: u16) -> Result<Option<i64>, Error> {
+        let Some(mut transaction) = self.alone().await? else { return Ok(None) };
+        let doing = || Error::doing("delete answers of long ago");
+        let deleted = sqlx::query(
+            "delete from answer where ctid = any(array(select ctid from answer \
+               where made_at < now() - make_interval(days => $1 + 1) limit $2))",
+        )
+        .bind(i32::from(keep_days))
+        .bind(MOST_ROWS)
+        .execute(&mut *transaction)
+        .await
+        .map_err(doing())?;
+        transaction.commit().await.map_err(doing())?;
+        Ok(Some(deleted.rows_affected() as i64))
+    }
+
+    /// Deletes what was spent in hours long past.
+    async fn delete_spending(&self, keep_days: u16) -> Result<Option<i64>, Error> {
+        let Some(mut transaction) = self.alone().await? else { return Ok(None) };
+        let doing = || Error::doing("delete what was spent long ago");
+        let deleted = sqlx::query(
+            "delete from spending where ctid = any(array(select ctid from spending \
+               where hour < now() - make_interval(days => $1) limit $2))",
         )
         .bind(i32::from(keep_days))
         .bind(MOST_ROWS)

@@ -236,6 +236,23 @@ async fn jobs_and_notes_go_when_nothing_can_ask_for_them() {
         .await
         .unwrap();
     }
+    for ago in [35, 37] {
+        sqlx::query(
+            "insert into answer
+             select $1::int::text, 'open', '', '', 'shop', 1, 1, 0, '', now() - make_interval(days => $1)",
+        )
+        .bind(ago)
+        .execute(&mut sql)
+        .await
+        .unwrap();
+        sqlx::query(
+            "insert into spending values ('openclaw', '', now() - make_interval(days => $1 - 1), 1, 1, 1)",
+        )
+        .bind(ago)
+        .execute(&mut sql)
+        .await
+        .unwrap();
+    }
     let left = async |table: &str| -> i64 {
         let mut sql = world.sql().await;
         let count = format!("select count(*) from {table}");
@@ -243,10 +260,11 @@ async fn jobs_and_notes_go_when_nothing_can_ask_for_them() {
     };
     let swept = world.store.housekeep(world.lanes, 35).await.unwrap().unwrap();
     // The note of the job that went now is 35 days old: it stays a day more.
-    assert_eq!(swept.deleted, [("job", 1), ("sent", 1)]);
+    assert_eq!(swept.deleted, [("job", 1), ("sent", 1), ("answer", 1), ("spending", 1)]);
     assert_eq!((left("job").await, left("sent").await), (4, 6));
     sql.execute("update sent set told_at = told_at - interval '2 days'").await.unwrap();
     let swept = world.store.housekeep(world.lanes, 35).await.unwrap().unwrap();
-    assert_eq!(swept.deleted, [("job", 0), ("sent", 2)]);
+    assert_eq!(swept.deleted, [("job", 0), ("sent", 2), ("answer", 0), ("spending", 0)]);
     assert_eq!((left("job").await, left("sent").await), (4, 4));
+    assert_eq!((left("answer").await, left("spending").await), (1, 1));
 }
