@@ -88,7 +88,7 @@ create table likeness (
     generation  int not null,
     project     text collate "C" not null,
     word        text collate "C" not null,
-    -- Lane time at which it was confirmed first: of a common word, the newest are looked at.
+    -- Lane time at which its incident opened: of a common word, the newest are looked at.
     at          timestamptz not null,
     run         uuid not null,
     primary key (generation, project, word, at, run)

@@ -19,6 +19,8 @@ pub mod projection;
 pub mod read;
 mod rows;
 pub mod worker;
+pub mod spending;
+pub mod similar;
 
 use std::{str::FromStr, time::Duration};
 

@@ -10,10 +10,13 @@ pub mod playbook;
 pub mod prompt;
 
 use schemas::{Facts, StackFrame, Time};
+mod likeness;
 use serde::{Deserialize, Serialize};
 
-pub use check::{Unusable, check};
-pub use input::Input;
+pub use budget::{BUDGET, BUDGET_MIN, tokens};
+pub use check::{Unusable, check, response_format};
+pub use input::{Input, LeftOut, SIMILAR_MAX};
+pub use likeness::{LIKE_ENOUGH, Word, likeness};
 pub use playbook::Playbook;
 pub use prompt::Prompt;
 

@@ -7,15 +7,19 @@
 //! To add a read model: a table in a migration, a file here, and one in `projector`.
 
 pub mod action;
+pub mod analyst_call;
 pub mod coverage;
 pub mod delivery;
+pub mod diagnosis;
 pub mod dossier;
 pub mod incident;
+pub mod likeness;
 pub mod notice;
 pub mod recurrence;
 pub mod run;
 pub mod send;
 pub mod silence;
+pub mod usefulness;
 
 use std::borrow::Cow;
 

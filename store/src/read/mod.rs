@@ -11,6 +11,7 @@ pub mod home;
 pub mod incident;
 pub mod recurrence;
 pub mod silence;
+pub mod triage;
 pub mod why;
 
 use schemas::ProjectId;
