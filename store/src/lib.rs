@@ -17,10 +17,11 @@ pub mod notify;
 pub mod observe;
 pub mod projection;
 pub mod read;
+pub mod recorded;
 mod rows;
-pub mod worker;
-pub mod spending;
 pub mod similar;
+pub mod spending;
+pub mod worker;
 
 use std::{str::FromStr, time::Duration};
 
