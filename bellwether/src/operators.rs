@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use eventlog::Log;
 use runtime::Clock;
 use schemas::{
-    InputPosition, Record, Time,
+    InputPosition, Record, SourceId, Time,
     record::{Body, ChatOperator, Control},
 };
 
@@ -21,19 +21,23 @@ pub struct Mapped {
     pub position: InputPosition,
 }
 
-/// Who the users of chats are, by user.
+/// A user of a chat, and the source whose user it is; none where it is that of every source.
+pub type Known = (String, Option<SourceId>);
+
+/// Who the users of chats are.
 ///
 /// # Errors
 /// When the log cannot be asked.
-pub async fn mapped(log: &dyn Log) -> anyhow::Result<BTreeMap<String, Mapped>> {
+pub async fn mapped(log: &dyn Log) -> anyhow::Result<BTreeMap<Known, Mapped>> {
     let mut mapped = BTreeMap::new();
     for (position, Record { received_at: at, body, .. }) in Controls::read(log).await?.records {
         let Body::Control(control) = body else { continue };
         let Control::ChatOperator(said) = *control else { continue };
+        let known = (said.user.clone(), said.source.clone());
         if said.removed {
-            mapped.remove(&said.user);
+            mapped.remove(&known);
         } else {
-            mapped.insert(said.user.clone(), Mapped { said, at, position });
+            mapped.insert(known, Mapped { said, at, position });
         }
     }
     Ok(mapped)
@@ -73,19 +77,33 @@ mod tests {
             projects: Some(vec![ProjectId::new("shop").unwrap()]),
             removed,
             by: "root".into(),
+            source: None,
         };
-        for (user, operator, removed) in [
-            ("telegram:1", "ada", false),
-            ("lark:ou_1", "bob", false),
-            ("telegram:1", "eve", false),
-            ("lark:ou_1", "bob", true),
-            ("slack:U1", "bob", true),
+        let of = |source: &str, said: ChatOperator| {
+            let source = Some(SourceId::new(source).unwrap());
+            ChatOperator { source, ..said }
+        };
+        for said in [
+            said("telegram:1", "ada", false),
+            said("lark:ou_1", "bob", false),
+            said("telegram:1", "eve", false),
+            said("lark:ou_1", "bob", true),
+            said("slack:U1", "bob", true),
+            // The same user of two workspaces, and of neither in particular.
+            of("east", said("slack:U2", "ada", false)),
+            of("west", said("slack:U2", "bob", false)),
+            said("slack:U2", "eve", false),
+            of("east", said("slack:U2", "ada", true)),
         ] {
-            say(&log, &clock, said(user, operator, removed)).await.unwrap();
+            say(&log, &clock, said).await.unwrap();
         }
         let mapped = mapped(&log).await.unwrap();
-        assert_eq!(Vec::from_iter(mapped.keys()), ["telegram:1"]);
-        let one = &mapped["telegram:1"];
+        let west = ("slack:U2".to_owned(), Some(SourceId::new("west").unwrap()));
+        let of_all = |user: &str| (user.to_owned(), None);
+        let known = [of_all("slack:U2"), west.clone(), of_all("telegram:1")];
+        assert_eq!(Vec::from_iter(mapped.keys()), Vec::from_iter(&known));
+        let one = &mapped[&known[2]];
         assert_eq!((&one.said, one.position.sequence), (&said("telegram:1", "eve", false), 3));
+        assert_eq!(mapped[&west].said.operator, "bob");
     }
 }

@@ -435,6 +435,11 @@ pub struct ChatOperator {
 
 impl Record {
     /// A record in the current format.
+    /// The source whose user it is: another workspace has users of its own, and may call one of them
+    /// the same. Absent: whichever source of the provider the user is heard of at. The one of a source
+    /// goes before.
+    #[n(5)]
+    pub source: Option<SourceId>,
     pub fn new(id: RecordId, received_at: Time, project: Option<ProjectId>, body: Body) -> Self {
         Self { version: RECORD_VERSION, id, received_at, project, key: None, trace: None, body }
     }

@@ -4,10 +4,13 @@ use std::fmt;
 
 use domain::providers;
 use runtime::Clock;
-use schemas::{ProjectId, record::ChatOperator};
+use schemas::{ProjectId, SourceId, record::ChatOperator};
 
 use super::place::{Place, user};
-use crate::operators::{mapped, say};
+use crate::{
+    Config,
+    operators::{mapped, say},
+};
 
 /// Longest name of an operator, in characters.
 const MAX_NAME: usize = 128;
@@ -38,6 +41,10 @@ pub struct Map {
     /// A project whose incidents the user may act on; several times for several, all when absent.
     #[arg(long)]
     project: Vec<ProjectId>,
+    /// The source whose user it is; every source of the provider when absent. Another workspace may
+    /// call somebody else the same.
+    #[arg(long)]
+    source: Option<SourceId>,
     /// Who says so; your user name when absent.
     #[arg(long)]
     by: Option<String>,
@@ -49,6 +56,9 @@ pub struct Map {
 pub struct Remove {
     /// The user, as `list` says.
     user: String,
+    /// The source, where `list` names one.
+    #[arg(long)]
+    source: Option<SourceId>,
     /// Who says so; your user name when absent.
     #[arg(long)]
     by: Option<String>,
@@ -63,8 +73,10 @@ pub enum Refused {
     NotAUser(String),
     /// No operator is called so.
     NotAnOperator(String),
-    /// The user is nobody.
-    Unknown(String),
+    /// The user is nobody, of that source or of every source.
+    Unknown(String, Option<SourceId>),
+    /// There is no such source of that chat.
+    NotItsSource { user: String, source: SourceId, known: Vec<SourceId> },
 }
 
 impl std::error::Error for Refused {}
@@ -80,8 +92,16 @@ impl fmt::Display for Refused {
             Self::NotAnOperator(name) => {
                 write!(f, "refused: {name:?} is no operator; use the id that the console knows")
             }
-            Self::Unknown(user) => {
+            Self::Unknown(user, source) => {
+                let user = shown(user, source.as_ref());
                 write!(f, "refused: {user} is nobody; see `bellwether operators list`")
+            }
+            Self::NotItsSource { user, source, known } => {
+                write!(f, "refused: {source} is no source of the chat that {user} is in; ")?;
+                match known.as_slice() {
+                    [] => write!(f, "the configuration has none"),
+                    known => write!(f, "those are {}", named(known)),
+                }
             }
         }
     }
@@ -101,7 +121,8 @@ async fn list(args: List) -> anyhow::Result<()> {
     if mapped.is_empty() {
         println!("no user of a chat is an operator");
     }
-    for (user, one) in mapped {
+    for ((user, source), one) in mapped {
+        let user = shown(&user, source.as_ref());
         let projects = one.said.projects.map_or_else(
             || "all projects".to_owned(),
             |projects| Vec::from_iter(projects.iter().map(ProjectId::as_str)).join(","),
@@ -113,31 +134,62 @@ async fn list(args: List) -> anyhow::Result<()> {
 }
 
 async fn map(args: Map) -> anyhow::Result<()> {
-    let Map { user: of_chat, operator, project, by, place } = args;
+    let Map { user: of_chat, operator, project, source, by, place } = args;
     check(&of_chat, &operator)?;
+    let config = place.checked()?.config;
+    let known = sources_of(&config, &of_chat);
+    let strange = source.as_ref().filter(|source| !known.contains(source));
+    // A configuration that names none at all knows those of no installation.
+    if let Some(source) = strange.filter(|_| !config.sources.is_empty()) {
+        let (user, source) = (of_chat, source.clone());
+        return Err(Refused::NotItsSource { user, source, known }.into());
+    }
     let said = ChatOperator {
         user: of_chat,
         operator,
         projects: (!project.is_empty()).then_some(project),
         removed: false,
         by: by.unwrap_or_else(user),
+        source,
     };
-    let (of_chat, operator) = (said.user.clone(), said.operator.clone());
+    let of_chat = shown(&said.user, said.source.as_ref());
+    let (operator, everywhere) = (said.operator.clone(), said.source.is_none());
     let position = say(&place.log().await?, &Clock::system(), said).await?;
     println!("{of_chat} is {operator} from position {position} on");
+    if everywhere && known.len() > 1 {
+        println!("note: that holds at every source of this chat ({})", named(&known));
+        println!("      users of another workspace may be called the same: --source names one");
+    }
     Ok(())
 }
 
 async fn remove(args: Remove) -> anyhow::Result<()> {
-    let Remove { user: of_chat, by, place } = args;
+    let Remove { user: of_chat, source, by, place } = args;
     let log = place.log().await?;
-    let Some(one) = mapped(&log).await?.remove(&of_chat) else {
-        return Err(Refused::Unknown(of_chat).into());
+    let known = (of_chat, source);
+    let Some(one) = mapped(&log).await?.remove(&known) else {
+        return Err(Refused::Unknown(known.0, known.1).into());
     };
     let said = ChatOperator { removed: true, by: by.unwrap_or_else(user), ..one.said };
     let position = say(&log, &Clock::system(), said).await?;
-    println!("{of_chat} is nobody from position {position} on");
+    println!("{} is nobody from position {position} on", shown(&known.0, known.1.as_ref()));
     Ok(())
+}
+
+/// The configured sources of the chat that a user is in, by id.
+fn sources_of(config: &Config, user: &str) -> Vec<SourceId> {
+    let chat = user.split_once(':').map_or(user, |(chat, _)| chat);
+    let known = config.known_sources().into_iter().filter(|source| source.provider == chat);
+    known.filter_map(|source| SourceId::new(source.id).ok()).collect()
+}
+
+/// A user as people read it: with the source, where it is that of one alone.
+fn shown(user: &str, source: Option<&SourceId>) -> String {
+    source.map_or_else(|| user.to_owned(), |source| format!("{user} of source {source}"))
+}
+
+fn named(sources: &[SourceId]) -> String {
+    Vec::from_iter(sources.iter().map(SourceId::as_str)).join(", ")
 }
 
 fn check(user: &str, operator: &str) -> Result<(), Refused> {
@@ -169,5 +221,10 @@ mod tests {
         }
         let said = Refused::NotAUser("x".into()).to_string();
         assert!(said.contains("lark:<id> or slack:<id> or telegram:<id>"), "{said}");
+        let source = |id: &str| SourceId::new(id).unwrap();
+        let known = vec![source("east"), source("west")];
+        let (user, source) = ("slack:U1".to_owned(), source("north"));
+        let said = Refused::NotItsSource { user, source, known }.to_string();
+        assert!(said.contains("north is no source") && said.contains("east, west"), "{said}");
     }
 }

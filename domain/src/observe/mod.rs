@@ -52,6 +52,8 @@ use schemas::{CodecError, InputPosition, Time};
 /// a chat is answered. A state of before has no silence, which is what it means there.
 /// 6: analysts are asked with how often a problem occurred, what the playbook says of it and which
 /// diagnosis was rejected. All that a state of before says, it means here.
+/// Users of chats are those of a source where their record says so, a press on what shows nothing and a
+/// stranger's reaction are answered; a user of a state of before is that of every source.
 pub const FOLD_VERSION: u32 = 6;
 
 /// One record of the log, still as bytes.

@@ -1,9 +1,13 @@
 //! Which operator a user of a chat is, as control records say.
+//!
+//! A chat's own id of a user says who it is within one workspace; another one may give it to somebody
+//! else. So a record may say that it means the users of one source alone, and then goes before one that
+//! means whichever source.
 
 use std::collections::BTreeMap;
 
 use minicbor::{Decode, Encode};
-use schemas::{ProjectId, record::ChatOperator};
+use schemas::{ProjectId, SourceId, record::ChatOperator};
 
 /// Most users that can be somebody.
 const MOST: usize = 10_000;
@@ -12,7 +16,7 @@ const MOST: usize = 10_000;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(transparent)]
 pub(super) struct Operators {
-    /// By `<provider>:<id of the user there>`.
+    /// By [`key`]; what was written before sources were told apart has keys without one.
     #[n(0)]
     users: BTreeMap<String, User>,
 }
@@ -37,9 +41,10 @@ impl User {
 }
 
 impl Operators {
-    /// Who that user is; nobody, unless a record said so.
-    pub fn get(&self, user: &str) -> Option<&User> {
-        self.users.get(user)
+    /// Who that user, heard of at `source`, is; nobody, unless a record said so.
+    pub fn get(&self, user: &str, source: Option<&SourceId>) -> Option<&User> {
+        let of_source = source.and_then(|source| self.users.get(&key(user, Some(source))));
+        of_source.or_else(|| self.users.get(user))
     }
 
     /// Takes in what a record says.
@@ -47,7 +52,8 @@ impl Operators {
     /// # Errors
     /// Why it is not taken in.
     pub fn say(&mut self, said: ChatOperator) -> Result<(), &'static str> {
-        let ChatOperator { user, operator, projects, removed, by: _ } = said;
+        let ChatOperator { user, operator, projects, removed, by: _, source } = said;
+        let user = key(&user, source.as_ref());
         if removed {
             self.users.remove(&user);
             return Ok(());
@@ -58,4 +64,10 @@ impl Operators {
         self.users.insert(user, User { operator, projects });
         Ok(())
     }
+}
+
+/// The name of a user in this state: `<provider>:<id>`, of one source with `@<source>` behind it, which
+/// is in no user's id.
+fn key(user: &str, source: Option<&SourceId>) -> String {
+    source.map_or_else(|| user.to_owned(), |source| format!("{user}@{source}"))
 }

@@ -348,14 +348,14 @@ fn prepare_delivery(
 
 /// What somebody asks for, redacted.
 fn prepare_interaction(interaction: Interaction) -> Interaction {
-    let Interaction { user, by, place, ask } = interaction;
+    let Interaction { user, by, place, on, ask } = interaction;
     let ask = match ask {
         Ask::Do { verb, target, arguments } => {
             Ask::Do { verb, target, arguments: redacted(&arguments) }
         }
         Ask::Say { about } => Ask::Say { about },
     };
-    Interaction { user: head(&user, MAX_WORD), by, place, ask }
+    Interaction { user: head(&user, MAX_WORD), by, place, on, ask }
 }
 
 pub(super) fn prepare_alert(project: &ProjectId, mut alert: Alert, rules: &Rules) -> PreparedAlert {

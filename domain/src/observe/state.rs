@@ -209,8 +209,11 @@ impl LaneState {
                 missing.problems.extend(keys.filter(|key| !self.working.knows_problem(key)));
                 missing.seen.extend(key.map(|key| key.key));
             }
-            if let Some(Ask::Do { target, .. }) = prepared.interaction().map(|asked| &asked.ask) {
-                missing.handles.insert(handle::of_target(project, target));
+            if let Some(asked) = prepared.interaction()
+                && let Ask::Do { target, .. } = &asked.ask
+            {
+                let named = asked.on.iter().chain([target]);
+                missing.handles.extend(named.map(|named| handle::of_target(project, named)));
             }
             if let Some(opening) = opening_of(&record.kind) {
                 let key = (project.clone(), incident_id(project, opening));

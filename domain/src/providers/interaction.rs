@@ -1,5 +1,7 @@
 //! What people ask for in a chat: with a button, a reaction or a command, alike in every chat.
 
+use std::fmt;
+
 use schemas::{Lane, Position, ProjectId};
 use serde_json::{Value, json};
 
@@ -12,6 +14,9 @@ const MAX_TEXT: usize = 4096;
 /// Longest id of a chat or of a message, in bytes.
 const MAX_ID: usize = 128;
 
+/// Longest reply credential, in bytes.
+const MAX_CREDENTIAL: usize = 2048;
+
 /// A silence that says no time ends after so many minutes, and none lasts longer than the other.
 pub const SILENCE_MINUTES: (u32, u32) = (60, 7 * 24 * 60);
 
@@ -22,6 +27,8 @@ pub struct Interaction {
     pub user: String,
     pub by: By,
     pub place: Place,
+    /// The message that was pressed or reacted to, as the channel names it that sent it.
+    pub on: Option<Target>,
     pub ask: Ask,
 }
 
@@ -33,6 +40,43 @@ pub enum By {
     Reaction,
     /// Written: it is always answered.
     Command,
+}
+
+/// What a delivery itself brings for its answer: whoever has it may write there without being asked
+/// who they are. So it shows nothing, and nothing is derived from it; it is read from the raw delivery
+/// when an answer is sent, and stands nowhere else (I8).
+#[derive(Clone, PartialEq, Eq)]
+pub struct ReplyCredential {
+    text: String,
+    /// How long after the delivery it may be used, in seconds.
+    pub seconds: i64,
+    /// How often it may be used.
+    pub uses: u32,
+}
+
+impl ReplyCredential {
+    /// Of what stands in the delivery; none where that is nothing, or nothing that is ever given.
+    pub(super) fn new(text: Option<&str>, seconds: i64, uses: u32) -> Option<Self> {
+        let fits = |text: &&str| {
+            (1..=MAX_CREDENTIAL).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+        };
+        let text = text.filter(fits)?.to_owned();
+        Some(Self { text, seconds, uses })
+    }
+
+    /// What it is, for the request that uses it.
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Debug for ReplyCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplyCredential")
+            .field("seconds", &self.seconds)
+            .field("uses", &self.uses)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where a person asks: the chat, and the message in it that asks or has the button.
@@ -350,6 +394,19 @@ mod tests {
         check("/note it is DNS", r#"note lark:om_1 {"text":"it is DNS"}"#);
         check("/ack INC-20261120-001", "ack /20261120-1 {}");
     }
+    #[test]
+    fn i8_a_reply_credential_shows_nothing_and_is_of_a_form() {
+        let long = "x".repeat(MAX_CREDENTIAL + 1);
+        for none in [None, Some(""), Some("a b"), Some("a\nb"), Some("ä"), Some(long.as_str())] {
+            assert_eq!(ReplyCredential::new(none, 60, 2), None);
+        }
+        let credential = ReplyCredential::new(Some("c-295ee57216a5dc9de90fefd0aadb4b1d"), 60, 2);
+        let credential = credential.unwrap();
+        assert_eq!(credential.expose(), "c-295ee57216a5dc9de90fefd0aadb4b1d");
+        let shown = format!("{credential:?} {credential:#?}");
+        assert!(shown.contains("60") && !shown.contains("295ee"), "{shown}");
+    }
+
 
     #[test]
     fn r17_r36_buttons_are_ours_or_name_an_action_and_an_incident() {

@@ -13,7 +13,9 @@ use sha2::{Digest, Sha256};
 use super::{
     Credential, DeliveryKey, Normalised, Outgoing, Proof, Provider, Reading, Refused, Reply,
     Request, Secret,
-    interaction::{Ask, By, Interaction, Place, Target, command, press, user, word_of},
+    interaction::{
+        Ask, By, Interaction, Place, ReplyCredential, Target, command, press, user, word_of,
+    },
     json, sign,
 };
 
@@ -37,6 +39,10 @@ const ACKNOWLEDGES: [&str; 4] = ["THUMBSUP", "OK", "DONE", "OnIt"];
 /// What a press is answered; what comes of it is shown on the card (R17).
 const RECEIVED: &str = r#"{"toast":{"type":"info","content":"已收到"}}"#;
 
+/// How long, in seconds, and how often the token of a card's callback may be used
+/// (open.feishu.cn, "Delay updating message card").
+const CARD_TOKEN: (i64, u32) = (30 * 60, 2);
+
 /// See the module.
 pub struct Lark;
 
@@ -50,7 +56,7 @@ impl Provider for Lark {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn kept_headers(&self) -> &'static [&'static str] {
@@ -176,8 +182,12 @@ impl Provider for Lark {
             Ok((id, ask)) => match id.and_then(|id| user("lark", id)) {
                 Some(user) => {
                     let (by, place) = whereabouts(kind, &body, id);
+                    let on = match by {
+                        By::Button | By::Reaction => place.message.as_deref().map(message_target),
+                        By::Command => None,
+                    };
                     Normalised::Interaction {
-                        interaction: Box::new(Interaction { user, by, place, ask }),
+                        interaction: Box::new(Interaction { user, by, place, on, ask }),
                         key: key(&body),
                     }
                 }
@@ -185,6 +195,23 @@ impl Provider for Lark {
             },
             Err(reason) => Normalised::Recorded { reason },
         }
+    }
+
+    fn reply_credential(&self, delivery: &Delivery) -> Option<ReplyCredential> {
+        let body = parse(&delivery.raw);
+        let token = match kind(&body) {
+            Kind::Press => json::text(&body, &["event", "token"]),
+            Kind::PressOfBefore => json::text(&body, &["token"]),
+            Kind::Message
+            | Kind::MessageOfBefore
+            | Kind::MessageAlone
+            | Kind::Reaction
+            | Kind::Handshake
+            | Kind::Sealed
+            | Kind::Other(_)
+            | Kind::Unknown => None,
+        };
+        ReplyCredential::new(token, CARD_TOKEN.0, CARD_TOKEN.1)
     }
 }
 

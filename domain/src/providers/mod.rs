@@ -35,7 +35,9 @@ pub mod times;
 pub use fields::{FieldMap, FieldPath};
 pub use group::label_fingerprint;
 pub(crate) use interaction::QUESTIONS;
-pub use interaction::{Ask, By, Interaction, Number, Place, SILENCE_MINUTES, Target, is_chat_user};
+pub use interaction::{
+    Ask, By, Interaction, Number, Place, ReplyCredential, SILENCE_MINUTES, Target, is_chat_user,
+};
 pub use request::{Credential, NotAdmitted, Refused, Reply, Request, Senders};
 pub use sign::{Outgoing, Proof, Secret};
 
@@ -356,6 +358,11 @@ pub trait Provider: Sync {
     /// what those channels say names a message is what the chat names it by.
     fn channels(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// What one of its deliveries brings for its answer.
+    fn reply_credential(&self, _: &Delivery) -> Option<ReplyCredential> {
+        None
     }
 
     /// Whether one identity has one state over all environments, told by alerts that name none.

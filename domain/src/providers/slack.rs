@@ -3,7 +3,8 @@
 //!
 //! Requests are signed (api.slack.com/authentication/verifying-requests-from-slack): over `v0:`, the
 //! timestamp, `:` and the body as it was sent, which is a form for buttons and slash commands. Buttons
-//! of ours carry their text in `value`.
+//! of ours carry their text in `value`. What comes of a press or a slash command can be answered at the
+//! `response_url` they bring (docs.slack.dev, "Handling user interaction").
 
 use schemas::record::{Auth, Delivery};
 use serde_json::{Value, json};
@@ -11,7 +12,9 @@ use serde_json::{Value, json};
 use super::{
     Credential, DeliveryKey, Normalised, Outgoing, Proof, Provider, Reading, Refused, Reply,
     Request, Secret, auth,
-    interaction::{self, Ask, By, Interaction, Place, Target, command, press, word_of},
+    interaction::{
+        self, Ask, By, Interaction, Place, ReplyCredential, Target, command, press, word_of,
+    },
     json, sign,
 };
 
@@ -24,6 +27,9 @@ const ACKNOWLEDGES: [&str; 5] = ["+1", "thumbsup", "ok", "ok_hand", "white_check
 
 /// What a slash command is answered, for whoever typed it alone.
 const RECEIVED: &str = r#"{"response_type":"ephemeral","text":"已收到"}"#;
+
+/// How long, in seconds, and how often a `response_url` may be used.
+const RESPONSE_URL: (i64, u32) = (30 * 60, 5);
 
 /// See the module.
 pub struct Slack;
@@ -38,7 +44,7 @@ impl Provider for Slack {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn kept_headers(&self) -> &'static [&'static str] {
@@ -121,11 +127,22 @@ impl Provider for Slack {
             }
         };
         match told {
-            Ok(Told { user, by, place, ask, key }) => Normalised::Interaction {
-                interaction: Box::new(Interaction { user, by, place, ask }),
+            Ok(Told { user, by, place, on, ask, key }) => Normalised::Interaction {
+                interaction: Box::new(Interaction { user, by, place, on, ask }),
                 key: key.map(|key| DeliveryKey { key, stable: true }),
             },
             Err(reason) => Normalised::Recorded { reason },
+        }
+    }
+
+    fn reply_credential(&self, delivery: &Delivery) -> Option<ReplyCredential> {
+        let (seconds, uses) = RESPONSE_URL;
+        match shape(&delivery.raw) {
+            Shape::Command(form) => ReplyCredential::new(form.field("response_url"), seconds, uses),
+            Shape::Press(payload) => {
+                ReplyCredential::new(json::text(&payload, &["response_url"]), seconds, uses)
+            }
+            Shape::Json(_) | Shape::Unknown => None,
         }
     }
 }
@@ -176,6 +193,7 @@ struct Told {
     user: String,
     by: By,
     place: Place,
+    on: Option<Target>,
     ask: Ask,
     key: Option<String>,
 }
@@ -195,7 +213,7 @@ fn event(body: &Value) -> Result<Told, String> {
     }
     let user = user(json::text(event, &["user"]));
     let channel = json::text(event, &["channel"]);
-    let (by, place, ask) = match kind {
+    let (by, place, on, ask) = match kind {
         "message" | "app_mention" => {
             let text = json::text(event, &["text"]).unwrap_or_default();
             let (text, mentioned) = without_mentions(text);
@@ -206,7 +224,7 @@ fn event(body: &Value) -> Result<Told, String> {
             // An answer stands in the thread of what asks; the thread is known by its first message.
             let ts = json::text(event, &["thread_ts"]).or(json::text(event, &["ts"]));
             let ask = command(&text, addressed, replied_to).ok_or("no_command")?;
-            (By::Command, Place::new(channel, ts), ask)
+            (By::Command, Place::new(channel, ts), None, ask)
         }
         "reaction_added" => {
             let reaction = json::text(event, &["reaction"]).unwrap_or_default();
@@ -217,15 +235,16 @@ fn event(body: &Value) -> Result<Told, String> {
             let channel = json::text(item, &["channel"]);
             match message(channel, ts) {
                 Some(target) if ACKNOWLEDGES.contains(&name) => {
+                    let on = Some(target.clone());
                     let ask = Ask::Do { verb: "ack", target, arguments: "{}".to_owned() };
-                    (By::Reaction, Place::new(channel, Some(ts)), ask)
+                    (By::Reaction, Place::new(channel, Some(ts)), on, ask)
                 }
                 _ => return Err(format!("unmapped_reaction: {}", word_of(reaction))),
             }
         }
         other => return Err(format!("event: {}", word_of(other))),
     };
-    Ok(Told { user: user?, by, place, ask, key })
+    Ok(Told { user: user?, by, place, on, ask, key })
 }
 
 fn typed(form: &Form) -> Result<Told, String> {
@@ -241,7 +260,8 @@ fn typed(form: &Form) -> Result<Told, String> {
     };
     let key = form.field("trigger_id").map(|id| format!("trigger:{id}"));
     let place = Place::new(form.field("channel_id"), None);
-    Ok(Told { user, by: By::Command, place, ask: ask.ok_or("no_command")?, key })
+    let ask = ask.ok_or("no_command")?;
+    Ok(Told { user, by: By::Command, place, on: None, ask, key })
 }
 
 fn pressed(payload: &Value) -> Result<Told, String> {
@@ -257,8 +277,9 @@ fn pressed(payload: &Value) -> Result<Told, String> {
         json::text(payload, one).or(json::text(payload, other))
     };
     let channel = of(&["container", "channel_id"], &["channel", "id"]);
-    let place = Place::new(channel, of(&["container", "message_ts"], &["message", "ts"]));
-    Ok(Told { user, by: By::Button, place, ask, key })
+    let ts = of(&["container", "message_ts"], &["message", "ts"]);
+    let on = ts.and_then(|ts| message(channel, ts));
+    Ok(Told { user, by: By::Button, place: Place::new(channel, ts), on, ask, key })
 }
 
 /// A text without the mentions it begins with (`<@U024BE7LH>`), and whether there were any.
@@ -280,7 +301,7 @@ fn message(channel: Option<&str>, ts: &str) -> Option<Target> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::providers::tests::{normalise, request};
+    use crate::providers::tests::{delivery, normalise, request};
 
     const SECRET: &[u8] = b"0f1e2d3c4b5a69788796a5b4c3d2e1f0";
     const BODY: &str = "command=%2Fbw&text=&user_id=U0ROAD&user_name=runner&trigger_id=17.4.ab\
@@ -324,11 +345,15 @@ mod tests {
     fn told(body: &str) -> String {
         match normalise("slack", &json!({}), body.as_bytes()) {
             Normalised::Interaction { interaction, key } => {
-                let Interaction { user, by, place, ask } = *interaction;
+                let Interaction { user, by, place, on, ask } = *interaction;
                 let Place { chat, message } = place;
                 let place = [chat, message].map(Option::unwrap_or_default).join("#");
                 let key = key.map_or("no key".into(), |key| key.key);
-                format!("{user} {by:?} {ask:?} {key} in {place}")
+                let on = on.map_or("nothing".into(), |on| match on {
+                    Target::Message { id, .. } => id,
+                    other => format!("{other:?}"),
+                });
+                format!("{user} {by:?} {ask:?} {key} in {place} on {on}")
             }
             other => format!("{other:?}"),
         }
@@ -355,7 +380,7 @@ mod tests {
         let ack = "/ack shop/INC-20261120-001";
         check(
             &press("block_actions", ack),
-            &["slack:UA8 Button", "ack", "shop", "12.3.d8 in C7#1.5"],
+            &["slack:UA8 Button", "ack", "shop", "12.3.d8 in C7#1.5 on C7/1.5"],
         );
         check(&press("interactive_message", "click_me_123"), &["Say", "unknown_button"]);
         check(&press("view_submission", ack), &["Recorded", "interaction: view_submission"]);
@@ -404,9 +429,31 @@ mod tests {
             event(json!({"type": "reaction_added", "user": "U2",
             "reaction": name, "item": {"type": "message", "channel": "C1", "ts": "1.2"}}))
         };
-        check(&react("+1::skin-tone-2"), &["ack", "\"C1/1.2\"", "event:Ev1 in C1#1.2"]);
+        check(&react("+1::skin-tone-2"), &["ack", "\"C1/1.2\"", "event:Ev1 in C1#1.2 on C1/1.2"]);
         check(&react("tada"), &["Recorded", "unmapped_reaction: tada"]);
         check(&event(json!({"type": "team_join"})), &["Recorded", "event: team_join"]);
+    }
+
+    #[test]
+    fn i8_presses_and_slash_commands_bring_where_they_are_answered() {
+        const THERE: &str = "https://hooks.slack.com/actions/T0/1/x";
+        let credential = |raw: &str| {
+            let delivery = delivery("slack", &json!({}), raw.as_bytes());
+            let found = Slack.reply_credential(&delivery);
+            found.map(|found| (found.expose().to_owned(), found.seconds, found.uses))
+        };
+        let there = |url: &str| Some((url.to_owned(), 1800, 5));
+        assert_eq!(credential(BODY), there("https://hooks.slack.com/commands/T0/1/x"));
+        let press = json!({"type": "block_actions", "response_url": THERE});
+        assert_eq!(credential(&form(&[("payload", &press.to_string())])), there(THERE));
+        for none in [
+            form(&[("payload", r#"{"response_url":7}"#)]),
+            form(&[("command", "/ack")]),
+            json!({"response_url": THERE}).to_string(),
+            String::new(),
+        ] {
+            assert_eq!(credential(&none), None, "{none}");
+        }
     }
 
     #[test]

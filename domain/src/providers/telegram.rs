@@ -30,7 +30,7 @@ impl Provider for Telegram {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn kept_headers(&self) -> &'static [&'static str] {
@@ -109,10 +109,17 @@ impl Provider for Telegram {
             Err(format!("update: {}", kind.unwrap_or_default()))
         };
         match told {
-            Ok(((user, ask), by, message)) => Normalised::Interaction {
-                interaction: Box::new(Interaction { user, by, place: whereabouts(message), ask }),
-                key: Some(DeliveryKey { key: format!("update:{update}"), stable: true }),
-            },
+            Ok(((user, ask), by, message)) => {
+                let on = match by {
+                    By::Button | By::Reaction => place(&message["chat"], &message["message_id"]),
+                    By::Command => None,
+                };
+                let place = whereabouts(message);
+                Normalised::Interaction {
+                    interaction: Box::new(Interaction { user, by, place, on, ask }),
+                    key: Some(DeliveryKey { key: format!("update:{update}"), stable: true }),
+                }
+            }
             Err(reason) => Normalised::Recorded { reason },
         }
     }
@@ -204,10 +211,14 @@ mod tests {
     fn told(body: &Value) -> String {
         match normalise("telegram", &json!({}), body.to_string().as_bytes()) {
             Normalised::Interaction { interaction, key } => {
-                let Interaction { user, by, place, ask } = *interaction;
+                let Interaction { user, by, place, on, ask } = *interaction;
                 let Place { chat, message } = place;
                 let place = [chat, message].map(Option::unwrap_or_default).join("#");
-                format!("{user} {by:?} {ask:?} {} in {place}", key.unwrap().key)
+                let on = on.map_or("nothing".into(), |on| match on {
+                    Target::Message { id, .. } => id,
+                    other => format!("{other:?}"),
+                });
+                format!("{user} {by:?} {ask:?} {} in {place} on {on}", key.unwrap().key)
             }
             other => format!("{other:?}"),
         }
@@ -229,7 +240,13 @@ mod tests {
         let ack = json!("/ack shop/INC-20261120-001");
         check(
             query(&from, ack.clone()),
-            &["telegram:160213506 Button", "ack", "shop", "update:913527394", "in -1001#37"],
+            &[
+                "telegram:160213506 Button",
+                "ack",
+                "shop",
+                "update:913527394",
+                "in -1001#37 on -1001/37",
+            ],
         );
         check(query(&from, json!("?")), &["Say", "unknown_button"]);
         check(query(&from, json!(null)), &["Say", "unknown_button"]);
@@ -240,7 +257,7 @@ mod tests {
         };
         check(
             write(&from, "@bw_bot /ack"),
-            &["verb: \"ack\"", "Message", "\"-1001/37\"", "in -1001#41"],
+            &["verb: \"ack\"", "Message", "\"-1001/37\"", "in -1001#41 on nothing"],
         );
         check(write(&from, "good morning"), &["Recorded", "no_command"]);
         check(write(&from, "@"), &["Recorded", "no_command"]);
@@ -251,7 +268,7 @@ mod tests {
             json!({"message_reaction": {"chat": chat, "message_id": 37, "user": from,
                 "new_reaction": [{"type": "emoji", "emoji": emoji}]}})
         };
-        check(react("👍"), &["Reaction", "ack", "\"-1001/37\"", "in -1001#37"]);
+        check(react("👍"), &["Reaction", "ack", "\"-1001/37\"", "in -1001#37 on -1001/37"]);
         check(react("👎"), &["Recorded", "unmapped_reaction"]);
         check(json!({"my_chat_member": {}}), &["Recorded", "update: my_chat_member"]);
         assert!(told(&json!({"message": {}})).contains("no_update_id"));

@@ -70,6 +70,7 @@ pub(super) fn bodies() -> Vec<(&'static str, Body)> {
                 projects: Some(vec![project()]),
                 removed: false,
                 by: "alice".into(),
+                source: None,
             }),
         ),
         (
@@ -80,6 +81,18 @@ pub(super) fn bodies() -> Vec<(&'static str, Body)> {
                 projects: None,
                 removed: true,
                 by: "alice".into(),
+                source: None,
+            }),
+        ),
+        (
+            "control-chat-operator-of-source",
+            Control::ChatOperator(ChatOperator {
+                user: "slack:U024BE7LH".into(),
+                operator: "ada".into(),
+                projects: None,
+                removed: false,
+                by: "alice".into(),
+                source: Some(SourceId::new("slack-emea").unwrap()),
             }),
         ),
     ];

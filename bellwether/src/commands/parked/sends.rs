@@ -17,12 +17,19 @@ pub struct Sends {
 #[derive(clap::Args)]
 pub struct Resend {
     /// The send, as `sends` says.
+    #[arg(value_parser = job)]
     job: JobId,
     /// Who asks for it; your user name when absent.
     #[arg(long)]
     operator: Option<String>,
     #[command(flatten)]
     place: Place,
+}
+
+/// The id of a send.
+fn job(text: &str) -> Result<JobId, String> {
+    let wrong = "no send has such an id; name one as `bellwether parked sends` says";
+    text.parse().map(JobId).map_err(|_| wrong.to_owned())
 }
 
 /// Prints the sends of the live generation that were given up.

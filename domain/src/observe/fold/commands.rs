@@ -25,27 +25,37 @@ use crate::{
 pub(super) struct Asker {
     pub by: By,
     pub to: ReplyTo,
+    /// The message it was asked on is ours, and changes with its incident.
+    pub shows: bool,
 }
 
 impl Asker {
-    /// Where it is told that something was done: after a press or a reaction the message itself shows
-    /// it.
+    /// Where it is told that something was done: nowhere, where the message itself shows it.
     fn when_done(&self) -> Option<ReplyTo> {
         match self.by {
-            By::Command => Some(self.to.clone()),
-            By::Button | By::Reaction => None,
+            By::Button | By::Reaction if self.shows => None,
+            By::Button | By::Reaction | By::Command => self.somewhere(),
         }
     }
 
-    /// Where it is told that something was not done. Who reacts to a message need not mean us, and is
-    /// left in peace.
-    fn when_refused(&self) -> Option<ReplyTo> {
+    /// Where it was asked, as far as that was said: a message too old for its chat is in none.
+    fn somewhere(&self) -> Option<ReplyTo> {
+        let ReplyTo { chat, message, .. } = &self.to;
+        (chat.is_some() || message.is_some()).then(|| self.to.clone())
+    }
+
+    /// Where it is told that something was not done. Who reacts to a message that is over may just be
+    /// glad, and is left in peace; who may not act is told so.
+    fn when_refused(&self, reason: &str) -> Option<ReplyTo> {
         match self.by {
-            By::Command | By::Button => Some(self.to.clone()),
-            By::Reaction => None,
+            By::Command | By::Button => self.somewhere(),
+            By::Reaction => self.somewhere().filter(|_| STRANGERS.contains(&reason)),
         }
     }
 }
+
+/// Why somebody may not act, whatever there is to act on.
+const STRANGERS: [&str; 2] = ["unknown_actor", "not_your_project"];
 
 impl LaneState {
     /// Does what an operator asks for, or says why not. Whatever comes of it, the record is one
@@ -73,7 +83,7 @@ impl LaneState {
         asker: Option<&Asker>,
         effects: &mut Effects,
     ) {
-        let refused = self.authorise(turn, &mut command).err();
+        let refused = self.authorise(turn, &mut command, asker).err();
         let kind = match self.take(turn, at, &command, refused, effects) {
             Ok(applied) => {
                 let reply = asker.and_then(Asker::when_done);
@@ -96,7 +106,7 @@ impl LaneState {
     ) {
         let may = match command.verb.as_str() {
             "help" => Ok(()),
-            _ => self.authorise(turn, &mut command),
+            _ => self.authorise(turn, &mut command, Some(asker)),
         };
         let refused = may.and_then(|()| self.known(turn, &command)).err();
         let kind = match refused {
@@ -126,7 +136,7 @@ impl LaneState {
         asker: &Asker,
         effects: &mut Effects,
     ) {
-        let reason = self.authorise(turn, &mut command).err().unwrap_or(reason);
+        let reason = self.authorise(turn, &mut command, Some(asker)).err().unwrap_or(reason);
         self.tell(turn, at, not_done(command, None, reason, Some(asker)), effects);
     }
 
@@ -142,16 +152,18 @@ impl LaneState {
     /// Who asks, and why it is none who may.
     ///
     /// The console's commands carry its verdict. A chat only says which of its users pressed the
-    /// button; who that is stands in a control record.
+    /// button; who that is, at that source, stands in a control record.
     fn authorise(
         &self,
         turn: &Turn<'_>,
         command: &mut PreparedCommand,
+        asker: Option<&Asker>,
     ) -> Result<(), &'static str> {
         if command.auth_method != CHAT {
             return Ok(());
         }
-        let user = self.operators.get(&command.operator).ok_or("unknown_actor")?;
+        let source = asker.map(|asker| &asker.to.source);
+        let user = self.operators.get(&command.operator, source).ok_or("unknown_actor")?;
         // How it is known that it is that operator: by the user of the chat.
         command.auth_method = format!("{CHAT}:{}", command.operator);
         command.operator.clone_from(&user.operator);
@@ -270,6 +282,6 @@ fn not_done(
         actor: command.operator,
         auth_method: command.auth_method,
         reason: reason.to_owned(),
-        reply: asker.and_then(Asker::when_refused),
+        reply: asker.and_then(|asker| asker.when_refused(reason)),
     }))
 }

@@ -104,7 +104,7 @@ impl LaneState {
             reason: Some(reason.to_owned()),
             alerts: 0,
         };
-        let Interaction { user, by, place: Place { chat, message }, ask } = interaction;
+        let Interaction { user, by, place: Place { chat, message }, on, ask } = interaction;
         let to = ReplyTo {
             provider: delivery.provider.clone(),
             source: delivery.source.clone(),
@@ -113,10 +113,10 @@ impl LaneState {
             // Of what is redriven the original has the credentials.
             at: turn.original.unwrap_or(at),
         };
-        let asker = Asker { by: *by, to };
         match ask {
             Ask::Say { about } => {
                 if asked {
+                    let asker = Asker { by: *by, to, shows: false };
                     self.say(turn, at, user, about, &asker, effects);
                 }
                 settling(Outcome::Recorded, about)
@@ -127,6 +127,8 @@ impl LaneState {
             }
             Ask::Do { verb, target, arguments } => {
                 if asked {
+                    let shows = self.shows(turn, on.as_ref());
+                    let asker = Asker { by: *by, to, shows };
                     let ask = (*verb, target, arguments.as_str());
                     self.do_as_asked(turn, at, user, ask, &asker, effects);
                 }
@@ -135,6 +137,13 @@ impl LaneState {
                 settling(outcome, verb)
             }
         }
+    }
+
+    /// Whether what comes of it is shown by the message it was asked on: one that a channel of ours
+    /// sent and knows by name, so that it is changed.
+    fn shows(&mut self, turn: &Turn<'_>, on: Option<&Target>) -> bool {
+        let key = turn.project.zip(on).map(|(project, on)| handle::of_target(project, on));
+        key.is_some_and(|key| self.working.named(key).is_some())
     }
 
     /// Whether it is for this lane to do it.

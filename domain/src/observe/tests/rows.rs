@@ -209,7 +209,7 @@ fn a_lane_of_fold_3_goes_on_and_knows_nobody_of_a_chat() {
     let state = LaneState::restore(LANE, ONE, second(0), Some(&codec::encode(&state))).unwrap();
     assert_eq!(state.rules(), Rules::builtin());
     assert_eq!(state.read_by().len(), 1);
-    assert_eq!(state.operators().get("telegram:1"), None);
+    assert_eq!(state.operators().get("telegram:1", None), None);
 }
 
 const PROBLEM_2: &str = "ab00020100021b00064748466c8b4003020482830107000005508084d65fd64d8d529746f8e439d25263060307090882010209f40a1b00064748467bcd80";

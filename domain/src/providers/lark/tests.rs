@@ -1,9 +1,9 @@
+use super::*;
+use crate::providers::tests::{delivery, normalise, request};
 use aes::Aes256;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use cbc::cipher::{KeyIvInit, block_padding::Pkcs7};
 use sha1::Sha1;
-use super::*;
-use crate::providers::tests::{normalise, request};
 
 const KEY: &str = "enc-key";
 const TOKEN: &str = "ver-token";
@@ -193,10 +193,14 @@ fn r13_sealed_bodies_are_opened_with_any_of_the_keys() {
 fn told(body: &Value) -> String {
     match normalise("lark", &json!({}), body.to_string().as_bytes()) {
         Normalised::Interaction { interaction, key } => {
-            let Interaction { user, by, place, ask } = *interaction;
+            let Interaction { user, by, place, on, ask } = *interaction;
             let Place { chat, message } = place;
             let place = [chat, message].map(Option::unwrap_or_default).join("#");
-            format!("{user} {by:?} {ask:?} {key:?} in {place}")
+            let on = on.map_or("nothing".into(), |on| match on {
+                Target::Message { id, .. } => id,
+                other => format!("{other:?}"),
+            });
+            format!("{user} {by:?} {ask:?} {key:?} in {place} on {on}")
         }
         other => format!("{other:?}"),
     }
@@ -227,7 +231,7 @@ fn message(text: &str, sender: &str) -> Value {
 fn r15_mentions_are_stripped_and_commands_read() {
     check(
         &message("@_user_1 /help", "user"),
-        &["lark:ou_84a Command", "Say", "help", "message:om_5ce", "in oc_9#om_5ce"],
+        &["lark:ou_84a Command", "Say", "help", "message:om_5ce", "in oc_9#om_5ce on nothing"],
     );
     check(&message("/ack@ai_fixer INC-20261120-001 @_user_1", "user"), &["ack", "20261120"]);
     check(&message("@_user_1 /dance", "user"), &["unknown_command"]);
@@ -278,7 +282,7 @@ fn r16_some_reactions_acknowledge_and_others_are_recorded() {
     for emoji in ["THUMBSUP", "OK", "DONE", "OnIt"] {
         check(
             &reaction(emoji, "user"),
-            &["lark:ou_r Reaction", "\"ack\"", "event:5e37", "in #om_t"],
+            &["lark:ou_r Reaction", "\"ack\"", "event:5e37", "in #om_t on om_t"],
         );
     }
     check(&reaction("HEART", "user"), &["Recorded", "unmapped_reaction: HEART"]);
@@ -298,12 +302,19 @@ fn r17_presses_of_both_kinds_are_read_and_answered_at_once() {
     let texts =
         [value.clone(), json!(value.to_string()), json!(json!(value.to_string()).to_string())];
     for value in &texts {
-        check(&press(value), &["lark:ou_4f7 Button", "\"confirm\"", "20240115", "in oc_1#om_57"]);
+        check(
+            &press(value),
+            &["lark:ou_4f7 Button", "\"confirm\"", "20240115", "in oc_1#om_57 on om_57"],
+        );
     }
+    let value = &value;
     check(&press(&json!({"key": "value"})), &["Say", "unknown_button"]);
     let card = json!({"open_id": "ou_sdf", "open_message_id": "om_abc", "token": "c-1",
         "action": {"value": value, "tag": "button"}});
-    check(&card, &["ou_sdf Button", "\"confirm\"", "press:", "stable: false", "in ou_sdf#om_abc"]);
+    check(
+        &card,
+        &["ou_sdf Button", "\"confirm\"", "press:", "stable: false", "in ou_sdf#om_abc on om_abc"],
+    );
     assert_eq!(told(&card), told(&card));
     let mut again = card.clone();
     again["token"] = json!("c-2");
@@ -316,6 +327,22 @@ fn r17_presses_of_both_kinds_are_read_and_answered_at_once() {
         assert_eq!(reply(body)["toast"]["content"], "已收到");
     }
     assert_eq!(reply(&message("/help", "user")), json!({}));
+    // I8: the token of a press is for its answer, and in nothing else that is made of it.
+    let token = |body: &Value| {
+        let raw = body.to_string();
+        let found = Lark.reply_credential(&delivery("lark", &json!({}), raw.as_bytes()));
+        found.map(|found| (found.expose().to_owned(), found.seconds, found.uses))
+    };
+    assert_eq!(token(&press(value)), Some(("c-29".into(), 1800, 2)));
+    assert_eq!(token(&card), Some(("c-1".into(), 1800, 2)));
+    assert!(!told(&press(value)).contains("c-29") && !told(&card).contains("c-1\""));
+    // What every event shows is no token of a card.
+    let mut event = message("/help", "user");
+    event["header"]["token"] = json!("verification");
+    let of_before = json!({"uuid": "1", "token": "t", "event": {"type": "message"}});
+    for body in [&event, &of_before, &json!({"encrypt": "x", "token": "t"})] {
+        assert_eq!(token(body), None, "{body}");
+    }
 }
 
 #[test]
