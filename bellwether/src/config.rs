@@ -4,6 +4,7 @@ mod check;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
+use domain::providers::Own;
 use eventlog::JetStreamConfig;
 use notifier_worker::{ChannelConfig, Channels};
 use runtime::{ConfigError, Environment, config, telemetry::LogFormat};
@@ -19,6 +20,8 @@ pub struct Config {
     /// a source without a secret refuses everything. Default: production.
     pub environment: Environment,
     pub log: LogConfig,
+    /// Where errors of this system itself are reported.
+    pub sentry: runtime::reports::Config,
     pub nats: JetStreamConfig,
     pub postgres: PostgresConfig,
     pub ingest: ingest::Config,
@@ -138,7 +141,8 @@ impl Config {
         let told = |e: notifier_worker::Error| ConfigError::new(e.key, e.problem, e.remedy);
         let channels = Channels::new(&self.channels).map_err(told)?;
         let channels = channels.with_templates_of(&self.deliver).map_err(told)?;
-        let sources = sources.with_channels(self.channel_names());
+        let own = Own::new(self.sentry.reported_to(), self.sentry.own_projects.clone());
+        let sources = sources.with_channels(self.channel_names()).with_own(own);
         self.deliver.check(&channels).map_err(told)?;
         let (sources, channels) = (Arc::new(sources), Arc::new(channels));
         Ok(Checked { config: self, sources, channels })
@@ -182,7 +186,7 @@ mod tests {
         Config::read(Some(&example), &[]).map(drop).unwrap();
         let text = std::fs::read_to_string(example).unwrap();
         for section in [
-            "log", "nats", "postgres", "ingest", "sources", "triage", "deliver", "channels",
+            "log", "sentry", "nats", "postgres", "ingest", "sources", "triage", "deliver", "channels",
             "console", "rules", "worker",
         ] {
             assert!(text.contains(&format!("[{section}")), "[{section}] is missing");
@@ -200,6 +204,8 @@ mod tests {
         check("[observe]\nzone = \"nowhere\"", "observe.zone");
         check("[ingest]\nmax_body_bytes = 0", "ingest.max_body_bytes");
         check("[nats]\nlane = 4", "nats.lane");
+        check("[sentry]\ndsn = \"https://key@host\"", "sentry.dsn");
+        check("[sentry]\nown_projects = [\"\"]", "sentry.own_projects");
         check("[sources.x]\nprovider = \"nobody\"", "sources.x.provider");
         check("[channels.x]\nkind = \"pigeon\"", "channels.x.kind");
     }

@@ -9,6 +9,7 @@ mod controls;
 pub mod keys;
 pub mod local;
 pub mod operators;
+pub mod reports;
 pub mod roles;
 pub mod rules;
 pub mod silences;

@@ -350,6 +350,7 @@ mod tests {
             sha256: [0; 32],
             content_type: None,
             channel: None,
+            recorded: None,
         }));
         let at = Time::from_micros(1_767_225_600_000_000).plus_seconds(n as i64);
         Record::new(RecordId(Uuid::from_u128(n)), at, Some(ProjectId::new("shop").unwrap()), body)

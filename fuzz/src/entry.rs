@@ -84,6 +84,7 @@ impl<'a> Input<'a> {
             sha256: Sha256::digest(raw).into(),
             content_type: self.header("content-type").map(str::to_owned),
             channel: None,
+            recorded: None,
         }
     }
 }
@@ -130,7 +131,7 @@ pub fn authenticate(data: &[u8]) {
     let empty = [Credential::Hmac { id: "empty".into(), secret: vec![] }];
     assert!(!provider.needs_credential() || provider.authenticate(&request, &[]).is_err());
     assert!(!provider.accepts(&empty[0]) || provider.authenticate(&request, &empty).is_err());
-    let needed = provider.needs(&request);
+    let needed = provider.needs(&request, &usable);
     assert!(needed.is_none_or(|url| url.starts_with("https://")));
     if let Ok(auth) = provider.authenticate(&request, &usable) {
         let shown = ["basic", "bearer", "token"].contains(&auth.method.as_str());

@@ -14,7 +14,7 @@ use axum::{
 use domain::providers::{self, Reply};
 use eventlog::Durable;
 use ipnet::IpNet;
-use runtime::{Clock, http_server::Peer};
+use runtime::{Clock, fetch::ANY_AGE, http_server::Peer};
 use schemas::{
     Record, RecordId,
     record::{Auth, Body as RecordBody, Delivery},
@@ -29,7 +29,7 @@ use crate::{
     gate::{Gate, Shown},
     limits,
     outcome::Outcome,
-    peer,
+    peer, proof,
     reply::{self, Refusal},
     source::Source,
     sources::Place,
@@ -220,7 +220,7 @@ async fn accept<'e, S: Sink>(
         ..providers::Request::default()
     };
     let request = providers::Request { body: &sent, ..about };
-    let auth = authentic(edge, source, &gate, request, decoded.as_deref()).await?;
+    let auth = proof::authentic(&edge.fetch, source, &gate, request, decoded.as_deref()).await?;
     held.authentic();
     source.meters.used(&auth, received_at);
     // Only a signature may hold for what was sent before it was decoded.
@@ -260,13 +260,15 @@ async fn accept<'e, S: Sink>(
     let _place = limits::enter(&source.limits, &source.project_limits, Instant::now())
         .map_err(|wait| Refusal::rate_limited(wait, provider.retries_too_many()))?;
     let follow_up = provider.follow_up(&request);
+    let recorded = edge.sources.recorded(source, &request);
 
     // The bytes go into the record as they are; nothing looks at the request again.
     let raw = match silent {
         true => providers::TEST_BODY.as_bytes().to_vec(),
         false => unsealed.unwrap_or(clear),
     };
-    let record = record(edge, source, &about, (client, auth, channel), raw);
+    let known = Known { client, auth, channel, recorded };
+    let record = record(edge, source, &about, known, raw);
     let id = record.id;
     let durable = edge.sink.append(source.lane, record).await.map_err(|error| {
         tracing::warn!(%error, delivery.id = %id, "append of delivery {id} failed");
@@ -274,20 +276,21 @@ async fn accept<'e, S: Sink>(
     })?;
     if let Some(url) = follow_up {
         // Whether it worked is the sender's to know: it asks again where it did not.
-        let done = (edge.fetch)(url).await.is_some();
+        let done = (edge.fetch)(url, ANY_AGE).await.is_some();
         tracing::info!({ source.id = %source.id, delivery.id = %id, done }, "followed delivery {id} up");
     }
-    Ok(accepted(own, id, durable))
+    Ok(accepted(own, id, durable, recorded.is_some()))
 }
 
-/// What is answered once the record is durable.
-fn accepted(own: Reply, id: RecordId, durable: Durable) -> Accepted {
+/// What is answered once the record is durable; `recorded`: it is never an alert.
+fn accepted(own: Reply, id: RecordId, durable: Durable, recorded: bool) -> Accepted {
     let response = match own {
         Reply::Stored { status, body } => reply::said(status, body),
         Reply::Created => reply::stored(StatusCode::CREATED, id),
         Reply::Accepted | Reply::Handshake { .. } => reply::stored(StatusCode::ACCEPTED, id),
     };
     let outcome = match durable {
+        _ if recorded => Outcome::OwnProject,
         Durable::Appended(_) => Outcome::Accepted,
         Durable::Spooled => Outcome::Spooled,
     };
@@ -340,56 +343,31 @@ fn open<S>(source: &Source, edge: &Edge<S>) -> Result<Gate, Refusal> {
     }
 }
 
-/// How the request proves where it comes from.
-///
-/// A signature holds for the bytes as sent, or for what they decode to: senders that compress
-/// differ in what they do first, and neither can be made without the secret.
-async fn authentic<S: Sink>(
-    edge: &Edge<S>,
-    source: &Source,
-    gate: &Gate,
-    mut request: providers::Request<'_>,
-    decoded: Option<&[u8]>,
-) -> Result<Auth, Refusal> {
-    let shown = match gate {
-        Gate::Verify(shown) => shown,
-        Gate::Address => return Ok(Auth { method: "address".to_owned(), credential: None }),
-        Gate::Open => return Ok(source.skipped()),
-        Gate::Closed(detail) => return Err(Refusal::credentials_missing(detail)),
-        Gate::Unread => return Err(Refusal::keys_unread()),
-    };
-    let told = providers::Request { body: decoded.unwrap_or(request.body), ..request };
-    let fetched = match source.provider.needs(&told) {
-        Some(url) => Some((edge.fetch)(url).await.ok_or_else(Refusal::not_verifiable)?),
-        None => None,
-    };
-    request.fetched = fetched.as_deref();
-    let verify =
-        |request: &providers::Request<'_>| shown.verify(source.provider, source.require, request);
-    let verdict = verify(&request).or_else(|refused| match decoded {
-        Some(body) => verify(&providers::Request { body, ..request }),
-        None => Err(refused),
-    });
-    verdict.map_err(|refused| {
-        if request.shows_credential() && source.is_unread() {
-            return Refusal::keys_unread();
-        }
-        Refusal::unauthenticated(&refused, shown.challenge())
-    })
-}
-
 /// Whether this is a test that says nothing itself.
 fn is_silent_test(source: &Source, body: &[u8]) -> bool {
     source.id.as_str() == providers::TEST_SOURCE && body.iter().all(u8::is_ascii_whitespace)
+}
+
+/// What is known of a request besides what it says.
+struct Known {
+    /// Where it comes from, as far as that can be trusted.
+    client: Option<IpAddr>,
+    /// How it proved that.
+    auth: Auth,
+    /// The channel it asks for, by id.
+    channel: Option<String>,
+    /// Why it is never an alert.
+    recorded: Option<&'static str>,
 }
 
 fn record<S>(
     edge: &Edge<S>,
     source: &Source,
     request: &providers::Request<'_>,
-    (client, auth, channel): (Option<IpAddr>, Auth, Option<String>),
+    known: Known,
     raw: Vec<u8>,
 ) -> Record {
+    let Known { client, auth, channel, recorded } = known;
     let kept = source.provider.kept_headers();
     let value = |name: &str| request.header(name).map(str::to_owned);
     let delivery = Delivery {
@@ -408,6 +386,7 @@ fn record<S>(
             .cloned()
             .collect(),
         channel,
+        recorded: recorded.map(str::to_owned),
     };
     let mut record = Record::new(
         runtime::record_id(&edge.clock),

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::budget::Shares;
 
-pub use source::{BasicConfig, BearerConfig, Require, SourceConfig};
+pub use source::{BasicConfig, BearerConfig, EntraConfig, Require, SourceConfig};
 
 /// The largest body that can be configured: the managed server takes messages of 8 MiB, and a
 /// frame needs room around its record.

@@ -6,7 +6,7 @@ use schemas::Time;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use crate::config::{BasicConfig, BearerConfig, SourceConfig};
+use crate::config::{BasicConfig, BearerConfig, EntraConfig, SourceConfig};
 
 /// A credential, and how long it is accepted.
 #[derive(Clone, Debug)]
@@ -42,6 +42,9 @@ pub fn configured(
     }
     let at = format!("sources.{id}.bearer");
     all.extend(bearer(&at, &config.bearer)?.into_iter().map(|c| ("bearer", c)));
+    if let Some(entra) = &config.entra {
+        all.push(("entra", valid(entra_credential(id, entra)?, None)));
+    }
     for (field, valid) in &all {
         if !provider.accepts(&valid.credential) {
             return Err(ConfigError::new(
@@ -133,6 +136,42 @@ fn bearer_credential(
     Ok(Some(Credential::Bearer { id: name, sha256 }))
 }
 
+fn entra_credential(id: &str, config: &EntraConfig) -> Result<Credential, ConfigError> {
+    let fail = |field: &str, problem: &str, remedy: &str| {
+        Err(ConfigError::new(format!("sources.{id}.entra.{field}"), problem, remedy))
+    };
+    // It becomes a part of the address where the keys are.
+    if !is_guid(&config.tenant) {
+        return fail("tenant", "is no GUID", "use the tenant's id, not its domain");
+    }
+    if config.application.as_ref().is_some_and(|application| !is_guid(application)) {
+        return fail("application", "is no GUID", "use the calling application's id, or remove it");
+    }
+    // Tokens for others are shown to whoever they are for.
+    if config.audience.is_empty() || config.audience.iter().any(|one| one.trim().is_empty()) {
+        let remedy = "name the id or the URI of the application that stands for this receiver";
+        return fail("audience", "is empty", remedy);
+    }
+    if config.role.as_ref().is_some_and(|role| role.trim().is_empty()) {
+        return fail("role", "is empty", "name the role, or remove it");
+    }
+    Ok(Credential::Entra {
+        id: "entra".to_owned(),
+        tenant: config.tenant.to_ascii_lowercase(),
+        audiences: config.audience.clone(),
+        application: config.application.clone(),
+        role: config.role.clone(),
+    })
+}
+
+fn is_guid(text: &str) -> bool {
+    text.len() == 36
+        && text.char_indices().all(|(at, c)| match at {
+            8 | 13 | 18 | 23 => c == '-',
+            _ => c.is_ascii_hexdigit(),
+        })
+}
+
 /// The keys a provider can use, for remedies.
 fn usable(provider: &dyn Provider) -> String {
     let text = String::new;
@@ -141,6 +180,16 @@ fn usable(provider: &dyn Provider) -> String {
         ("basic", Credential::Basic { id: text(), user: text(), password: text() }),
         ("bearer", Credential::Bearer { id: text(), sha256: [0; 32] }),
         ("token", Credential::Token { id: text(), token: Vec::new() }),
+        (
+            "entra",
+            Credential::Entra {
+                id: text(),
+                tenant: text(),
+                audiences: Vec::new(),
+                application: None,
+                role: None,
+            },
+        ),
     ];
     let usable: Vec<_> =
         kinds.iter().filter(|(_, c)| provider.accepts(c)).map(|(name, _)| *name).collect();

@@ -141,7 +141,8 @@ fn challenge(credentials: &[Credential]) -> Option<HeaderValue> {
     for credential in credentials {
         match credential {
             Credential::Basic { .. } => basic = true,
-            Credential::Bearer { .. } => bearer = true,
+            // Entra's tokens are shown like keys.
+            Credential::Bearer { .. } | Credential::Entra { .. } => bearer = true,
             Credential::Hmac { .. } | Credential::Token { .. } => {}
         }
     }

@@ -23,8 +23,9 @@ mod credentials;
 mod decode;
 mod limits;
 mod peer;
+mod proof;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, routing::post};
 use eventlog::{AppendError, Durable, SpoolingAppender};
@@ -33,13 +34,15 @@ use runtime::{Clock, Health, MetricsHandle, Shutdown, fetch::Fetcher, http_serve
 use schemas::{InputPosition, LaneKey, Record, subject::Class};
 use tokio::net::TcpListener;
 
-pub use config::{BasicConfig, BearerConfig, Config, SourceConfig};
+pub use config::{BasicConfig, BearerConfig, Config, EntraConfig, SourceConfig};
 pub use credentials::Valid;
 pub use source::{Issued, Source};
 pub use sources::{ChannelName, Sources};
 
-/// Gets the document at an https address that a provider named; `None` where it cannot be had.
-pub type Fetch = Arc<dyn Fn(String) -> BoxFuture<'static, Option<Arc<[u8]>>> + Send + Sync>;
+/// Gets the document at an https address that a provider named, at most so old; `None` where it
+/// cannot be had.
+pub type Fetch =
+    Arc<dyn Fn(String, Duration) -> BoxFuture<'static, Option<Arc<[u8]>>> + Send + Sync>;
 
 /// Where accepted records go.
 ///
@@ -108,10 +111,10 @@ fn fetch_outside() -> Fetch {
         tracing::error!(%error, "nothing can be fetched: senders who need it are refused");
     });
     let fetcher = fetcher.ok();
-    Arc::new(move |url| {
+    Arc::new(move |url, age| {
         let fetcher = fetcher.clone();
         Box::pin(async move {
-            let fetched = fetcher?.fetch(&url).await;
+            let fetched = fetcher?.fetch(&url, age).await;
             fetched.inspect_err(|error| tracing::warn!(%error, "{error}")).ok()
         })
     })

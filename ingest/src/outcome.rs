@@ -1,5 +1,7 @@
 //! How requests end: one closed list of words.
 
+use domain::providers;
+
 /// How a request ended. Every request ends in exactly one of these; the names are metric labels,
 /// the field `outcome` of the access log and, for most refusals, the `code` of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,6 +10,8 @@ pub enum Outcome {
     Accepted,
     /// In the spool, on its way to the log.
     Spooled,
+    /// In the log or on its way there, and never an alert: it is about this system's own errors.
+    OwnProject,
     /// A question whether somebody listens: answered, nothing stored.
     Handshake,
     /// Nobody answers at this path.
@@ -43,9 +47,10 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of the discriminants.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Accepted,
         Self::Spooled,
+        Self::OwnProject,
         Self::Handshake,
         Self::UnknownSource,
         Self::CredentialsMissing,
@@ -69,6 +74,7 @@ impl Outcome {
         match self {
             Self::Accepted => "accepted",
             Self::Spooled => "spooled",
+            Self::OwnProject => providers::OWN_PROJECT,
             Self::Handshake => "handshake",
             Self::UnknownSource => "unknown_source",
             Self::CredentialsMissing => "credentials_missing",

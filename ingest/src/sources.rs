@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use domain::providers::{self, SHARED_PATH, TEST_PATH};
+use domain::providers::{self, Own, SHARED_PATH, TEST_PATH};
 use runtime::{ConfigError, Environment, Health, config::SOURCE_NAMES};
 use schemas::Time;
 use sha2::{Digest, Sha256};
@@ -34,6 +34,8 @@ pub struct Sources {
     /// Whose senders have which path built in.
     paths: HashMap<&'static str, &'static str>,
     channels: Vec<ChannelName>,
+    /// The projects this system reports its own errors to.
+    own: Option<Own>,
     /// Whether the health was told about the sources; held while it is.
     announced: Mutex<bool>,
     /// Requests to no source at all.
@@ -111,13 +113,30 @@ impl Sources {
         };
         let paths = providers::all().iter().flat_map(of).collect();
         let (channels, unknown) = (Vec::new(), Meters::new("unknown", "unknown"));
-        Ok(Self { by_provider, test, paths, channels, announced: Mutex::default(), unknown })
+        let (own, announced) = (None, Mutex::default());
+        Ok(Self { by_provider, test, paths, channels, own, announced, unknown })
     }
 
     /// The same, knowing these channels.
     #[must_use]
     pub fn with_channels(self, channels: Vec<ChannelName>) -> Self {
         Self { channels, ..self }
+    }
+
+    /// The same, knowing which projects are this system's own.
+    #[must_use]
+    pub fn with_own(self, own: Option<Own>) -> Self {
+        Self { own, ..self }
+    }
+
+    /// Why an authentic request is recorded and never an alert, if it is.
+    pub(crate) fn recorded(
+        &self,
+        source: &Source,
+        request: &providers::Request<'_>,
+    ) -> Option<&'static str> {
+        let own = self.own.as_ref()?;
+        source.provider.is_about(request, own).then_some(providers::OWN_PROJECT)
     }
 
     /// The channel a sender named, by its id or its whole address.

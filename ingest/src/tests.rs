@@ -32,6 +32,7 @@ mod senders;
 mod shares;
 mod socket;
 mod threats;
+mod tokens;
 
 const NOW: Time = Time::from_micros(1_700_000_000_000_000);
 const SECRET: &str = "sesame";

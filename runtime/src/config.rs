@@ -147,7 +147,7 @@ fn explain(
 }
 
 fn holds_secret(key: &str) -> bool {
-    ["secret", "password", "token", "bearer", "basic", "credential", "key", "url"]
+    ["secret", "password", "token", "bearer", "basic", "credential", "key", "url", "dsn"]
         .iter()
         .any(|word| key.contains(word))
 }

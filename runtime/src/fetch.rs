@@ -19,10 +19,13 @@ use crate::{
 
 /// From the start of a request to the end of its answer.
 const TIME: Duration = Duration::from_secs(3);
-/// The largest document.
-const MAX_BYTES: usize = 16 << 10;
+/// The largest document: the keys of a tenant, each with its certificate.
+const MAX_BYTES: usize = 64 << 10;
 /// Requests under way at once, each for another address; further ones fail.
 const AT_ONCE: usize = 32;
+
+/// However old what is remembered may be.
+pub const ANY_AGE: Duration = Duration::MAX;
 
 /// Why there is no document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,13 +59,14 @@ impl Fetcher {
         Ok(Self { client: build_guarded(&config)?, once: Once::new(AT_ONCE, TIME) })
     }
 
-    /// The document at this address. However many ask for it, it is asked for once at a time.
+    /// The document at this address, as it is remembered or as it was at most `age` ago, whichever
+    /// is less. However many ask for it, it is asked for once at a time.
     ///
     /// # Errors
     /// See [`FetchError`].
-    pub async fn fetch(&self, url: &str) -> Result<Arc<[u8]>, FetchError> {
+    pub async fn fetch(&self, url: &str, age: Duration) -> Result<Arc<[u8]>, FetchError> {
         let url = checked(url).ok_or(FetchError::Address)?;
-        self.once.fetch(url, |url| get(self.client.clone(), url)).await
+        self.once.fetch(url, age, |url| get(self.client.clone(), url)).await
     }
 }
 
@@ -123,12 +127,12 @@ mod tests {
             "file:///etc/passwd",
             "no address",
         ] {
-            assert_eq!(fetcher.fetch(url).await, Err(FetchError::Address), "{url}");
+            assert_eq!(fetcher.fetch(url, ANY_AGE).await, Err(FetchError::Address), "{url}");
         }
         // A name is looked at when it is dialled; however it is written, what came of it counts.
-        assert_eq!(fetcher.fetch("https://localhost/x").await, Err(FetchError::NoAnswer));
+        assert_eq!(fetcher.fetch("https://localhost/x", ANY_AGE).await, Err(FetchError::NoAnswer));
         let again = checked("https://LOCALHOST:443/./x#y").unwrap();
         let unasked = |_| std::future::ready(Ok(Arc::from([])));
-        assert_eq!(fetcher.once.fetch(again, unasked).await, Err(FetchError::NoAnswer));
+        assert_eq!(fetcher.once.fetch(again, ANY_AGE, unasked).await, Err(FetchError::NoAnswer));
     }
 }

@@ -11,6 +11,7 @@
 
 pub mod config;
 pub mod environment;
+pub mod reports;
 pub mod telemetry;
 
 pub mod clock;

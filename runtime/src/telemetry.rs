@@ -8,9 +8,14 @@ use std::{
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::Deserialize;
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Layer, filter::LevelFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
-use crate::{Error, Shutdown};
+use crate::{
+    Error, Shutdown,
+    reports::{self, Guard, Reporter},
+};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -34,23 +39,30 @@ const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Installs the log output of the process: stderr, because stdout belongs to the verbs.
 ///
-/// `filter` is in `tracing` syntax, for example `info` or `info,ingest=debug`.
+/// `filter` is in `tracing` syntax, for example `info` or `info,ingest=debug`. What is logged as an
+/// error is also reported by `reporter`, whatever the filter says; what it has to report when the
+/// process ends is sent when the guard is dropped.
 ///
 /// # Errors
-/// A filter that is none, or a second call.
-pub fn init(format: LogFormat, filter: &str) -> Result<(), Error> {
-    let registry = tracing_subscriber::registry().with(parse(filter)?);
+/// A filter that is none, a second call, or an HTTP client that cannot be built.
+pub fn init(format: LogFormat, filter: &str, reporter: Option<Reporter>) -> Result<Guard, Error> {
+    let filter = parse(filter)?;
+    let guard = reporter.map(reports::start).transpose()?.unwrap_or_default();
+    let reported = guard.is_reporting().then(|| reports::layer().with_filter(LevelFilter::ERROR));
+    let registry = tracing_subscriber::registry().with(reported);
     let installed = match format {
         LogFormat::Text => {
             // Colours only for eyes: a file keeps plain text.
             let lines = fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal());
-            registry.with(lines).try_init()
+            registry.with(lines.with_filter(filter)).try_init()
         }
         LogFormat::Json => {
-            registry.with(fmt::layer().json().flatten_event(true).with_writer(stderr)).try_init()
+            let lines = fmt::layer().json().flatten_event(true).with_writer(stderr);
+            registry.with(lines.with_filter(filter)).try_init()
         }
     };
-    installed.map_err(|e| Error::LogOutput { reason: e.to_string() })
+    installed.map_err(|e| Error::LogOutput { reason: e.to_string() })?;
+    Ok(guard)
 }
 
 /// Whether `filter` is one, before anything is installed.
@@ -122,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_bad_filter_is_an_error_that_names_it() {
-        let error = init(LogFormat::Text, "info,=,=").unwrap_err();
+        let error = init(LogFormat::Text, "info,=,=", None).map(drop).unwrap_err();
         assert!(error.to_string().starts_with("log filter \"info,=,=\": "), "{error}");
     }
 }

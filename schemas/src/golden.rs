@@ -133,12 +133,17 @@ fn records() -> Vec<(&'static str, Record)> {
         sha256: [9; 32],
         content_type: text("application/json"),
         channel: None,
+        recorded: None,
     };
     let bodies = vec![
         ("delivery", Body::Delivery(Box::new(delivery.clone()))),
         (
             "delivery-channel",
-            Body::Delivery(Box::new(Delivery { channel: text("ops"), ..delivery })),
+            Body::Delivery(Box::new(Delivery { channel: text("ops"), ..delivery.clone() })),
+        ),
+        (
+            "delivery-recorded",
+            Body::Delivery(Box::new(Delivery { recorded: text("own_project"), ..delivery })),
         ),
         (
             "command",

@@ -95,6 +95,10 @@ pub struct Delivery {
     /// credential, and is not kept.
     #[n(9)]
     pub channel: Option<String>,
+    /// Why it is recorded and read by nobody, where whoever accepted it knows that it is no alert to
+    /// tell of: one word, as the outcome gives it.
+    #[n(10)]
+    pub recorded: Option<String>,
 }
 
 impl Delivery {

@@ -10,6 +10,7 @@ mod poison;
 mod printed;
 mod published;
 mod refusals;
+mod reports;
 mod secrets;
 mod settings;
 mod slow;

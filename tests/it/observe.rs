@@ -59,6 +59,7 @@ fn delivery(
         sha256: [3; 32],
         content_type: None,
         channel: None,
+        recorded: None,
     }));
     record(n, Some(project), body)
 }

@@ -63,6 +63,7 @@ fn delivery(provider: &str, raw: &str) -> Body {
         channel: None,
     }))
 }
+        recorded: None,
 
 /// Appends a record of `project`, in a frame of its own.
 async fn append(fleet: &Fleet, project: &str, body: Body) -> InputPosition {

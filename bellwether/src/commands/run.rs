@@ -4,7 +4,11 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use anyhow::Context;
 
-use crate::roles::{self, Hooks, Listeners, Role};
+use crate::{
+    config::Checked,
+    reports,
+    roles::{self, Hooks, Listeners, Role},
+};
 
 /// Which roles, and with what configuration.
 #[derive(clap::Args)]
@@ -23,13 +27,16 @@ pub const GRACE: Duration = Duration::from_secs(20);
 /// Runs until told to stop.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let checked = super::read_config(super::config_file(args.config).as_deref())?;
-    let log = &checked.config.log;
-    runtime::telemetry::init(log.format, &log.filter)?;
     let roles: BTreeSet<Role> = args.role.into_iter().collect();
-    let listeners = Listeners::open(&checked, &roles).await?;
+    let guard = reports::start(&checked, &roles)?;
+    reports::ended(&guard, play(&checked, &roles).await)
+}
+
+async fn play(checked: &Checked, roles: &BTreeSet<Role>) -> anyhow::Result<()> {
+    let listeners = Listeners::open(checked, roles).await?;
     let mut hooks = Hooks::default();
     hooks.lane_loop.probe = probe().ok();
-    let process = roles::start(&checked, &roles, listeners, hooks).await?;
+    let process = roles::start(checked, roles, listeners, hooks).await?;
     tracing::info!(roles = ?roles, "bellwether runs");
     process.run_until_stopped(GRACE).await
 }

@@ -25,6 +25,7 @@ use super::run::{GRACE, probe};
 use crate::{
     config::{Checked, Config},
     local::{FOLDER, Local, NATS_USER, Running},
+    reports,
     roles::{self, Hooks, Listeners, Role},
 };
 
@@ -55,9 +56,18 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     checked.config.ingest.listen = args.ingest;
     checked.config.console.listen = args.console;
     checked.config.ingest.spool.get_or_insert_with(|| local.spool());
-    runtime::telemetry::init(checked.config.log.format, &checked.config.log.filter)?;
     let roles: BTreeSet<Role> = Role::ALL.into();
-    let listeners = Listeners::open(&checked, &roles).await?;
+    let guard = reports::start(&checked, &roles)?;
+    reports::ended(&guard, play(&local, &file, checked, &roles).await)
+}
+
+async fn play(
+    local: &Local,
+    file: &Path,
+    mut checked: Checked,
+    roles: &BTreeSet<Role>,
+) -> anyhow::Result<()> {
+    let listeners = Listeners::open(&checked, roles).await?;
     let (Some(ingest), Some(console)) = (listeners.ingest_address(), listeners.console_address())
     else {
         anyhow::bail!("the listeners have no address");
@@ -66,9 +76,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let programs = find_programs()?;
     let mut hooks = Hooks { print: Arc::new(|text| println!("{text}\n")), ..Hooks::default() };
     hooks.lane_loop.probe = probe().ok();
-    let mut rules = RulesFile::find(checked.config.rules.file.as_deref(), &file);
+    let mut rules = RulesFile::find(checked.config.rules.file.as_deref(), file);
     let starting = async {
-        let managed = start_servers(&local, &programs).await?;
+        let managed = start_servers(local, &programs).await?;
         checked.config.nats.url = managed.nats.url();
         checked.config.nats.credentials = Some(Credentials {
             user: NATS_USER.into(),
@@ -78,7 +88,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         // Before anything is folded by the rules that were in force.
         let log = open_log(&checked).await?;
         rules.look(&*log, &Clock::system()).await;
-        let process = roles::start(&checked, &roles, listeners, hooks).await?;
+        let process = roles::start(&checked, roles, listeners, hooks).await?;
         anyhow::Ok((managed, process, log))
     };
     // Dropping the start ends the servers, which would outlive a process that a signal just ends.
@@ -93,7 +103,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         nats,
         postgres: Some(managed.postgres.port()),
     })?;
-    print_banner(&local, ingest, console)?;
+    print_banner(local, ingest, console)?;
     let (servers_stop, servers_controller) = Shutdown::new();
     let guards = Tasks::new(servers_controller.clone());
     guards.spawn_finite("managed servers", async move {

@@ -16,6 +16,7 @@ impl Config {
             |key: &str, problem: String, remedy: &str| Err(ConfigError::new(key, problem, remedy));
         if let Err(error) = telemetry::check_filter(&self.log.filter) {
             return fail("log.filter", error.to_string(), "use a level, or target=level,...");
+        self.sentry.check()?;
         }
         if let Err((key, problem)) = self.nats.check() {
             return fail(&format!("nats.{key}"), problem, "correct the value");

@@ -90,7 +90,7 @@ impl Provider for AwsSns {
         "No SNS topic is listed in `senders` in production environment"
     }
 
-    fn needs(&self, request: &Request<'_>) -> Option<String> {
+    fn needs(&self, request: &Request<'_>, _credentials: &[Credential]) -> Option<String> {
         let body = json::outline(request.body)?;
         Some(field(&body, "SigningCertURL").filter(|url| address::is_certificate(url))?.to_owned())
     }

@@ -1,8 +1,8 @@
 //! Azure Monitor's action groups (learn.microsoft.com, "Common alert schema"), in three shapes: the
 //! common schema, the metric alerts' own, and the oldest, which names no schema.
 //!
-//! Nothing is signed. "Secure webhook" shows a token of Microsoft Entra, which is not verified: a
-//! token in the URL is what lets the request in.
+//! Bodies are not signed. A "secure webhook" shows a token of Microsoft Entra ([`entra`]); others have
+//! credentials in their URL.
 
 use schemas::{
     Alert, Level,
@@ -18,6 +18,7 @@ use super::{
 };
 
 mod common;
+mod entra;
 mod metric;
 #[cfg(test)]
 mod tests;
@@ -51,8 +52,26 @@ impl Provider for AzureMonitor {
         &["user-agent", "x-ms-request-id"]
     }
 
+    fn accepts(&self, credential: &Credential) -> bool {
+        match credential {
+            Credential::Basic { .. }
+            | Credential::Bearer { .. }
+            | Credential::Token { .. }
+            | Credential::Entra { .. } => true,
+            Credential::Hmac { .. } => false,
+        }
+    }
+
     fn missing_secret_detail(&self) -> &'static str {
-        "Azure Monitor token, basic or bearer credentials missing in production environment"
+        "Azure Monitor entra, token, basic or bearer credentials missing in production environment"
+    }
+
+    fn needs(&self, request: &Request<'_>, credentials: &[Credential]) -> Option<String> {
+        entra::keys_at(request, credentials)
+    }
+
+    fn is_outdated(&self, request: &Request<'_>) -> bool {
+        entra::is_outdated(request)
     }
 
     fn authenticate(
@@ -60,7 +79,16 @@ impl Provider for AzureMonitor {
         request: &Request<'_>,
         credentials: &[Credential],
     ) -> Result<Auth, Refused> {
-        auth::in_url(request, &["token", "code"], credentials)
+        let in_url = || auth::in_url(request, &["token", "code"], credentials);
+        let entra = |credential: &Credential| matches!(credential, Credential::Entra { .. });
+        if !credentials.iter().any(entra) {
+            return in_url();
+        }
+        let verified = entra::verify(request, credentials);
+        match credentials.iter().all(entra) {
+            true => verified,
+            false => verified.or_else(|refused| in_url().map_err(|_| refused)),
+        }
     }
 
     /// Metric alerts tell their end. Those over logs may be such as only tell that they fire, again

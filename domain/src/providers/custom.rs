@@ -52,8 +52,8 @@ impl Provider for Custom {
         ]
     }
 
-    fn accepts(&self, _credential: &Credential) -> bool {
-        true
+    fn accepts(&self, credential: &Credential) -> bool {
+        !matches!(credential, Credential::Entra { .. })
     }
 
     fn likeness(&self, _body: &Value) -> Likeness {

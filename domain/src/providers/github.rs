@@ -54,6 +54,7 @@ impl Provider for Github {
             | Credential::Basic { .. }
             | Credential::Bearer { .. }
             | Credential::Token { .. } => true,
+            Credential::Entra { .. } => false,
         }
     }
 

@@ -61,6 +61,7 @@ impl Provider for Gitlab {
             | Credential::Basic { .. }
             | Credential::Bearer { .. }
             | Credential::Token { .. } => true,
+            Credential::Entra { .. } => false,
         }
     }
 

@@ -48,8 +48,8 @@ impl Provider for Grafana {
         &["user-agent", "x-grafana-alerting-timestamp"]
     }
 
-    fn accepts(&self, _credential: &Credential) -> bool {
-        true
+    fn accepts(&self, credential: &Credential) -> bool {
+        !matches!(credential, Credential::Entra { .. })
     }
 
     /// A rule of legacy alerting, or what unified alerting writes beside the alerts.

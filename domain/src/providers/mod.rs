@@ -26,6 +26,7 @@ mod group;
 mod heartbeat;
 mod interaction;
 mod json;
+mod own;
 mod request;
 pub mod severity;
 mod sign;
@@ -34,10 +35,11 @@ pub mod times;
 
 pub use fields::{FieldMap, FieldPath};
 pub use group::label_fingerprint;
-pub(crate) use interaction::QUESTIONS;
+pub(crate) use interaction::{QUESTIONS, is_command};
 pub use interaction::{
     Ask, By, Interaction, Number, Place, ReplyCredential, SILENCE_MINUTES, Target, is_chat_user,
 };
+pub use own::Own;
 pub use request::{Credential, NotAdmitted, Refused, Reply, Request, Senders};
 pub use sign::{Outgoing, Proof, Secret};
 
@@ -103,6 +105,9 @@ pub fn of_tests() -> &'static dyn Provider {
 
 /// The source of the heartbeats that this system writes itself (R54).
 pub const HEARTBEAT_SOURCE: &str = "heartbeat";
+
+/// Why a delivery is recorded and never an alert: it is about this system's own errors (R63).
+pub const OWN_PROJECT: &str = "own_project";
 
 /// Whether no configured source may have this id.
 pub fn is_reserved(source: &SourceId) -> bool {
@@ -179,6 +184,10 @@ pub fn normalise(
     if delivery.source.as_str() == HEARTBEAT_SOURCE {
         return heartbeat::normalise(provider, delivery, reading);
     }
+    // Whoever accepted it knew already: its bytes are not even looked at.
+    if let Some(reason) = &delivery.recorded {
+        return Normalised::Recorded { reason: build::cut(reason, build::MAX_LINE) };
+    }
     let mut told = provider.normalise(delivery, reading);
     if delivery.source.as_str() == TEST_SOURCE
         && let Normalised::Alerts { alerts, .. } = &mut told
@@ -250,10 +259,13 @@ pub trait Provider: Sync {
     /// The request headers that are kept in the record, lower-case. Never a credential.
     fn kept_headers(&self) -> &'static [&'static str];
 
-    /// Whether the sender can prove itself by a credential of this kind: every one but a signature,
-    /// unless the provider says otherwise.
+    /// Whether the sender can prove itself by a credential of this kind: everything that is shown as it
+    /// is, unless the provider says otherwise.
     fn accepts(&self, credential: &Credential) -> bool {
-        !matches!(credential, Credential::Hmac { .. })
+        match credential {
+            Credential::Basic { .. } | Credential::Bearer { .. } | Credential::Token { .. } => true,
+            Credential::Hmac { .. } | Credential::Entra { .. } => false,
+        }
     }
 
     /// Whether its senders come back after a 429. To others too many requests are a 503, because
@@ -284,8 +296,13 @@ pub trait Provider: Sync {
     /// An https address whose content [`Provider::authenticate`] wants in
     /// [`Request::fetched`]. The request is not authentic yet: whoever names an address has made
     /// sure that it is one of the sender's own hosts.
-    fn needs(&self, _request: &Request<'_>) -> Option<String> {
+    fn needs(&self, _request: &Request<'_>, _credentials: &[Credential]) -> Option<String> {
         None
+    }
+
+    /// Whether what was fetched is too old for this request, which names something that it lacks.
+    fn is_outdated(&self, _request: &Request<'_>) -> bool {
+        false
     }
 
     /// Whether the request comes from a holder of one of the credentials.
@@ -328,6 +345,12 @@ pub trait Provider: Sync {
     /// Whoever names one has made sure that it is one of the sender's own hosts.
     fn follow_up(&self, _request: &Request<'_>) -> Option<String> {
         None
+    }
+
+    /// Whether an authentic request is about a project of this system's own, whose errors make no
+    /// alerts here.
+    fn is_about(&self, _request: &Request<'_>, _own: &Own) -> bool {
+        false
     }
 
     /// The channel the sender wants its messages to go to: the id or the address of a configured

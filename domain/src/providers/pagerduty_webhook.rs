@@ -57,6 +57,7 @@ impl Provider for PagerdutyWebhook {
             | Credential::Basic { .. }
             | Credential::Bearer { .. }
             | Credential::Token { .. } => true,
+            Credential::Entra { .. } => false,
         }
     }
 

@@ -76,6 +76,18 @@ pub enum Credential {
     Bearer { id: String, sha256: [u8; 32] },
     /// A text the sender shows in the path, in a header of its own, in the query or in the body.
     Token { id: String, token: Vec<u8> },
+    /// What a token of Microsoft Entra has to say; no secret.
+    Entra {
+        id: String,
+        /// The id of the tenant whose keys sign it.
+        tenant: String,
+        /// What it may be for: ids and URIs of the application that stands for the receiver.
+        audiences: Vec<String>,
+        /// The id of the application that calls; the provider's own when absent.
+        application: Option<String>,
+        /// The role that one was given; what the provider's is called when absent.
+        role: Option<String>,
+    },
 }
 
 impl Credential {
@@ -85,7 +97,8 @@ impl Credential {
             Self::Hmac { id, .. }
             | Self::Basic { id, .. }
             | Self::Bearer { id, .. }
-            | Self::Token { id, .. } => id,
+            | Self::Token { id, .. }
+            | Self::Entra { id, .. } => id,
         }
     }
 
@@ -96,6 +109,7 @@ impl Credential {
             Self::Basic { .. } => "basic",
             Self::Bearer { .. } => "bearer",
             Self::Token { .. } => "token",
+            Self::Entra { .. } => "entra",
         }
     }
 }

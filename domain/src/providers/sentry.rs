@@ -12,13 +12,14 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Credential, DeliveryKey, Normalised, Outgoing, Proof, Provider, Reading, Refused, Reply,
+    Credential, DeliveryKey, Normalised, Outgoing, Own, Proof, Provider, Reading, Refused, Reply,
     Request, Secret, auth, json, sign,
 };
 use crate::redact::Redactor;
 
 mod issue;
 mod metric;
+mod own;
 mod shape;
 mod stack;
 #[cfg(test)]
@@ -60,8 +61,8 @@ impl Provider for Sentry {
         ]
     }
 
-    fn accepts(&self, _credential: &Credential) -> bool {
-        true
+    fn accepts(&self, credential: &Credential) -> bool {
+        !matches!(credential, Credential::Entra { .. })
     }
 
     fn paths(&self) -> &'static [&'static str] {
@@ -105,6 +106,10 @@ impl Provider for Sentry {
     /// The plugin's address could say which bot tells of its alerts (R5).
     fn channel(&self, request: &Request<'_>) -> Option<String> {
         request.parameter("feishu").filter(|named| request.path == HOOK && !named.is_empty())
+    }
+
+    fn is_about(&self, request: &Request<'_>, own: &Own) -> bool {
+        own::is_about(request.body, own)
     }
 
     fn spans_environments(&self) -> bool {

@@ -32,6 +32,7 @@ pub(super) fn delivery(provider: &str, headers: &Value, raw: &[u8]) -> Delivery 
         raw: raw.to_vec(),
         sha256: Sha256::digest(raw).into(),
         channel: None,
+        recorded: None,
     }
 }
 

@@ -270,6 +270,7 @@ fn alert_record(instance: &str) -> Body {
         content_type: None,
         channel: None,
     }))
+        recorded: None,
 }
 
 #[test]

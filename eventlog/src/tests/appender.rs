@@ -303,6 +303,7 @@ async fn frames_close_at_their_size() {
             sha256: [0; 32],
             content_type: None,
             channel: None,
+            recorded: None,
         };
         Record { body: Body::Delivery(Box::new(body)), ..record(n) }
     };

@@ -37,6 +37,10 @@ use super::{LimitsConfig, RateConfig};
 /// previous_token = "..."                               # still accepted, ...
 /// previous_until = "2027-01-31T00:00:00Z"              # ... until then
 /// allowed_ips = ["192.0.2.0/24"]                       # and from nowhere else
+///
+/// [sources.azure]
+/// provider = "azure-monitor"
+/// entra = { tenant = "72f988bf-86f1-41af-91ab-2d7cd011db47", audience = "api://bellwether" }
 /// ```
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -73,6 +77,8 @@ pub struct SourceConfig {
     pub basic: Option<BasicConfig>,
     /// Keys sent as `Authorization: Bearer`; list two while the sender changes over.
     pub bearer: Vec<BearerConfig>,
+    /// Tokens of Microsoft Entra, for a provider whose senders show them.
+    pub entra: Option<EntraConfig>,
     /// Who may send to a source whose bodies name their sender: nobody in production while it is
     /// empty, anybody elsewhere. `"*"` alone is anybody, also without a name. From `ALERT_BOT_IDS`,
     /// a text with commas, for the source `custom`.
@@ -98,6 +104,7 @@ impl Default for SourceConfig {
             max_body_bytes: None,
             basic: None,
             bearer: Vec::new(),
+            entra: None,
             senders: Vec::new(),
         }
     }
@@ -150,6 +157,22 @@ pub struct BearerConfig {
     pub sha256: Option<String>,
     /// When it is accepted no more. Absent: when it is removed.
     pub until: Option<Time>,
+}
+
+/// Which tokens of Microsoft Entra are believed; nothing of it is secret.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EntraConfig {
+    /// Id of the tenant (a GUID), whose keys sign them.
+    pub tenant: String,
+    /// The application that stands for this receiver there: its id, its URI, or both, as a list or
+    /// a text with commas. Tokens of version 1 are for the URI, those of version 2 for the id.
+    #[serde(deserialize_with = "texts")]
+    pub audience: Vec<String>,
+    /// Id of the application that calls (a GUID); that of the provider's senders when absent.
+    pub application: Option<String>,
+    /// The role that one has to have; what the provider's senders ask for when absent.
+    pub role: Option<String>,
 }
 
 /// A list, or a text with commas between its entries, as the environment gives it.

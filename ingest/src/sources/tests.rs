@@ -3,7 +3,7 @@ use schemas::SourceId;
 
 use super::*;
 use crate::{
-    config::{BasicConfig, BearerConfig, LimitsConfig, Require},
+    config::{BasicConfig, BearerConfig, EntraConfig, LimitsConfig, Require},
     credentials::Valid,
     source::Issued,
 };
@@ -431,4 +431,32 @@ fn a_project_takes_no_larger_bodies_than_ingest_does() {
         let sources = Sources::build(&config, &configured, &production(), NonZeroU16::MIN).unwrap();
         assert_eq!(at(&sources, "/webhook/sentry").unwrap().max_body_bytes, expect);
     }
+}
+
+#[test]
+fn r11_what_a_token_has_to_say_is_checked_at_start() {
+    let good = || EntraConfig {
+        tenant: "72f988bf-86f1-41af-91ab-2d7cd011db47".to_owned(),
+        audience: vec!["api://bellwether".to_owned()],
+        ..EntraConfig::default()
+    };
+    let check = |provider: &str, entra: EntraConfig, key: &str| {
+        let config = SourceConfig { entra: Some(entra), ..of(provider) };
+        let error = build(&[("x", config)], &production()).map(drop).unwrap_err();
+        assert_eq!(error.key, key, "{error}");
+    };
+    let azure = "azure-monitor";
+    for tenant in ["", "contoso.com", "common", "72f988bf-86f1-41af-91ab-2d7cd011db4/", "../"] {
+        check(azure, EntraConfig { tenant: tenant.to_owned(), ..good() }, "sources.x.entra.tenant");
+    }
+    check(azure, EntraConfig { audience: vec![], ..good() }, "sources.x.entra.audience");
+    check(azure, EntraConfig { audience: vec![" ".into()], ..good() }, "sources.x.entra.audience");
+    let application = Some("me".to_owned());
+    check(azure, EntraConfig { application, ..good() }, "sources.x.entra.application");
+    check(azure, EntraConfig { role: Some(String::new()), ..good() }, "sources.x.entra.role");
+    check("grafana", good(), "sources.x.entra");
+    check("sentry", good(), "sources.x.entra");
+    let config = SourceConfig { entra: Some(good()), ..of(azure) };
+    let sources = build(&[("x", config)], &production()).unwrap();
+    assert_eq!(ids(at(&sources, "/webhook/azure-monitor/x").unwrap()), ["entra"]);
 }

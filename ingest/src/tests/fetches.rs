@@ -37,7 +37,7 @@ fn requiring(require: Require, topic: &str, certificate: Option<Vec<u8>>) -> Fet
     let certificate: Option<Arc<[u8]>> = certificate.map(Into::into);
     let fetch: Fetch = Arc::new({
         let asked = asked.clone();
-        move |url| {
+        move |url: String, _| {
             asked.lock().unwrap().push(url.clone());
             let found = certificate.clone();
             Box::pin(async move { if url.ends_with(".pem") { found } else { Some(Arc::from([])) } })

@@ -9,9 +9,10 @@ use super::ConfigError;
 const PREFIX: &str = "BELLWETHER__";
 
 /// The environment names of the sources, and the keys they set.
-pub const SOURCE_NAMES: [(&str, &str); 8] = [
+pub const SOURCE_NAMES: [(&str, &str); 9] = [
     ("ENVIRONMENT", "environment"),
     ("SENTRY_WEBHOOK_SECRET", "sources.sentry.secret"),
+    ("SENTRY_DSN", "sentry.dsn"),
     ("ALERT_BOT_IDS", "sources.custom.senders"),
     ("ALLOWED_IPS", "ingest.allowed_ips"),
     ("WEIXIN_CORP_ID", "channels.wecom.corp_id"),
@@ -21,7 +22,8 @@ pub const SOURCE_NAMES: [(&str, &str); 8] = [
 ];
 
 /// Names that say nothing when they are empty, rather than that there is such a section.
-const OPTIONAL: [&str; 6] = [
+const OPTIONAL: [&str; 7] = [
+    "SENTRY_DSN",
     "ALERT_BOT_IDS",
     "ALLOWED_IPS",
     "WEIXIN_CORP_ID",

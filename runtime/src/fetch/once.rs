@@ -55,23 +55,28 @@ impl Once {
         Self { at_once, time, state: Arc::new(Mutex::new(state)) }
     }
 
-    /// What is remembered of this address, or what its request, begun by `get` if none is under
-    /// way, comes to.
+    /// What is remembered of this address since at most `age`, or what its request, begun by `get`
+    /// if none is under way, comes to.
     ///
     /// # Errors
     /// What `get` says; [`FetchError::NoAnswer`] where it takes too long, and [`FetchError::Busy`]
     /// where too many others are under way.
-    pub(super) async fn fetch<G>(&self, url: Url, get: impl FnOnce(Url) -> G) -> Fetched
+    pub(super) async fn fetch<G>(
+        &self,
+        url: Url,
+        age: Duration,
+        get: impl FnOnce(Url) -> G,
+    ) -> Fetched
     where
         G: Future<Output = Fetched> + Send + 'static,
     {
         let flight = {
             let mut state = locked(&self.state);
             let now = Instant::now();
-            if let Some(found) = state.found.get(&url, now) {
+            if let Some(found) = state.found.get(&url, now, age) {
                 return Ok(found);
             }
-            if let Some(failed) = state.failed.get(&url, now) {
+            if let Some(failed) = state.failed.get(&url, now, FAILED_FOR) {
                 return Err(failed);
             }
             match state.under_way.get(&url).and_then(WeakShared::upgrade) {
@@ -130,9 +135,10 @@ impl<T: Clone> Memory<T> {
         Self { entries: HashMap::new(), hold }
     }
 
-    fn get(&self, url: &Url, now: Instant) -> Option<T> {
+    /// The answer, where it is not older than `age` either.
+    fn get(&self, url: &Url, now: Instant, age: Duration) -> Option<T> {
         let (since, answer) = self.entries.get(url)?;
-        (now.saturating_duration_since(*since) < self.hold).then(|| answer.clone())
+        (now.saturating_duration_since(*since) < self.hold.min(age)).then(|| answer.clone())
     }
 
     fn put(&mut self, url: Url, answer: T, now: Instant) {
@@ -177,7 +183,7 @@ mod tests {
         let mut waiting: Vec<_> = (0..100)
             .map(|_| {
                 let awaited = awaited.take();
-                once.fetch(url("a"), |_| {
+                once.fetch(url("a"), LONG, |_| {
                     begun.fetch_add(1, Ordering::SeqCst);
                     async move { awaited.unwrap().await.unwrap() }
                 })
@@ -191,31 +197,48 @@ mod tests {
         answer.send(document()).unwrap();
         assert!(join_all(waiting).await.iter().all(|fetched| *fetched == document()));
         // And whoever comes later gets what is remembered.
-        assert_eq!(once.fetch(url("a"), |_| pending()).await, document());
+        assert_eq!(once.fetch(url("a"), LONG, |_| pending()).await, document());
         assert_eq!(begun.into_inner(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_wants_it_newer_asks_again_and_a_failure_takes_nothing_away() {
+        let once = Once::new(8, LONG);
+        assert_eq!(once.fetch(url("a"), LONG, |_| ready(document())).await, document());
+        // What is remembered is new enough for a while, ...
+        assert_eq!(once.fetch(url("a"), LONG, |_| pending()).await, document());
+        // ... and for who wants it as it is now it is not.
+        let failed = once.fetch(url("a"), Duration::ZERO, |_| ready(Err(FetchError::Status(500))));
+        assert_eq!(failed.await, Err(FetchError::Status(500)));
+        let soon = once.fetch(url("a"), Duration::ZERO, |_| pending());
+        assert_eq!(soon.await, Err(FetchError::Status(500)), "not asked again at once");
+        assert_eq!(once.fetch(url("a"), LONG, |_| pending()).await, document());
     }
 
     #[tokio::test]
     async fn a_slow_address_delays_no_other_and_ends_in_time() {
         let once = Once::new(2, Duration::from_millis(50));
-        let mut slow = once.fetch(url("slow"), |_| pending()).boxed();
+        let mut slow = once.fetch(url("slow"), LONG, |_| pending()).boxed();
         assert!(slow.as_mut().now_or_never().is_none());
         for name in ["a", "b", "c"] {
-            let other = once.fetch(url(name), |_| ready(document())).now_or_never();
+            let other = once.fetch(url(name), LONG, |_| ready(document())).now_or_never();
             assert_eq!(other, Some(document()), "{name} does not wait");
         }
         assert_eq!(slow.await, Err(FetchError::NoAnswer));
         // That is remembered too.
-        assert_eq!(once.fetch(url("slow"), |_| ready(document())).await, Err(FetchError::NoAnswer));
+        assert_eq!(
+            once.fetch(url("slow"), LONG, |_| ready(document())).await,
+            Err(FetchError::NoAnswer)
+        );
     }
 
     #[tokio::test]
     async fn what_nobody_waits_for_is_given_up_and_takes_no_place() {
         let once = Once::new(2, LONG);
-        let waits = |name: &str| once.fetch(url(name), |_| pending()).boxed();
+        let waits = |name: &str| once.fetch(url(name), LONG, |_| pending()).boxed();
         let mut slow = ["a", "b"].map(waits);
         assert!(slow.iter_mut().all(|slow| slow.as_mut().now_or_never().is_none()));
-        let get = |name: &str| once.fetch(url(name), |_| ready(document()));
+        let get = |name: &str| once.fetch(url(name), LONG, |_| ready(document()));
         assert_eq!(get("c").await, Err(FetchError::Busy));
         drop(slow);
         assert_eq!(get("c").await, document());
@@ -228,12 +251,15 @@ mod tests {
         let (mut memory, start) = (Memory::new(Duration::from_secs(10)), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         memory.put(url("a"), 1, start);
-        assert_eq!((memory.get(&url("a"), at(9)), memory.get(&url("a"), at(10))), (Some(1), None));
+        let get = |at| memory.get(&url("a"), at, LONG);
+        assert_eq!((get(at(9)), get(at(10))), (Some(1), None));
+        let within = |seconds| memory.get(&url("a"), at(5), Duration::from_secs(seconds));
+        assert_eq!((within(6), within(5)), (Some(1), None));
         for n in 0..3 * REMEMBERED {
             memory.put(url(&n.to_string()), n, at(n as u64 / 100));
         }
         assert!(memory.entries.len() <= REMEMBERED);
         let last = 3 * REMEMBERED - 1;
-        assert_eq!(memory.get(&url(&last.to_string()), at(3)), Some(last));
+        assert_eq!(memory.get(&url(&last.to_string()), at(3), LONG), Some(last));
     }
 }

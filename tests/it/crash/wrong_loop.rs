@@ -194,6 +194,7 @@ async fn append(log: Arc<dyn Log>, lanes: NonZeroU16, project: &ProjectId) {
             sha256: [0; 32],
             content_type: None,
             channel: None,
+            recorded: None,
         };
         let body = Body::Delivery(Box::new(delivery));
         let id = runtime::record_id(&clock);

@@ -93,6 +93,7 @@ pub fn delivery(number: u64, text: &str) -> Record {
         sha256: [0; 32],
         content_type: None,
         channel: None,
+        recorded: None,
     };
     let id = RecordId(id::hash(&[b"delivery", &number.to_be_bytes()]));
     Record::new(id, Time::default(), None, Body::Delivery(Box::new(body)))

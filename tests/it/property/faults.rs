@@ -147,6 +147,7 @@ fn firing(n: u64, project: &ProjectId, received: Time, problem: u64) -> Record {
         sha256: [0; 32],
         content_type: None,
         channel: None,
+        recorded: None,
     };
     let id = RecordId(Uuid::from_u128((0x7000 << 64) | u128::from(n)));
     Record::new(id, received, Some(project.clone()), Body::Delivery(Box::new(delivery)))

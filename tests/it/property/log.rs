@@ -326,6 +326,7 @@ impl RandomLog {
             raw: told.raw,
             content_type: None,
             channel: None,
+            recorded: None,
         };
         let record = self.make(Some(project.clone()), Body::Delivery(Box::new(delivery)));
         if told.given_up {

@@ -202,6 +202,7 @@ pub fn record(Alert { project, body }: Alert, clock: &Clock) -> Record {
         raw: body,
         content_type: Some("application/json".into()),
         channel: None,
+        recorded: None,
     };
     let body = Body::Delivery(Box::new(delivery));
     Record::new(runtime::record_id(clock), clock.now(), Some(project), body)

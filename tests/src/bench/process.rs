@@ -119,7 +119,7 @@ impl Drop for Program {
 pub async fn child(config: &Path, part: &str) {
     let checked = read_config(Some(config)).unwrap();
     let log = &checked.config.log;
-    runtime::telemetry::init(log.format, &log.filter).unwrap();
+    let _guard = runtime::telemetry::init(log.format, &log.filter, None).unwrap();
     if part == EDGE {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         println!("{}", listener.local_addr().unwrap());

@@ -14,6 +14,7 @@ use std::{
 use bellwether::{
     Hooks, Role,
     commands::{read_config, run::GRACE},
+    reports,
     roles::{self, Listeners},
 };
 use nix::{
@@ -26,9 +27,8 @@ use nix::{
 async fn main() {
     let args: Vec<String> = std::env::args().collect();
     let checked = read_config(Some(Path::new(&args[1]))).unwrap();
-    let log = &checked.config.log;
-    runtime::telemetry::init(log.format, &log.filter).unwrap();
     let roles: BTreeSet<Role> = args[2].split(',').map(|r| r.parse().unwrap()).collect();
+    let _reports = reports::start(&checked, &roles).unwrap();
     let mut hooks = Hooks::default();
     if let [_, _, _, point, nth] = args.as_slice() {
         let fault = fault(point, nth.parse().unwrap());

@@ -168,6 +168,7 @@ fn r70_grafana_repeats_what_fires_in_unified_alerting_alone() {
             sha256: [0; 32],
             content_type: None,
             channel: None,
+            recorded: None,
         };
         let body = Body::Delivery(Box::new(delivery));
         let prepared = record(1, second(0), Some(project()), body);

@@ -210,6 +210,7 @@ fn delivered(provider: &str, source: &str, raw: String) -> Body {
         raw: raw.into_bytes(),
         content_type: None,
         channel: None,
+        recorded: None,
     }))
 }
 

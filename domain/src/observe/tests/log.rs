@@ -227,6 +227,7 @@ fn original_of(problem: u8) -> Vec<u8> {
         sha256: [4; 32],
         content_type: None,
         channel: None,
+        recorded: None,
     };
     let id = RecordId(uuid::Uuid::from_u128(9));
     let body = Body::Delivery(Box::new(delivery));

@@ -32,6 +32,7 @@ fn original(received: i64, provider: &str, raw: &str) -> Record {
         sha256: [4; 32],
         content_type: None,
         channel: None,
+        recorded: None,
     };
     let id = RecordId(uuid::Uuid::from_u128(1 << 100));
     Record::new(id, second(received), Some(project()), Body::Delivery(Box::new(delivery)))

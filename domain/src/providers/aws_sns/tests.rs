@@ -166,10 +166,10 @@ fn r11_the_certificate_must_be_valid_and_from_sns() {
     let mut elsewhere = body("cloudwatch-alarm.json");
     elsewhere["SigningCertURL"] = "https://sns.s3.amazonaws.com/a.pem".into();
     assert_eq!(check.of(&elsewhere), Err("certificate_refused"));
-    assert_eq!(AwsSns.needs(&asked(elsewhere.to_string().as_bytes())), None);
+    assert_eq!(AwsSns.needs(&asked(elsewhere.to_string().as_bytes()), &[]), None);
     let needed = body("cloudwatch-alarm.json")["SigningCertURL"].as_str().map(str::to_owned);
     assert!(needed.is_some());
-    assert_eq!(AwsSns.needs(&asked(&alarm)), needed);
+    assert_eq!(AwsSns.needs(&asked(&alarm), &[]), needed);
     let unfetched = AwsSns.authenticate(&asked(&alarm), &[]);
     assert_eq!(unfetched.map_err(|refused| refused.code), Err("certificate_refused"));
 }

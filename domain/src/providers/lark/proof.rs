@@ -17,14 +17,20 @@ use super::{
 pub(super) fn keys(credentials: &[Credential]) -> impl Iterator<Item = (&String, &Vec<u8>)> {
     credentials.iter().filter_map(|credential| match credential {
         Credential::Hmac { id, secret } => Some((id, secret)),
-        Credential::Basic { .. } | Credential::Bearer { .. } | Credential::Token { .. } => None,
+        Credential::Basic { .. }
+        | Credential::Bearer { .. }
+        | Credential::Token { .. }
+        | Credential::Entra { .. } => None,
     })
 }
 
 fn tokens(credentials: &[Credential]) -> impl Iterator<Item = (&String, &Vec<u8>)> {
     credentials.iter().filter_map(|credential| match credential {
         Credential::Token { id, token } => Some((id, token)),
-        Credential::Basic { .. } | Credential::Bearer { .. } | Credential::Hmac { .. } => None,
+        Credential::Basic { .. }
+        | Credential::Bearer { .. }
+        | Credential::Hmac { .. }
+        | Credential::Entra { .. } => None,
     })
 }
 
@@ -89,7 +95,10 @@ fn signed<'c, D: Digest>(
 
 /// Where there is an encrypt key, only the check of the address comes unsigned: it proves itself by
 /// the verification token, and without one by being encrypted.
-pub(super) fn unsigned_handshake(request: &Request<'_>, credentials: &[Credential]) -> Result<Auth, Refused> {
+pub(super) fn unsigned_handshake(
+    request: &Request<'_>,
+    credentials: &[Credential],
+) -> Result<Auth, Refused> {
     let body = outline(request.body);
     let opened = if is_sealed(&body) { open(&body, credentials) } else { None };
     let inside = opened.as_deref().map_or(body, outline);

@@ -296,3 +296,57 @@ fn r4_reopening_is_no_report_of_the_event_beside_it() {
     assert_eq!(alert("issue", &body("created")).occurrence.as_deref(), Some("event:e"));
     assert_eq!(alert("issue", &body("unresolved")).occurrence, None);
 }
+
+#[test]
+fn r63_bodies_about_an_own_project_are_known_in_every_shape() {
+    let reported_to = Some(("o1.ingest.sentry.io".to_owned(), "42".to_owned()));
+    let own = Own::new(reported_to, vec!["gateway".to_owned()]).unwrap();
+    let check = |body: Value, expect: bool| {
+        let text = body.to_string();
+        let request = Request { body: text.as_bytes(), ..Request::default() };
+        assert_eq!(Sentry.is_about(&request, &own), expect, "{body}");
+    };
+    let url = "https://shop.sentry.io/issues/1/";
+    for id in [json!(42), json!("42")] {
+        check(json!({"data": {"error": {"project": id, "web_url": url}}}), true);
+        check(json!({"data": {"event": {"project": id, "web_url": url}}}), true);
+        check(
+            json!({"data": {"issue": {"project": {"id": id, "slug": "x"}, "web_url": url}}}),
+            true,
+        );
+    }
+    let slug = json!({"id": "7", "slug": "gateway"});
+    check(json!({"data": {"issue": {"project": slug}, "error": null}}), true);
+    // The same number in another installation.
+    let elsewhere = "https://sentry.example.com/issues/1/";
+    check(json!({"data": {"error": {"project": 42, "web_url": elsewhere}}}), false);
+    check(json!({"data": {"error": {"project": 43, "web_url": url}}}), false);
+    check(json!({"data": {"issue": {"project": {"id": "43", "slug": "shop"}}}}), false);
+    // A metric alert names slugs; one over other projects too is theirs.
+    let metric = |projects: Value| json!({"data": {"metric_alert": {"projects": projects}}});
+    check(metric(json!(["gateway"])), true);
+    check(metric(json!(["gateway", "shop"])), false);
+    check(metric(json!([])), false);
+    check(json!({"data": {"metric_alert": {"alert_rule": {"projects": ["gateway"]}}}}), true);
+    // The plugin's.
+    check(json!({"id": "1", "project": "gateway", "url": elsewhere, "event": {}}), true);
+    check(json!({"id": "1", "project_slug": "gateway", "culprit": "x"}), true);
+    check(json!({"id": "1", "project": "shop", "event": {}}), false);
+    for odd in
+        [json!(null), json!([]), json!("x"), json!({"data": 1}), json!({"data": {"error": 1}})]
+    {
+        check(odd, false);
+    }
+}
+
+#[test]
+fn r63_what_is_set_aside_is_not_looked_at() {
+    let mut delivery =
+        delivery("sentry", &json!({"sentry-hook-resource": "error"}), b"\xff no JSON");
+    delivery.recorded = Some(crate::providers::OWN_PROJECT.to_owned());
+    let project = schemas::ProjectId::new("shop").unwrap();
+    let redactor = Redactor::builtin();
+    let reading = Reading { project: &project, redactor, fields: None };
+    let told = crate::providers::normalise(&Sentry, &delivery, &reading);
+    assert_eq!(told, Normalised::Recorded { reason: "own_project".to_owned() });
+}

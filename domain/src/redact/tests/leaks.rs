@@ -76,6 +76,7 @@ fn delivery(provider: &str, headers: &Value, raw: Vec<u8>) -> Body {
         sha256: [0; 32],
         content_type: None,
         channel: None,
+        recorded: None,
     }))
 }
 

@@ -52,6 +52,7 @@ fn of_alertmanager(alert: &Value) -> Facts {
         sha256: [0; 32],
         content_type: None,
         channel: None,
+        recorded: None,
     };
     let provider = providers::by_name("alertmanager").unwrap();
     let reading = Reading { project: &PROJECT, redactor: Redactor::builtin(), fields: None };
