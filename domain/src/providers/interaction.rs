@@ -159,6 +159,11 @@ const ANSWERS: [&str; 4] = ["help", "status", "why", "top"];
 const ACTIONS: [(&str, &str); 3] =
     [("confirm_diagnosis", "confirm"), ("reject_diagnosis", "reject"), ("acknowledge", "ack")];
 
+/// Whether a chat of ours takes this word, in small letters, behind a slash for a command.
+pub(crate) fn is_command(word: &str) -> bool {
+    ANSWERS.contains(&word) || VERBS.iter().any(|(name, _)| *name == word)
+}
+
 /// What a message asks for: its first word is the command's name, behind a slash or, where
 /// the message is meant for us and nobody else, without one. `replied_to` is the message it
 /// answers. None: it is no command.

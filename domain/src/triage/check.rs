@@ -1,29 +1,57 @@
 //! What a model wrote, judged: an analysis, or not usable (R29).
 //!
-//! A model may enrich and nothing else, so its texts are cut and every link, mention and piece of
-//! markup is taken out before anybody sees them.
+//! The shape of an answer stands in `answer.schema.json`, which analysts that offer structured
+//! output are held to by their own server ([`response_format`]). What comes is read as if nobody
+//! had been: with defaults for what is missing, and repaired where it is almost JSON. A model may
+//! enrich and nothing else, so fields that are not in the schema are not read, texts are cut, and
+//! every link, mention and piece of markup is taken out before anybody sees them.
 
 use std::sync::LazyLock;
 
-use regex::Regex;
 use schemas::job::Analysis;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::cut;
-use crate::text::is_hidden;
+use super::{cut, repair};
 
-/// Caps in characters.
+pub(super) use super::clean::clean;
+
+/// Caps in characters; the schema states them to the model.
 const ROOT_CAUSE_MAX: usize = 1_000;
 const IMPACT_MAX: usize = 500;
 const FIX_MAX: usize = 2_000;
 const PREVENTION_MAX: usize = 1_000;
 const NAME_MAX: usize = 64;
+const EVIDENCE_MAX: usize = 200;
 
-/// How many `{` are tried as the beginning of the answer.
+/// How many lines of the input an answer may rest on.
+pub const EVIDENCE_LINES_MAX: usize = 5;
+
+/// How many `{` are tried as the beginning of the answer, and how many of them with repair.
 const CANDIDATES_MAX: usize = 64;
+const REPAIRS_MAX: usize = 8;
 
 /// The keys by which an answer is told from other JSON around it.
 const KEYS: [&str; 5] = ["root_cause", "impact", "fix_suggestion", "prevention", "confidence"];
+
+#[expect(clippy::expect_used, reason = "shipped with the binary; a test reads it")]
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+    serde_json::from_str(include_str!("answer.schema.json")).expect("the schema is JSON")
+});
+
+/// The JSON Schema of an answer.
+pub fn schema() -> &'static Value {
+    &SCHEMA
+}
+
+/// `response_format` of a chat completion that holds a model to the schema, for servers that know
+/// `json_schema`. Protocol: <https://platform.openai.com/docs/guides/structured-outputs>; its strict
+/// form wants every property required and knows no lengths, so these stand in descriptions.
+pub fn response_format() -> Value {
+    json!({
+        "type": "json_schema",
+        "json_schema": { "name": "analysis", "strict": true, "schema": schema() },
+    })
+}
 
 /// Why an answer cannot be used; the next analyst is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +65,8 @@ pub enum Unusable {
 }
 
 /// Makes an analysis of an answer's text. Code fences, prose and a reasoning model's `<think>`
-/// block around the object do no harm.
+/// block around the object do no harm. What it rests on is as the model wrote it:
+/// [`super::Messages::check`] looks it up in the input.
 pub fn check(text: &str) -> Result<Analysis, Unusable> {
     let object = object(text)?;
     Ok(Analysis {
@@ -47,25 +76,36 @@ pub fn check(text: &str) -> Result<Analysis, Unusable> {
         prevention: text_of(&object, "prevention", PREVENTION_MAX, "待補充"),
         confidence: confidence(&object)?,
         analyzed_by: text_of(&object, "analyzed_by", NAME_MAX, "unknown"),
-        model: None,
+        evidence: evidence(&object),
+        inconclusive: inconclusive(&object),
         ..Analysis::default()
     })
 }
 
-/// The answer's object: the first that has a known key, else the first.
+/// The answer's object: the first that has a known key, else the first that is one, repaired only
+/// where no whole one has a known key.
 fn object(text: &str) -> Result<Map<String, Value>, Unusable> {
     let text = match text.rfind("</think>") {
         Some(end) => &text[end + "</think>".len()..],
         None => text,
     };
+    let known = |object: &Map<String, Value>| KEYS.iter().any(|key| object.contains_key(*key));
     let mut first = None;
     for (start, _) in text.match_indices('{').take(CANDIDATES_MAX) {
         let mut values = serde_json::Deserializer::from_str(&text[start..]).into_iter();
         let Some(Ok(Value::Object(object))) = values.next() else { continue };
-        if KEYS.iter().any(|key| object.contains_key(*key)) {
+        if known(&object) {
             return Ok(object);
         }
         first.get_or_insert(object);
+    }
+    for (start, _) in text.match_indices('{').take(REPAIRS_MAX) {
+        let Some(repaired) = repair::object(&text[start..]) else { continue };
+        // Half a sentence alone is no analysis.
+        let whole = |key: &&&str| !repaired.broken.iter().any(|broken| broken == **key);
+        if KEYS.iter().filter(whole).any(|key| repaired.object.contains_key(*key)) {
+            return Ok(repaired.object);
+        }
     }
     match first {
         None => Err(Unusable::NoObject),
@@ -86,6 +126,33 @@ fn confidence(object: &Map<String, Value>) -> Result<f64, Unusable> {
     Ok(number.clamp(0.0, 1.0))
 }
 
+fn inconclusive(object: &Map<String, Value>) -> bool {
+    match object.get("inconclusive") {
+        Some(Value::Bool(is)) => *is,
+        Some(Value::String(text)) => text.trim().eq_ignore_ascii_case("true"),
+        None | Some(Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_)) => false,
+    }
+}
+
+/// The lines it rests on, as they were written.
+fn evidence(object: &Map<String, Value>) -> Vec<String> {
+    let given: Vec<&str> = match object.get("evidence") {
+        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
+        Some(Value::String(text)) => text.lines().collect(),
+        None | Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) => {
+            Vec::new()
+        }
+    };
+    let lines = given.into_iter().map(|line| one_line(line, EVIDENCE_MAX));
+    lines.filter(|line| !line.is_empty()).take(EVIDENCE_LINES_MAX).collect()
+}
+
+/// Clean text on one line, of at most `max` characters.
+pub(super) fn one_line(text: &str, max: usize) -> String {
+    let line = clean(cut(text, max * 4)).replace('\n', " ");
+    cut(&line, max).trim_end().to_owned()
+}
+
 /// A field as clean text; lists are put on lines.
 fn text_of(object: &Map<String, Value>, key: &str, max: usize, default: &str) -> String {
     let raw = match object.get(key) {
@@ -100,94 +167,6 @@ fn text_of(object: &Map<String, Value>, key: &str, max: usize, default: &str) ->
     let clean = clean(cut(&raw, max * 4));
     let kept = cut(&clean, max).trim_end();
     if kept.is_empty() { default.to_owned() } else { kept.to_owned() }
-}
-
-#[expect(clippy::expect_used, reason = "constant patterns; a test uses each")]
-fn pattern(text: &str) -> Regex {
-    Regex::new(text).expect("a constant pattern")
-}
-
-/// `[text](url)`, `![text](url)` and `<url|text>`: the text stays.
-static LINK_WITH_TEXT: LazyLock<[Regex; 2]> = LazyLock::new(|| {
-    [pattern(r"!?\[([^\[\]]*)\]\([^()\s]*\)"), pattern(r"<[^<>|\s]+\|([^<>|]*)>")]
-});
-
-/// `<at id=all>`, `<!channel>`, `<@U1>`, `<#C1>`, `</b>`.
-static TAG: LazyLock<Regex> = LazyLock::new(|| pattern(r"<[/!@#A-Za-z][^<>]*>"));
-
-/// Addresses with a scheme.
-static LINKS: LazyLock<[Regex; 2]> = LazyLock::new(|| {
-    [pattern(r"(?i)[a-z][a-z0-9+.-]{0,20}://[!-~]*"), pattern(r"(?i)(?:mailto|javascript):[!-~]+")]
-});
-
-/// Names with dots in them.
-static DOTTED: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)[a-z0-9_-]+(?:\.[a-z0-9_-]+)+"));
-
-/// Last parts of names that chat clients make clickable by themselves. Not all there are: most
-/// file endings are domains as well.
-const CLICKABLE: [&str; 20] = [
-    "com", "net", "org", "info", "biz", "xyz", "top", "io", "co", "me", "ru", "cn", "tw", "app",
-    "dev", "link", "site", "online", "shop", "click",
-];
-
-/// Emphasis, code marks and headings of Markdown.
-static MARKS: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?m)^[ \t]*#{1,6}[ \t]+|```[a-zA-Z]*|`|\*\*|~~"));
-
-/// Rounds of cleaning before everything that links and tags are made of is taken out at once.
-const ROUNDS_MAX: usize = 20;
-
-/// Plain text: no links, mentions, markup or invisible characters.
-pub(super) fn clean(text: &str) -> String {
-    let mut text: String = text.chars().filter_map(visible).collect();
-    // Taking one thing out can put another together, so until nothing changes.
-    for round in 0.. {
-        let mut next = text.clone();
-        for link in LINK_WITH_TEXT.iter() {
-            next = link.replace_all(&next, "$1").into_owned();
-        }
-        next = TAG.replace_all(&next, "").into_owned();
-        for link in LINKS.iter() {
-            next = link.replace_all(&next, "").into_owned();
-        }
-        next = MARKS.replace_all(&without_hosts(&next), "").replace(['@', '＠'], "");
-        if next == text {
-            break;
-        }
-        if round > ROUNDS_MAX {
-            next.retain(|c| !"<>[]()/:.".contains(c));
-        }
-        text = next;
-    }
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
-}
-
-/// Without bare host names and the paths behind them.
-fn without_hosts(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(name) = DOTTED.find_at(text, at) {
-        let last = name.as_str().rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
-        let first = name.as_str().split('.').next().unwrap_or_default();
-        let host = CLICKABLE.contains(&last.as_str()) || first.eq_ignore_ascii_case("www");
-        out.push_str(&text[at..if host { name.start() } else { name.end() }]);
-        at = name.end();
-        if host && text[at..].starts_with(['/', '?', '#', ':']) {
-            at += text[at..].find(|c: char| !c.is_ascii_graphic()).unwrap_or(text.len() - at);
-        }
-    }
-    out.push_str(&text[at..]);
-    out
-}
-
-/// Control characters go, and those that hide text or turn it around.
-fn visible(c: char) -> Option<char> {
-    match c {
-        '\n' => Some('\n'),
-        '\t' | '\r' => Some(' '),
-        c if is_hidden(c) => None,
-        c => Some(c),
-    }
 }
 
 #[cfg(test)]
@@ -268,27 +247,100 @@ mod tests {
     }
 
     #[test]
-    fn links_mentions_and_markup_are_taken_out() {
-        for (given, want) in [
-            ("見[這裡](https://evil.example/x)處理", "見這裡處理"),
-            ("看https://evil.example/a?b=c，然後重啟", "看，然後重啟"),
-            ("<https://evil.example|點我>", "點我"),
-            ("go to www.evil.example/x now", "go to  now"),
-            ("go to login.evil.com/x now", "go to  now"),
-            ("javascript:alert(1)", ""),
-            ("<at id=all></at>@all <!channel> <@U123> @here", "all   here"),
-            ("<<at>at id=all>x", "x"),
-            ("ht<b>tps://evil.example/", ""),
-            ("**重要** `kubectl get pods`\n## 標題", "重要 kubectl get pods\n標題"),
-            ("```sh\nls\n```", "ls"),
-            ("SELECT * FROM a WHERE x < 5 AND y > 3", "SELECT * FROM a WHERE x < 5 AND y > 3"),
-            ("com.example.app.Foo@1f", "com.example.app.Foo1f"),
-            ("main.py:evil.com/x", "main.py:"),
-            ("app.main.get_recommend in main.py:3", "app.main.get_recommend in main.py:3"),
-            ("a\u{202e}b\u{200b}c\u{7}d", "abcd"),
+    fn r29_an_answer_that_is_almost_json_is_an_answer() {
+        for text in [
+            "{'root_cause': '連線池耗盡', 'confidence': 0.5,}",
+            "{“root_cause”：“連線池耗盡”，“confidence”：0.5}",
+            "Here you are: {root_cause: \"連線池耗盡\", confidence: 0.5 // sure\n}",
+            "```json\n{\"root_cause\": \"連線池耗盡\", \"confidence\": 0.5, \"impact\": \"使",
+            "{note} {\"root_cause\": \"連線池耗盡\", \"confidence\": 0.5",
+            "{\"root_cause\": \"連線池耗盡\", \"impact\": \"a\nb\", \"confidence\": \"0.5\"}",
         ] {
-            assert_eq!(clean(given), want, "{given}");
+            let want = if text.ends_with("0.5") { 0.0 } else { 0.5 };
+            assert_eq!(judge(text), Ok(("連線池耗盡".into(), want)), "{text}");
         }
+        for (text, why) in [
+            ("{'root_cause': 'a', 'confidence': null,}", Unusable::Confidence),
+            ("{'root_cause': 'a', 'confidence': high,}", Unusable::Confidence),
+            ("{'root_cause': 'half a sent", Unusable::NoObject),
+            ("{,}", Unusable::NoObject),
+        ] {
+            assert_eq!(check(text).unwrap_err(), why, "{text}");
+        }
+        let cut = check("{\"root_cause\": \"a\", \"impact\": \"使用者無").unwrap();
+        assert_eq!((cut.impact.as_str(), cut.confidence), ("使用者無…", 0.0));
+    }
+
+    #[test]
+    fn a13_an_answer_may_be_inconclusive_and_says_what_it_rests_on() {
+        let got = check(
+            r#"{"root_cause":"a","inconclusive":true,"evidence":["alert.message"," ","x\ny",3,"**b**","c","d","e"]}"#,
+        )
+        .unwrap();
+        assert!(got.inconclusive);
+        assert_eq!(got.evidence, ["alert.message", "x y", "b", "c", "d"]);
+        for (given, want) in [("\"True\"", true), ("false", false), ("1", false), ("null", false)] {
+            let got = check(&format!("{{\"root_cause\":\"a\",\"inconclusive\":{given}}}")).unwrap();
+            assert_eq!(got.inconclusive, want, "{given}");
+        }
+        let long =
+            check(&format!(r#"{{"impact":"a","evidence":"{}"}}"#, "長".repeat(999))).unwrap();
+        assert_eq!(long.evidence[0].chars().count(), EVIDENCE_MAX);
+    }
+
+    /// The schema and the check say the same: each property is read into the field of its name and
+    /// nowhere else, nothing else is read, and the caps it states are those that hold.
+    #[test]
+    fn r29_the_schema_is_what_is_checked() {
+        fn fields(analysis: &Analysis) -> Map<String, Value> {
+            let Value::Object(fields) = serde_json::to_value(analysis).unwrap() else { panic!() };
+            fields
+        }
+        let default = fields(&check(r#"{"root_cause":""}"#).unwrap());
+        let properties = schema()["properties"].as_object().unwrap();
+        let mut read: Vec<String> = Vec::new();
+        for (name, property) in properties {
+            let value = match property["type"].as_str().unwrap() {
+                "string" => json!("長".repeat(9_000)),
+                "number" => json!(0.5),
+                "boolean" => json!(true),
+                "array" => json!(vec!["長".repeat(9_000); 90]),
+                other => panic!("{name} is {other}"),
+            };
+            let mut answer = json!({"impact": "", name: value});
+            let got = fields(&check(&answer.to_string()).unwrap());
+            let changed: Vec<&String> = got
+                .iter()
+                .filter(|(key, value)| default.get(*key) != Some(value))
+                .map(|x| x.0)
+                .collect();
+            assert_eq!(changed, [name]);
+            read.push(name.clone());
+            let longest = match &got[name] {
+                Value::String(text) => Some(text.chars().count()),
+                Value::Array(lines) => Some(lines.len()),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
+            };
+            if let Some(longest) = longest {
+                let says = property["description"].as_str().unwrap();
+                assert!(says.contains(&format!("at most {longest} ")), "{name}: {longest}: {says}");
+            }
+            // Another type is as if it were missing, but for a confidence.
+            answer[name] = json!({"x": 1});
+            match check(&answer.to_string()) {
+                Ok(got) => assert_eq!(fields(&got), default, "{name}"),
+                Err(e) => assert_eq!((e, name.as_str()), (Unusable::Confidence, "confidence")),
+            }
+        }
+        let all: Vec<&String> = properties.keys().collect();
+        assert_eq!(schema()["required"], json!(all));
+        assert_eq!(schema()["additionalProperties"], false);
+        let mut known: Vec<String> = default.keys().cloned().collect();
+        known.extend(["evidence".to_owned(), "inconclusive".to_owned()]);
+        known.retain(|key| key != "model");
+        known.sort();
+        read.sort();
+        assert_eq!(read, known);
     }
 
     #[test]

@@ -1,16 +1,23 @@
 //! Triage: what an analyst is told, how its answer is judged, and the analyst that needs no model.
 //!
-//! [`context`] is the input (R21), [`prompt`] turns it into messages for a model, [`check()`] makes
-//! an analysis of what a model wrote (R29), [`playbook`] answers from written runbook knowledge.
+//! [`Input`] is what is known: the alert as [`context()`] (R21), and others like it. A [`Prompt`] makes
+//! messages of it that keep a budget, [`Messages::check`] makes an analysis of what a model wrote
+//! (R29), [`playbook`] answers from written runbook knowledge.
 //! Calling anybody is the worker's; a recorded answer is judged by the same functions.
 
+mod budget;
 pub mod check;
+mod clean;
+mod evidence;
+#[cfg(test)]
+mod injections;
 mod input;
+mod likeness;
 pub mod playbook;
 pub mod prompt;
+mod repair;
 
 use schemas::{Facts, StackFrame, Time};
-mod likeness;
 use serde::{Deserialize, Serialize};
 
 pub use budget::{BUDGET, BUDGET_MIN, tokens};
@@ -18,7 +25,7 @@ pub use check::{Unusable, check, response_format};
 pub use input::{Input, LeftOut, SIMILAR_MAX};
 pub use likeness::{LIKE_ENOUGH, Word, likeness};
 pub use playbook::Playbook;
-pub use prompt::Prompt;
+pub use prompt::{Messages, Prompt, UnknownPrompt, prompt_name};
 
 /// What one text of the input may hold, in characters; a prompt has a budget.
 const TITLE_MAX: usize = 500;

@@ -14,6 +14,7 @@ use super::{Language, Message, kinds, parts, reply, words::Words};
 use crate::notify::render::{
     analyst, cut, duration, percent, place_of, project_of, provider_title, severity, single_line,
 };
+use crate::triage::prompt_name;
 
 /// How many lines of a sender's message there are.
 const MOST_LINES: usize = 50;
@@ -132,6 +133,9 @@ fn analysis(analysis: &Analysis) -> Json {
         "fix_suggestion": line(&analysis.fix_suggestion),
         "prevention": line(&analysis.prevention),
         "model": analysis.model.as_deref().map(line),
+        "prompt": analysis.prompt.as_deref().map(prompt_name),
+        "inconclusive": analysis.inconclusive,
+        "evidence": analysis.evidence.iter().map(|evidence| line(evidence)).collect::<Vec<_>>(),
     })
 }
 
