@@ -7,8 +7,8 @@ mod part;
 use minicbor::{Decode, Encode};
 
 use crate::{
-    Alert, EventId, Facts, Fingerprint, IncidentId, JobId, Outcome, Position, ProjectId, RecordId,
-    Time, alert::Risk, job::AnswerResult, subject::EventChannel,
+    Alert, EventId, Facts, Fingerprint, IncidentId, JobId, Level, Outcome, Position, ProjectId,
+    RecordId, Time, alert::Risk, job::AnswerResult, subject::EventChannel,
 };
 
 pub use incident::{
@@ -227,7 +227,7 @@ pub struct Opened {
 }
 
 /// The problem still fires.
-#[derive(Clone, Copy, Debug, PartialEq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
 #[cbor(map)]
 pub struct Repeated {
     #[n(0)]
@@ -239,9 +239,35 @@ pub struct Repeated {
     /// Occurrences in this episode, this one included.
     #[n(3)]
     pub occurrences: u64,
-    /// How often the problem occurred lately, this occurrence included.
+    /// How often the problem occurred lately, this occurrence included; absent for one that was
+    /// counted before and is reported another way.
     #[n(4)]
     pub frequency: Option<Frequency>,
+    /// The level of this alert; absent where its sender does not say it, and in events written
+    /// before they told it.
+    #[n(5)]
+    pub level: Option<Level>,
+    /// That level is higher than any of the episode before.
+    #[n(6)]
+    pub rise: Option<Box<Rise>>,
+}
+
+/// A problem is worse than it was so far in its episode.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[cbor(map)]
+pub struct Rise {
+    /// The highest level before; absent where none was told.
+    #[n(0)]
+    pub before: Option<Level>,
+    #[n(1)]
+    pub risk_before: Risk,
+    /// The incident's risk from here on: never lower than before, and as high as the same alert's
+    /// `Escalated` makes it, where there is one.
+    #[n(2)]
+    pub risk: Risk,
+    /// Facts of the alert; its level is the higher one.
+    #[n(3)]
+    pub facts: Facts,
 }
 
 /// The episode ended, or was suppressed at the sender.

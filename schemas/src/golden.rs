@@ -286,6 +286,8 @@ fn events() -> Vec<(&'static str, Event)> {
                 opening: at(),
                 occurrences: 3,
                 frequency: None,
+                level: None,
+                rise: None,
             }),
         ),
         ("resolved", Kind::Resolved(resolved())),
@@ -356,6 +358,7 @@ fn events() -> Vec<(&'static str, Event)> {
                 receiver: "default".into(),
                 rule: "everything".into(),
                 summary: None,
+                reason: None,
             }),
         ),
         (

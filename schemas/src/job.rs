@@ -108,6 +108,25 @@ pub struct Standing {
     #[n(5)]
     #[cbor(default)]
     pub folded: u64,
+    /// Its level rose while it fired; absent where it did not.
+    #[n(6)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rose: Option<Rose>,
+}
+
+/// How the level of an incident rose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[cbor(map)]
+pub struct Rose {
+    /// The level people were told of before, or would have been; absent where there was none.
+    #[n(0)]
+    pub from: Option<Level>,
+    /// The highest level so far.
+    #[n(1)]
+    pub to: Level,
+    /// This message is there to say so; later ones show it.
+    #[n(2)]
+    pub news: bool,
 }
 
 /// Why several incidents stand in one message.

@@ -25,7 +25,7 @@ use eventlog::{Appender, AppenderConfig, Log, Read};
 use futures_util::StreamExt;
 use lanes::{
     Item, JobLoop, JobLoopConfig, Out, Performed, Stage, Work,
-    job::{Job, Queue},
+    job::{Job, Queue, Room},
 };
 use notifier_worker::{Channels, Config, DeliverWork, NotifyStage, Sender};
 use runtime::{
@@ -289,14 +289,19 @@ impl Office {
 
     /// Claims what there is, by target.
     async fn claim(&self) -> BTreeMap<String, Job> {
-        let jobs = self.world.store.claim(Queue::Send, 10, LEASE, &[], &[]).await.unwrap();
+        let room = Room::default();
+        let jobs = self.world.store.claim(Queue::Send, 10, LEASE, &room, &[]).await.unwrap();
         jobs.into_iter().map(|job| (job.target.clone(), job)).collect()
     }
 
-    /// Performs a job as a worker does that dies before it keeps the result.
+    /// Performs a job as a worker does that claimed it and dies before it keeps the result.
     async fn perform(&self, job: &Job) -> SendResult {
-        match self.work.perform(job).await.unwrap() {
-            Performed::Finish { result, .. } => {
+        let job = Job { claim: runtime::random_uuid(), ..job.clone() };
+        match self.work.perform(&job).await.unwrap() {
+            Performed::Finish { result, untold, .. } => {
+                if let Some(untold) = untold {
+                    self.world.store.retract(&job, &untold).await.unwrap();
+                }
                 schemas::codec::decode("send result", &result).unwrap()
             }
             retry @ Performed::Retry { .. } => panic!("{retry:?}"),
@@ -384,6 +389,7 @@ fn standing(state: IncidentState) -> Standing {
         at: told_at(),
         silenced_until: None,
         folded: 0,
+        rose: None,
     }
 }
 

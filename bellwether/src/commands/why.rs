@@ -118,7 +118,9 @@ fn steps(steps: &Steps) -> Vec<String> {
 
 fn decision(d: &Decision) -> String {
     let what = match (&d.kind, &d.receiver) {
-        (Some(kind), Some(receiver)) => format!("{kind} for {receiver} planned"),
+        (Some(kind), Some(receiver)) => {
+            format!("{kind} for {receiver} planned{}", because(d.reason.as_deref()))
+        }
         _ => format!("withheld: {}", d.reason.as_deref().unwrap_or("no reason")),
     };
     let by = d.decided_by.as_ref().map(|by| format!(", because of {by}")).unwrap_or_default();

@@ -118,7 +118,7 @@ pub struct Decision {
     /// What was planned: `fire`, `resolve`, `update`, ...
     pub kind: Option<String>,
     pub receiver: Option<String>,
-    /// Why nothing was planned.
+    /// Why nothing was planned, or why people are told of what they were told of before.
     pub reason: Option<String>,
     /// The rule that decided, and the hash of the rules it stands in.
     pub rule: String,

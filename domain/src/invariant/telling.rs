@@ -29,7 +29,9 @@ pub fn alerts_are_accounted_for(events: &[Event], notices: &[Event]) -> Result<(
     for notice in notices {
         match &notice.kind {
             Kind::Planned(Planned {
-                kind: SendKind::Fire | SendKind::Resolve, incident, ..
+                kind: SendKind::Fire | SendKind::Resolve | SendKind::Remind,
+                incident,
+                ..
             }) => {
                 told.insert(notice.at);
                 said.entry((notice.at, *incident)).or_default().told += 1;

@@ -6,6 +6,7 @@ mod fire;
 mod gather;
 mod held;
 pub(super) mod reply;
+mod rise;
 
 use schemas::{
     Event, EventId, Fingerprint, IncidentId, Position, ProjectId, Time,
@@ -22,6 +23,11 @@ use crate::{
 
 /// Rule id of a decision that no route took part in.
 const NO_ROUTE: &str = "none";
+
+/// Why people are told of what they were told of before.
+const LEVEL_ROSE: &str = "level_rose";
+const STILL_FIRES: &str = "still_fires";
+const SILENCE_IS_OVER: &str = "silence_over";
 
 /// What follows from one event.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -131,6 +137,7 @@ pub fn decide(state: &mut State, prepared: &Prepared) -> Decided {
         state,
         event,
         now: event.lane_time,
+        because: None,
         decided: Decided::default(),
     };
     match &event.kind {
@@ -171,6 +178,8 @@ struct Desk<'a> {
     rules: Rules,
     /// Lane time.
     now: Time,
+    /// Why people are told of what they were told of before, while that is decided.
+    because: Option<&'static str>,
     decided: Decided,
 }
 
@@ -245,6 +254,14 @@ impl Desk<'_> {
 
     /// Plans a message for each of these.
     fn send(&mut self, plan: &Plan, to: &[Recipient], summary: Option<&str>) {
+        let reason = match plan.kind {
+            SendKind::Fire | SendKind::Remind => self.because.map(str::to_owned),
+            SendKind::Resolve
+            | SendKind::Update
+            | SendKind::Summary
+            | SendKind::Test
+            | SendKind::Reply => None,
+        };
         for to in to {
             self.note(
                 &plan.project,
@@ -255,6 +272,7 @@ impl Desk<'_> {
                     receiver: to.to_string(),
                     rule: plan.rule.clone(),
                     summary: summary.map(str::to_owned),
+                    reason: reason.clone(),
                 }),
             );
             self.decided.plans.push(Plan { to: to.clone(), ..plan.clone() });

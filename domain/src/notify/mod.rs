@@ -37,5 +37,7 @@ pub use working::{Changes, Found, Key as ProblemKey, Missing, Row};
 
 /// Version of this fold: raised whenever the same events would be decided otherwise. 2 decides by
 /// the rules in force instead of the built-in ones; 3 by environment and level, once an hour, with
-/// silences, inhibition, summaries and reminders, and keeps what was told of a problem as a row.
-pub const FOLD_VERSION: u32 = 3;
+/// silences, inhibition, summaries and reminders, and keeps what was told of a problem as a row; 4
+/// tells when a level rises and when what was folded into an earlier message still fires after its
+/// hour, lets bundles sleep, and tells the ends of a storm in summaries.
+pub const FOLD_VERSION: u32 = 4;

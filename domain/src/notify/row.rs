@@ -2,11 +2,11 @@
 
 use minicbor::{Decode, Encode};
 use schemas::{
-    CodecError, Facts, IncidentId, Position, Status, Time,
+    CodecError, Facts, IncidentId, Level, Position, Status, Time,
     alert::Risk,
     codec,
-    event::{Cause, Frequency, IncidentState, Opened},
-    job::Standing,
+    event::{Cause, Frequency, IncidentState, Opened, Rise},
+    job::{Rose, Standing},
 };
 
 use super::{FOLD_VERSION, Recipient};
@@ -33,6 +33,7 @@ pub struct Told {
     pub risk: Risk,
     #[n(4)]
     pub cause: Cause,
+    /// Those of its worst alert: an incident is as bad as it ever was, until its end.
     #[n(5)]
     pub facts: Box<Facts>,
     /// How often the problem occurred when its incident was opened, told or raised.
@@ -89,6 +90,34 @@ pub struct Told {
     #[n(22)]
     #[cbor(default)]
     pub bundled: u64,
+    /// The highest level people were told of in the hour that began with `told_at`.
+    #[n(23)]
+    pub told_level: Option<Level>,
+    /// What is still to be said of it, although people were told of it.
+    #[n(24)]
+    pub owed: Option<Owed>,
+    /// Its level rose; news until that is told.
+    #[n(25)]
+    pub rose: Option<Rose>,
+    /// The alert with which it rose last.
+    #[n(26)]
+    pub rose_at: Option<Position>,
+    /// It was told in a bundle, with others.
+    #[n(27)]
+    #[cbor(default)]
+    pub by_bundle: bool,
+}
+
+/// What is said of an incident people know of, once nothing stands in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Owed {
+    /// It fires: it was edited into an earlier message, which rang nobody (R43).
+    #[n(0)]
+    Fire,
+    /// An operator's silence of it is over.
+    #[n(1)]
+    Voice,
 }
 
 /// A message that was planned, and stands with its receivers.
@@ -113,8 +142,10 @@ pub struct Message {
 impl Told {
     /// An incident that was just opened, `before` being what its problem's last one left.
     pub fn opened(opened: &Opened, at: Position, before: Option<Self>) -> Self {
-        let (told_at, message, folded) = before
-            .map_or((None, None, 0), |before| (before.told_at, before.message, before.folded));
+        let (told_at, told_level, message, folded) = before
+            .map_or_else(Default::default, |before| {
+                (before.told_at, before.told_level, before.message, before.folded)
+            });
         Self {
             fold: FOLD_VERSION,
             incident: opened.incident,
@@ -139,7 +170,63 @@ impl Told {
             remind_at: None,
             look_at: None,
             bundled: 0,
+            told_level,
+            owed: None,
+            rose: None,
+            rose_at: None,
+            by_bundle: false,
         }
+    }
+
+    /// An alert at that position says that it is worse than it was.
+    pub fn worsen(&mut self, rise: &Rise, at: Position) {
+        let Some(to) = rise.facts.level else { return };
+        // People may not have heard of the rise before either.
+        let from = match self.rose {
+            Some(rose) if rose.news => rose.from,
+            Some(_) | None => self.facts.level,
+        };
+        self.rose = Some(Rose { from, to, news: true });
+        self.rose_at = Some(at);
+        *self.facts = Facts { status: Status::Firing, ..rise.facts.clone() };
+        self.risk = self.risk.max(rise.risk);
+    }
+
+    /// It rose, and that is still to be told.
+    pub fn rises(&self) -> bool {
+        self.rose.is_some_and(|rose| rose.news)
+    }
+
+    /// That it rose is told, as far as anybody is going to be told of it.
+    pub fn settle_rise(&mut self) {
+        if let Some(rose) = &mut self.rose {
+            rose.news = false;
+        }
+    }
+
+    /// Nothing of it is waiting to be told any more.
+    pub fn settle(&mut self) {
+        self.waiting = false;
+        self.settle_rise();
+        if self.owed == Some(Owed::Fire) {
+            self.owed = None;
+        }
+    }
+
+    /// The message about it told all of these.
+    pub fn has_told(&self, to: &[Recipient]) -> bool {
+        let message = self.message.as_ref().filter(|m| m.incident == self.incident && !m.over);
+        message.is_some_and(|message| to.iter().all(|to| message.to.contains(to)))
+    }
+
+    /// It is worse than anything people were told of in the hour that runs.
+    pub fn is_worse_than_told(&self) -> bool {
+        Level::risk(self.facts.level) > Level::risk(self.told_level)
+    }
+
+    /// It is to be looked at then, if not before.
+    pub fn look(&mut self, at: Time) {
+        self.look_at = Some(self.look_at.map_or(at, |known| known.min(at)));
     }
 
     /// Notes that it is over, or goes on.
@@ -150,6 +237,8 @@ impl Told {
         self.facts.status = if over { Status::Resolved } else { Status::Firing };
         if over {
             (self.remind_at, self.look_at, self.waiting) = (None, None, false);
+            self.owed = None;
+            self.settle_rise();
         }
     }
 
@@ -170,7 +259,7 @@ impl Told {
 
     /// Where it stands; none while nothing happened to it.
     pub fn standing(&self, now: Time) -> Option<Standing> {
-        if self.changed_at.is_none() && self.folded == 0 {
+        if self.changed_at.is_none() && self.folded == 0 && self.rose.is_none() {
             return None;
         }
         Some(Standing {
@@ -180,6 +269,7 @@ impl Told {
             at: self.changed_at.or(self.told_at).unwrap_or(now),
             silenced_until: self.silenced_until.filter(|until| *until > now),
             folded: self.folded,
+            rose: self.rose,
         })
     }
 
@@ -208,10 +298,15 @@ impl Told {
     /// From the row's form. Rows of earlier folds are brought up to this one here.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         const WHAT: &str = "what was told of a problem";
-        let told: Self = codec::decode(WHAT, bytes)?;
+        let mut told: Self = codec::decode(WHAT, bytes)?;
         if told.fold > FOLD_VERSION {
             return Err(CodecError::Newer { what: WHAT, found: told.fold, known: FOLD_VERSION });
         }
+        if told.fold < 4 && told.told_at.is_some() {
+            // Levels did not rise then: people were told of the one it has.
+            told.told_level = told.facts.level;
+        }
+        told.fold = FOLD_VERSION;
         Ok(told)
     }
 }

@@ -76,6 +76,10 @@ pub(super) struct Gathering {
     /// Of a bundle: seconds until its group may be told again.
     #[n(21)]
     pub interval: i64,
+    /// An alert in it has no level: nobody knows how bad it is.
+    #[n(22)]
+    #[cbor(default)]
+    pub unlevelled: bool,
 }
 
 /// What a gathering is begun with.
@@ -115,6 +119,7 @@ impl Gathering {
             tags: Vec::new(),
             grown: false,
             interval,
+            unlevelled: false,
         }
     }
 
@@ -125,6 +130,7 @@ impl Gathering {
         self.grown = true;
         self.risk = self.risk.max(told.risk);
         self.level = self.level.max(told.facts.level);
+        self.unlevelled |= told.facts.level.is_none();
         if !first {
             if let Some(item) = self.items.iter_mut().find(|i| i.incident == told.incident) {
                 item.alerts += 1;
@@ -136,6 +142,22 @@ impl Gathering {
         if self.reason == SummaryReason::Bundle && self.members.len() < MEMBERS {
             self.members.push(fingerprint);
         }
+        self.name(told, 1);
+    }
+
+    /// Notes that an incident in it is worse by now.
+    pub fn worsen(&mut self, told: &Told) {
+        self.risk = self.risk.max(told.risk);
+        self.level = self.level.max(told.facts.level);
+        self.grown = true;
+        let known = self.items.iter().position(|item| item.incident == told.incident);
+        // One that was not named before has had this alert, as far as anybody here knows.
+        let alerts = known.map_or(1, |at| self.items.remove(at).alerts);
+        self.name(told, alerts);
+    }
+
+    /// Names an incident, if it is among the worst.
+    fn name(&mut self, told: &Told, alerts: u64) {
         let item = SummaryItem {
             incident: told.incident,
             opening: told.opening,
@@ -143,7 +165,7 @@ impl Gathering {
             title: told.facts.title.clone(),
             level: told.facts.level,
             environment: told.facts.environment.clone(),
-            alerts: 1,
+            alerts,
             state: told.state,
         };
         // Behind those that are as bad.

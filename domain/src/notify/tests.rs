@@ -2,8 +2,11 @@
 
 mod bundles;
 mod invariants;
+mod lasting;
 mod matrix;
 mod operators;
+mod quiet;
+mod rises;
 mod rows;
 mod silences;
 mod storms;
@@ -14,6 +17,7 @@ use schemas::{
     SourceId, Status, Time,
     event::{
         Applied, Cause, EVENT_VERSION, Expired, IncidentState, Kind, Opened, Repeated, Resolved,
+        Rise,
     },
     record::RulesDocument,
 };
@@ -167,7 +171,38 @@ impl Story {
             opening,
             occurrences: 2,
             frequency: None,
+            level: None,
+            rise: None,
         }))
+    }
+
+    /// It fires on at another level than any of its episode before, or at one it had.
+    fn repeat_as(&mut self, problem: u64, facts: Facts, before: Option<Option<Level>>) -> Vec<String> {
+        let opening = self.openings[&problem];
+        let level = facts.level;
+        let rise = before.map(|before| {
+            let (risk_before, risk) = (Level::risk(before), Level::risk(level));
+            Box::new(Rise { before, risk_before, risk, facts })
+        });
+        self.say(Kind::Repeated(Repeated {
+            incident: incident(opening),
+            fingerprint: fingerprint(problem),
+            opening,
+            occurrences: 2,
+            frequency: None,
+            level,
+            rise,
+        }))
+    }
+
+    /// It gets worse.
+    fn rises(&mut self, problem: u64, before: Level, level: Level) -> Vec<String> {
+        self.repeat_as(problem, of(level), Some(Some(before)))
+    }
+
+    /// It fires on at a level it had before.
+    fn goes_on_as(&mut self, problem: u64, level: Level) -> Vec<String> {
+        self.repeat_as(problem, of(level), None)
     }
 
     fn over(&self, problem: u64) -> Box<Resolved> {
@@ -273,6 +308,14 @@ fn rule(story: &Story) -> String {
 }
 
 /// What decided besides the rule.
+/// Why the last notice tells people of what they were told of before.
+fn because(story: &Story) -> Option<String> {
+    match &story.telling.notices.last().unwrap().kind {
+        Kind::Planned(p) => p.reason.clone(),
+        other => panic!("not planned: {other:?}"),
+    }
+}
+
 fn by(story: &Story) -> Option<String> {
     match &story.telling.notices.last().unwrap().kind {
         Kind::Withheld(w) => w.by.clone(),

@@ -5,7 +5,7 @@ mod timer;
 
 use minicbor::{Decode, Encode};
 use schemas::{
-    CodecError, Fingerprint, IncidentId, Position, Status, Time,
+    CodecError, Fingerprint, IncidentId, Level, Position, Status, Time,
     alert::Risk,
     codec,
     event::{Cause, EscalationLevel, Frequency},
@@ -17,7 +17,9 @@ use super::{
     escalation::{frequency, raised},
 };
 
-pub use sighting::{Change, Latest, Raise, Sighting, Terms, Turned, changed_at, occurrence_hash};
+pub use sighting::{
+    Change, Latest, Raise, Sighting, Terms, Turned, Worse, changed_at, occurrence_hash,
+};
 
 /// How many occurrences a problem remembers. Reports of one occurrence arrive within seconds of
 /// each other, so only a burst of more than this many different ones in between is counted twice.
@@ -117,10 +119,23 @@ pub struct Problem {
     /// Set where the problem is one environment's of an identity that has several.
     #[n(22)]
     pub part: Option<Part>,
+    /// The highest level an alert of the latest episode said.
+    #[n(23)]
+    pub worst: Option<Level>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+/// The level that makes this risk.
+const fn level_of(risk: Risk) -> Level {
+    match risk {
+        Risk::Low => Level::Info,
+        Risk::Medium => Level::Warning,
+        Risk::High => Level::Error,
+        Risk::Critical => Level::Fatal,
+    }
 }
 
 /// The problem that keeps the list a problem stands on, and under which environment.
@@ -181,7 +196,7 @@ impl Problem {
     /// `resumed`: the sender dates it before an end that was only an end because nothing was heard.
     fn account(&mut self, seen: &Sighting<'_>, change: Change, resumed: bool) -> Turned {
         let now = seen.lane_time;
-        let (mut lately, mut raise) = (None, None);
+        let (mut lately, mut raise, mut worse) = (None, None, None);
         match change {
             Change::Opened { cause, .. } => {
                 self.lately.push(now);
@@ -191,7 +206,8 @@ impl Problem {
                 }
                 let counted = self.frequency(seen);
                 self.level = counted.level;
-                self.risk = Some(raised(seen.risk, self.level));
+                self.worst = seen.level;
+                self.risk = Some(raised(seen.risk(), self.level));
                 self.escalated = false;
                 lately = Some(counted);
             }
@@ -200,11 +216,17 @@ impl Problem {
                 let mut counted = self.frequency(seen);
                 // Within an episode it only rises.
                 counted.level = counted.level.max(self.level);
+                worse = self.worsen(seen);
                 raise = self.raise(seen, counted.level);
                 lately = Some(counted);
             }
+            // Counted before, but one of the reports may know better how bad it is.
+            Change::SameOccurrence if self.is_open() => worse = self.worsen(seen),
             Change::Resolved | Change::Suppressed => self.changes.push(now),
             Change::Stale { .. } | Change::SameOccurrence | Change::NothingToClose => {}
+        }
+        if let Some(worse) = &mut worse {
+            worse.risk = self.risk.unwrap_or(worse.risk);
         }
         let goes_on = match change {
             Change::Repeated | Change::SameOccurrence => true,
@@ -220,11 +242,26 @@ impl Problem {
         }
         let window = u32::try_from(seen.terms.flapping.window_seconds / 60).unwrap_or(u32::MAX);
         let flapping = self.changes.within(window, now) >= u64::from(seen.terms.flapping.changes);
-        Turned { change, latest: self.latest(), frequency: lately, flapping, raise, goes_on, gap }
+        let (latest, frequency) = (self.latest(), lately);
+        Turned { change, latest, frequency, flapping, worse, raise, goes_on, gap }
     }
 
     fn frequency(&self, seen: &Sighting<'_>) -> Frequency {
         frequency(seen.terms.escalation, &self.lately, &self.refires, seen.lane_time)
+    }
+
+    /// Notes how bad an alert of an open episode says it is; none where that is no worse than it was.
+    /// What says nothing is as bad as a warning, and makes nothing worse.
+    fn worsen(&mut self, seen: &Sighting<'_>) -> Option<Worse> {
+        let before = self.worst;
+        if seen.level.is_none() || seen.risk() <= Level::risk(before) {
+            return None;
+        }
+        self.worst = seen.level;
+        let risk_before = self.risk.unwrap_or(Level::risk(before));
+        let risk = risk_before.max(seen.risk());
+        self.risk = Some(risk);
+        Some(Worse { before, risk_before, risk })
     }
 
     /// Raises the incident to `level`. Told is what raises its risk or asks for somebody; that it
@@ -234,7 +271,7 @@ impl Problem {
         if level <= before || level < EscalationLevel::Escalate {
             return None;
         }
-        let risk_before = self.risk.unwrap_or(seen.risk);
+        let risk_before = self.risk.unwrap_or(seen.risk());
         let risk = raised(risk_before, level);
         self.risk = Some(risk);
         let first = !std::mem::replace(&mut self.escalated, true);
@@ -374,6 +411,7 @@ impl Problem {
             repeat: None,
             due: None,
             part: None,
+            worst: None,
         }
     }
 
@@ -396,8 +434,12 @@ impl Problem {
 
     /// From the row's form. States of earlier folds are brought up to this one here.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-        let state: Self = codec::decode("problem state", bytes)?;
+        let mut state: Self = codec::decode("problem state", bytes)?;
         super::known_fold("problem state", state.fold)?;
+        if state.fold < 6 {
+            // How bad it was said to be was not kept, but what its incident's risk came to was.
+            state.worst = state.worst.or(state.risk.map(level_of));
+        }
         Ok(state)
     }
 }

@@ -29,6 +29,7 @@ mod environments;
 mod expiry;
 mod frequency;
 mod interactions;
+mod levels;
 mod log;
 mod properties;
 mod redrive;

@@ -60,6 +60,9 @@ fn rows(events: &[Concerned]) -> (Vec<OpenedRow<'_>>, Vec<IncidentChange<'_>>) {
                 let change = changes.of(concerned, r.incident);
                 change.occurrences = Some(r.occurrences);
                 change.frequency = r.frequency.or(change.frequency);
+                if let Some(rise) = &r.rise {
+                    (change.risk, change.facts) = (Some(rise.risk), Some(&rise.facts));
+                }
             }
             Kind::Escalated(e) => {
                 let change = changes.of(concerned, e.incident);
@@ -118,7 +121,10 @@ fn silenced(applied: &Applied, at: Time) -> Option<Option<Time>> {
         | Verb::Reject
         | Verb::RequestTriage
         | Verb::Handoff
-        | Verb::Note => None,
+        | Verb::Note
+        | Verb::Useful
+        | Verb::NotUseful
+        | Verb::Noise => None,
     }
 }
 
@@ -139,6 +145,7 @@ impl<'a> Changes<'a> {
             occurrences: None,
             state: None,
             risk: None,
+            facts: None,
             frequency: None,
             flapping: None,
             analysis: None,

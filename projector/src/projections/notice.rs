@@ -48,6 +48,7 @@ fn row(Concerned { project, event }: &Concerned) -> Option<NoticeRow<'_>> {
         Kind::Planned(p) => Some(NoticeRow {
             kind: Some(p.kind.word()),
             receiver: Some(&p.receiver),
+            reason: p.reason.as_deref(),
             summary: p.summary.as_deref(),
             ..row(p.incident, p.opening, &p.rule)
         }),

@@ -26,6 +26,10 @@ pub struct Planned {
     /// The summary it is told in.
     #[n(5)]
     pub summary: Option<String>,
+    /// Why people are told of what they were told of before: `level_rose`, `silence_over`,
+    /// `still_fires`; absent where the rule says it all.
+    #[n(6)]
+    pub reason: Option<String>,
 }
 
 /// A message was not planned.

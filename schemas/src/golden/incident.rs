@@ -3,11 +3,11 @@
 
 use super::{at, facts, observed, resolved, text, time, uuid};
 use crate::{
-    Fingerprint, IncidentId, Outcome, RecordId, SourceId,
+    Facts, Fingerprint, IncidentId, Level, Outcome, RecordId, SourceId,
     alert::Risk,
     event::{
         Applied, Cause, Escalated, EscalationLevel, Expired, Frequency, IncidentState, Kind,
-        Observed, Opened, Refused, Repeated, Resolved, Settled,
+        Observed, Opened, Refused, Repeated, Resolved, Rise, Settled,
     },
 };
 
@@ -69,6 +69,25 @@ pub fn kinds() -> Vec<(&'static str, Kind)> {
                 occurrences: 5,
                 frequency: Some(FREQUENCY),
             }),
+                level: None,
+                rise: None,
+            }),
+        ),
+        (
+            "repeated-rise",
+            Kind::Repeated(Repeated {
+                incident: IncidentId(uuid(6)),
+                fingerprint: Fingerprint(uuid(8)),
+                opening: at(),
+                occurrences: 6,
+                frequency: Some(FREQUENCY),
+                level: Some(Level::Fatal),
+                rise: Some(Box::new(Rise {
+                    before: Some(Level::Warning),
+                    risk_before: Risk::Medium,
+                    risk: Risk::Critical,
+                    facts: Facts { level: Some(Level::Fatal), ..facts() },
+                })),
         ),
         (
             "resolved-flapping",

@@ -9,7 +9,7 @@ use crate::{
         Tested, Withheld,
     },
     job::{
-        Reply, ReplyTo, SendJob, SendKind, SendResult, Standing, Summary, SummaryItem,
+        Reply, ReplyTo, Rose, SendJob, SendKind, SendResult, Standing, Summary, SummaryItem,
         SummaryReason,
     },
     record::{Body, Control, MatchOperator, Matcher, SendOutcome, Silence, SilenceChange},
@@ -119,6 +119,19 @@ pub(super) fn kinds() -> Vec<(&'static str, Kind)> {
                 receiver: "default".into(),
                 rule: "warnings".into(),
                 summary: text("hourly/default/20251120T05"),
+                reason: None,
+            }),
+        ),
+        (
+            "planned-reason",
+            Kind::Planned(Planned {
+                incident: IncidentId(uuid(6)),
+                opening: at(),
+                kind: SendKind::Remind,
+                receiver: "default".into(),
+                rule: "everything/policy.production.fatal".into(),
+                summary: None,
+                reason: text("level_rose"),
             }),
         ),
         (
@@ -174,8 +187,21 @@ pub(super) fn sends() -> Vec<(&'static str, SendJob)> {
             at: time(9),
             silenced_until: Some(time(3600)),
             folded: 2,
+            rose: None,
         }),
         ..send(SendKind::Update)
+    };
+    let remind = SendJob {
+        standing: Some(Standing {
+            state: IncidentState::Open,
+            verb: None,
+            actor: None,
+            at: time(9),
+            silenced_until: None,
+            folded: 0,
+            rose: Some(Rose { from: Some(Level::Warning), to: Level::Fatal, news: true }),
+        }),
+        ..send(SendKind::Remind)
     };
     let summary = |reason| SendJob {
         summary: Some(Box::new(Summary {
@@ -213,6 +239,7 @@ pub(super) fn sends() -> Vec<(&'static str, SendJob)> {
         ("fire", fire),
         ("update", update),
         ("remind", send(SendKind::Remind)),
+        ("remind-rose", remind),
         ("summary-bundle", summary(SummaryReason::Bundle)),
         ("summary-hourly", summary(SummaryReason::Hourly)),
         ("summary-daily", summary(SummaryReason::Daily)),

@@ -43,6 +43,8 @@ pub struct IncidentChange<'a> {
     /// Where it stands, and since when, in lane time.
     pub state: Option<(IncidentState, Time)>,
     pub risk: Option<Risk>,
+    /// Those of the alert that made it worse.
+    pub facts: Option<&'a Facts>,
     pub frequency: Option<Frequency>,
     pub flapping: Option<bool>,
     pub analysis: Option<(&'a Analysis, Time)>,
@@ -53,11 +55,12 @@ pub struct IncidentChange<'a> {
 }
 
 impl Row for IncidentChange<'_> {
-    const TYPE: &'static str = "incident_change_row_2";
+    const TYPE: &'static str = "incident_change_row_3";
 
     fn put(&self, to: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
         let analysis = self.analysis.map(|(analysis, _)| json(analysis)).transpose()?;
         let frequency = self.frequency.map(|frequency| json(&frequency)).transpose()?;
+        let facts = self.facts.map(json).transpose()?;
         // One that is opened again has no end any more.
         let end = self.state.filter(|(state, _)| state.is_over());
         to.encode(self.project.as_str())?
@@ -73,7 +76,8 @@ impl Row for IncidentChange<'_> {
             .encode(frequency.map(JsonText))?
             .encode(self.flapping)?
             .encode(self.silenced_until.is_some())?
-            .encode(self.silenced_until.flatten().map(stated))?;
+            .encode(self.silenced_until.flatten().map(stated))?
+            .encode(facts.map(JsonText))?;
         Ok(())
     }
 }
@@ -134,6 +138,7 @@ impl LaneTransaction<'_> {
             "incident",
             "update incident i set \
                status = coalesce(u.status, i.status), risk = coalesce(u.risk, i.risk), \
+               facts = coalesce(u.facts, i.facts), \
                occurrences = coalesce(u.occurrences, i.occurrences), \
                analysis = coalesce(u.analysis, i.analysis), \
                analysed_at = coalesce(u.analysed_at, i.analysed_at), \
@@ -144,7 +149,7 @@ impl LaneTransaction<'_> {
                flapping = coalesce(u.flapping, i.flapping), \
                silenced_until = case when u.silenced then u.silenced_until \
                  else i.silenced_until end \
-             from (select $1 as generation, c.* from unnest(?::incident_change_row_2[]) as c \
+             from (select $1 as generation, c.* from unnest(?::incident_change_row_3[]) as c \
                offset 0) as u \
              where i.generation = u.generation and i.project = u.project \
                and i.incident = u.incident",

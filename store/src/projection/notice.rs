@@ -25,7 +25,7 @@ pub struct NoticeRow<'a> {
     /// What was planned, and for whom.
     pub kind: Option<&'static str>,
     pub receiver: Option<&'a str>,
-    /// Why nothing was planned.
+    /// Why nothing was planned, or why people are told of what they were told of before.
     pub reason: Option<&'a str>,
     pub rule: &'a str,
     pub rules: &'a str,

@@ -4,11 +4,8 @@ use schemas::{Facts, Position, RecordId, Time};
 use sqlx::{Row, postgres::PgRow, types::Json};
 use uuid::Uuid;
 
-use super::View;
+use super::{View, by_incident::ByIncident};
 use crate::{Error, time, timestamptz};
-
-/// Most decisions of one incident that are shown: the newest.
-const MOST: i64 = 500;
 
 /// What the fold made of an alert.
 #[derive(Clone, Debug)]
@@ -32,6 +29,7 @@ pub struct Folded {
 /// One decision of notify.
 #[derive(Clone, Debug)]
 pub struct Decision {
+    pub incident: Uuid,
     /// The position of what it was decided about.
     pub at: String,
     /// `planned` or `withheld`.
@@ -39,7 +37,7 @@ pub struct Decision {
     /// What was planned, and for whom.
     pub kind: Option<String>,
     pub receiver: Option<String>,
-    /// Why nothing was planned.
+    /// Why nothing was planned, or why people are told of what they were told of before.
     pub reason: Option<String>,
     pub rule: String,
     /// Hash of the rules document it stands in.
@@ -55,6 +53,7 @@ pub struct Decision {
 #[derive(Clone, Debug)]
 pub struct Waiting {
     pub job: Uuid,
+    pub incident: Uuid,
     pub target: String,
     /// `pending` or `claimed`.
     pub state: String,
@@ -145,17 +144,19 @@ impl View {
     }
 
     /// What the fold made of the alerts of a delivery that was folded on that lane day, in the order
-    /// of its body.
+    /// of its body: at most `limit` behind the index `after`.
     pub async fn folded_of(
         &mut self,
         project: &str,
         day: i32,
         (inc, seq, rec): (i64, i64, i32),
+        (after, limit): (i32, u32),
     ) -> Result<Vec<Folded>, Error> {
         let sql = format!(
             "select {FOLDED} from dossier where generation = $1 and project = $2 \
                and ($3::text[] is null or project = any($3)) \
-               and day = $4 and inc = $5 and seq = $6 and rec = $7 order by idx"
+               and day = $4 and inc = $5 and seq = $6 and rec = $7 and idx > $8 \
+             order by idx limit $9"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(self.generation)
@@ -165,34 +166,31 @@ impl View {
             .bind(inc)
             .bind(seq)
             .bind(rec)
+            .bind(after)
+            .bind(i64::from(limit))
             .fetch_all(&mut *self.transaction)
             .await
             .map_err(Error::doing("read what became of a delivery's alerts"))?;
         rows.iter().map(folded).collect::<Result<_, _>>().map_err(Error::doing("read an alert"))
     }
 
-    /// The decisions of notify about an incident of `project`, in the order of lane time; the newest
-    /// 500.
+    /// The decisions of notify about each of `incidents` of `project`, in the order of lane time; the
+    /// newest 500.
     pub async fn decisions_of(
         &mut self,
         project: &str,
-        incident: Uuid,
+        incidents: &[Uuid],
     ) -> Result<Vec<Decision>, Error> {
-        let rows = sqlx::query(
-            "select * from (select * from notice where generation = $1 and project = $2 \
-               and ($3::text[] is null or project = any($3)) and incident = $4 \
-               order by lane_time desc, event_id limit $5) n order by lane_time, at, event_id",
-        )
-        .bind(self.generation)
-        .bind(project)
-        .bind(&self.projects)
-        .bind(incident)
-        .bind(MOST)
-        .fetch_all(&mut *self.transaction)
-        .await
-        .map_err(Error::doing("read decisions"))?;
+        const READ: ByIncident = ByIncident {
+            from: "notice where true",
+            taken: "lane_time desc, event_id",
+            shown: "r.lane_time, r.at, r.event_id",
+            doing: "read decisions",
+        };
+        let rows = self.of_incidents(&READ, project, incidents).await?;
         let decision = |row: &PgRow| {
             Ok(Decision {
+                incident: row.try_get("incident")?,
                 at: row.try_get("at")?,
                 verdict: row.try_get("verdict")?,
                 kind: row.try_get("kind")?,
@@ -208,29 +206,24 @@ impl View {
         rows.iter().map(decision).collect::<Result<_, _>>().map_err(Error::doing("read a decision"))
     }
 
-    /// The messages about an incident of `project` that are still to be sent, in their order.
+    /// The messages about each of `incidents` of `project` that are still to be sent, in their order;
+    /// the first 500.
     pub async fn waiting_of(
         &mut self,
         project: &str,
-        incident: Uuid,
+        incidents: &[Uuid],
     ) -> Result<Vec<Waiting>, Error> {
-        let rows = sqlx::query(
-            "select id, target, state, attempts, not_before, reason, trigger from job \
-             where generation = $1 and queue = 'send' and incident = $4 and project = $2 \
-               and ($3::text[] is null or project = any($3)) and state in ('pending', 'claimed') \
-             order by target, ordinal limit $5",
-        )
-        .bind(self.generation)
-        .bind(project)
-        .bind(&self.projects)
-        .bind(incident)
-        .bind(MOST)
-        .fetch_all(&mut *self.transaction)
-        .await
-        .map_err(Error::doing("read messages that wait"))?;
+        const READ: ByIncident = ByIncident {
+            from: "job where queue = 'send' and state in ('pending', 'claimed')",
+            taken: "target, ordinal",
+            shown: "r.incident, r.target, r.ordinal",
+            doing: "read messages that wait",
+        };
+        let rows = self.of_incidents(&READ, project, incidents).await?;
         let waiting = |row: &PgRow| {
             Ok(Waiting {
                 job: row.try_get("id")?,
+                incident: row.try_get("incident")?,
                 target: row.try_get("target")?,
                 state: row.try_get("state")?,
                 attempts: row.try_get("attempts")?,

@@ -31,6 +31,7 @@ fn acknowledged(send: &mut SendJob) {
         at: told_at(),
         silenced_until: None,
         folded: 0,
+        rose: None,
     });
 }
 

@@ -102,6 +102,7 @@ async fn r31_r71_an_incident_from_opening_to_close() {
         receiver: "default".into(),
         rule: "everything".into(),
         summary: None,
+        reason: None,
     };
     let resolved = Resolved {
         incident: s.incident_id(),
@@ -117,6 +118,8 @@ async fn r31_r71_an_incident_from_opening_to_close() {
         opening: opening.at,
         occurrences: 2,
         frequency: None,
+        level: None,
+        rise: None,
     };
     desk.apply(
         &[

@@ -2,8 +2,13 @@
 
 use schemas::{Time, job::SendKind};
 
-use super::Desk;
-use crate::notify::{Recipient, row::Told, state::DUE_PER_TICK, working::Key};
+use super::{Desk, SILENCE_IS_OVER};
+use crate::notify::{
+    Recipient,
+    row::{Owed, Told},
+    state::DUE_PER_TICK,
+    working::Key,
+};
 
 /// Rule id of the end of an operator's silence.
 const SILENCE_OVER: &str = "incident_silence";
@@ -37,8 +42,16 @@ impl Desk<'_> {
             // Who has it already need not be told of it.
             if told.waiting && !told.is_held() {
                 self.announce(key, told, false);
-            } else if silenced {
+            } else if told.rises() {
+                self.tell_rise(key, told, false);
+            } else if told.owed == Some(Owed::Fire) {
+                self.tell_folded(key, told);
+            } else if silenced || told.owed == Some(Owed::Voice) {
                 self.speak_again(key, told);
+            }
+            // One that goes on is looked at when it is over, whatever else there was to look at.
+            if let Some(until) = told.silenced_until {
+                told.look(until);
             }
         }
         if is_due(told.remind_at) {
@@ -47,20 +60,32 @@ impl Desk<'_> {
         true
     }
 
-    /// An operator's silence is over and nobody has the incident: whoever was told hears of it again.
+    /// An operator's silence is over and nobody has the incident: whoever was told hears of it again,
+    /// once nothing else stands in the way.
     fn speak_again(&mut self, key: &Key, told: &mut Told) {
-        if told.is_held() || self.held(key, told).is_some() {
+        let first = told.owed.take().is_none();
+        if told.is_held() {
             return self.update(key, told);
         }
+        if let Some(held) = self.held(key, told) {
+            told.owed = Some(Owed::Voice);
+            told.look(held.until);
+            if first {
+                self.update(key, told);
+            }
+            return;
+        }
         let to = told.message.as_ref().map(|message| message.to.clone()).unwrap_or_default();
+        self.because = Some(SILENCE_IS_OVER);
         self.remind_of(key, told, &to, SILENCE_OVER);
+        self.because = None;
         // That was a reminder: the next comes a step later.
         told.remind_at = self.next_reminder(key, told);
     }
 
-    /// When an incident is reminded of next; none: it is not.
+    /// When an incident is reminded of next; none: it is not, for one that somebody has.
     pub(super) fn next_reminder(&self, key: &Key, told: &Told) -> Option<Time> {
-        told.message.as_ref()?;
+        told.message.as_ref().filter(|_| !told.is_held())?;
         let seconds = self.rules.reminder(&key.0).next(told.facts.level, told.reminded)?;
         Some(self.now.plus_seconds(seconds))
     }

@@ -257,8 +257,10 @@ impl Desk<'_> {
             }
             told.risk = told.risk.max(raised.risk);
             told.frequency = Some(raised.frequency);
+            // What the same alert's rise says is said.
+            let said = told.rose_at == Some(desk.event.at);
             // What is silenced goes on in no message.
-            if !told.state.is_over() && !told.waiting {
+            if !told.state.is_over() && !told.waiting && !said {
                 desk.update(&key, told);
             }
             true
@@ -311,7 +313,13 @@ impl Desk<'_> {
             if reopened {
                 desk.reopen(&key, told);
             }
-            told.remind_at = if told.is_held() { None } else { desk.next_reminder(&key, told) };
+            if told.is_held() {
+                // Whoever has it saw how bad it is.
+                told.settle_rise();
+            } else if told.waiting {
+                told.look(desk.now);
+            }
+            told.remind_at = desk.next_reminder(&key, told);
             desk.update(&key, told);
             true
         });
@@ -345,7 +353,8 @@ impl Desk<'_> {
         told.changed_at = Some(self.now);
         if !told.state.is_over() {
             // It may be told once that is over; at once, if it is lifted.
-            told.look_at = told.silenced_until.or(told.waiting.then_some(self.now));
+            let waits = told.waiting || told.owed.is_some() || told.rises();
+            told.look_at = told.silenced_until.or(waits.then_some(self.now));
         }
         self.update(key, told);
     }

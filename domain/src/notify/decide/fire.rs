@@ -6,11 +6,11 @@ use schemas::{
     job::{SendKind, SummaryReason},
 };
 
-use super::{Desk, NO_ROUTE, Way, Why, key_of, no_route};
+use super::{Desk, LEVEL_ROSE, NO_ROUTE, STILL_FIRES, Way, Why, key_of, no_route};
 use crate::{
     notify::{
-        Recipient,
-        row::{Message, Told},
+        Plan, Recipient,
+        row::{Message, Owed, Told},
         working::Key,
     },
     rules::{Occasion, Soon, Subject, When},
@@ -32,18 +32,15 @@ impl Desk<'_> {
     /// is to be accounted for; else because what stood in the way may be gone.
     pub(super) fn announce(&mut self, key: &Key, told: &mut Told, alert: bool) {
         let ways = self.ways(key, told);
-        let occasion = match told.cause {
-            Cause::New => Occasion::New,
-            Cause::Regression | Cause::Reappearance => Occasion::Reappeared,
-        };
+        let occasion = occasion(told.cause);
         let soon = self.soon(key, told, occasion);
         if ways.iter().all(|way| way.to.is_empty()) {
-            told.waiting = false;
+            told.settle();
             let rule = ways.into_iter().next().map_or_else(no_route, |way| way.rule);
             return self.withhold(key, told, Why::new("no_receiver", &rule));
         }
         if soon.when == When::Never {
-            told.waiting = false;
+            told.settle();
             return self.withhold(key, told, Why::new("policy_never", &soon.rule));
         }
         if let Some(held) = self.held(key, told) {
@@ -54,31 +51,49 @@ impl Desk<'_> {
             }
             return;
         }
-        (told.waiting, told.look_at) = (false, told.silenced_until);
+        told.look_at = told.silenced_until;
         let rules = self.rules.clone();
         let once = rules.once(&key.0);
         let bypass = once.regression_bypass && occasion == Occasion::Reappeared;
-        if !self.hour_is_over(key, told) && !bypass {
+        let within = !self.hour_is_over(key, told) && !bypass;
+        // What is worse than they were told of waits for no hour.
+        if within && !told.is_worse_than_told() {
+            told.settle();
             return self.fold(key, told);
         }
-        // What an earlier episode was told by is a message of its own.
-        (told.message, told.folded) = (None, 0);
+        let folded = told.owed == Some(Owed::Fire);
+        if folded {
+            // It went on in that message; its end is told there, should it get none of its own.
+            if let Some(message) = &mut told.message {
+                message.over = false;
+            }
+        } else {
+            // What an earlier episode was told by is a message of its own.
+            (told.message, told.folded) = (None, 0);
+        }
+        self.because = match (within || told.rises(), folded) {
+            (true, _) => Some(LEVEL_ROSE),
+            (false, true) => Some(STILL_FIRES),
+            (false, false) => None,
+        };
         self.tell(key, told, &soon, &ways);
+        self.because = None;
+        told.settle();
     }
 
-    fn soon(&self, key: &Key, told: &Told, occasion: Occasion) -> Soon {
+    pub(super) fn soon(&self, key: &Key, told: &Told, occasion: Occasion) -> Soon {
         let subject = Subject { project: &key.0, facts: &told.facts };
         self.rules.policy(&key.0).soon(&subject, occasion)
     }
 
     /// Whether a problem may have another message (R43).
-    fn hour_is_over(&self, key: &Key, told: &Told) -> bool {
-        let seconds = self.rules.once(&key.0).seconds();
-        told.told_at.is_none_or(|at| self.now >= at.plus_seconds(seconds))
+    pub(super) fn hour_is_over(&self, key: &Key, told: &Told) -> bool {
+        self.end_of_hour(key, told).is_none_or(|over| self.now >= over)
     }
 
-    /// It fires again within the hour of its message: it is edited into that.
-    fn fold(&mut self, key: &Key, told: &mut Told) {
+    /// It fires again within the hour of its message: it is edited into that, which rings nobody. So it
+    /// is looked at again when the hour is over.
+    pub(super) fn fold(&mut self, key: &Key, told: &mut Told) {
         told.folded += 1;
         let rules = self.rules.clone();
         let once = rules.once(&key.0);
@@ -88,12 +103,16 @@ impl Desk<'_> {
             return self.digest(key, told, SummaryReason::Hourly, &reason, &once.id);
         };
         let by = Some(message.incident.to_string());
+        told.owed = Some(Owed::Fire);
+        if let Some(over) = self.end_of_hour(key, told) {
+            told.look(over);
+        }
         self.withhold(key, told, Why { by, ..Why::new(&once.reason(), &once.id) });
         self.update(key, told);
     }
 
     /// Tells as soon as the policy says.
-    fn tell(&mut self, key: &Key, told: &mut Told, soon: &Soon, ways: &[Way]) {
+    pub(super) fn tell(&mut self, key: &Key, told: &mut Told, soon: &Soon, ways: &[Way]) {
         match soon.when {
             When::Now => self.tell_now(key, told, soon, ways),
             When::Hourly => {
@@ -121,7 +140,9 @@ impl Desk<'_> {
         }
         let (mut to, mut rules): (Vec<Recipient>, Vec<&str>) = (Vec::new(), Vec::new());
         for way in ways {
-            if !self.bundle(key, told, way) {
+            // Whom a message told of it waits for no others to hear that it is worse.
+            let at_once = told.rises() && told.has_told(&way.to);
+            if at_once || !self.bundle(key, told, way) {
                 rules.push(&way.rule);
                 to.extend(way.to.iter().filter(|r| !to.contains(r)).cloned().collect::<Vec<_>>());
             }
@@ -141,18 +162,33 @@ impl Desk<'_> {
         rule: &str,
         summary: Option<&str>,
     ) {
-        told.told_at = Some(self.now);
+        self.note_told(key, told, self.now);
         told.folded = 0;
-        let plan = self.about(key, told, SendKind::Fire, rule);
         let (incident, opening) = (told.incident, told.opening);
-        let same = told.message.take().filter(|m| m.incident == incident && !m.over);
+        let before = told.message.take();
+        if let Some(other) = before.as_ref().filter(|m| m.incident != incident) {
+            self.supersede(key, told, other);
+        }
+        let same = before.filter(|m| m.incident == incident && !m.over);
+        told.reminded = 0;
+        if let Some(message) = same.clone().filter(|_| told.rises() && summary.is_none()) {
+            self.page_rise(key, told, message, to, rule);
+            told.remind_at = self.next_reminder(key, told);
+            return;
+        }
+        let plan = self.about(key, told, SendKind::Fire, rule);
         // Whom another route told at once hears of the end as well, and is not told twice.
         let earlier = same.filter(|_| summary.is_some()).map(|m| m.to).unwrap_or_default();
         let new: Vec<_> = to.into_iter().filter(|to| !earlier.contains(to)).collect();
-        self.send(&plan, &new, summary);
+        if new.is_empty() {
+            // It is told there that they were many.
+            self.send(&Plan { kind: SendKind::Update, ..plan }, &earlier, summary);
+        } else {
+            self.send(&plan, &new, summary);
+        }
+        told.settle_rise();
         let to = [earlier, new].concat();
         told.message = Some(Message { incident, opening, to, rule: rule.to_owned(), over: false });
-        told.reminded = 0;
         told.remind_at = self.next_reminder(key, told);
     }
 
@@ -164,8 +200,13 @@ impl Desk<'_> {
                 desk.withhold(&key, told, Why::new("repeat", NO_ROUTE));
                 return false;
             }
+            if let Some(rise) = &repeated.rise {
+                desk.rise(&key, told, repeated, rise);
+                return true;
+            }
             desk.note_source(&key, told);
-            if told.waiting {
+            // Who has it already need not be told of it.
+            if told.waiting && !told.is_held() {
                 told.frequency = repeated.frequency.or(told.frequency);
                 desk.announce(&key, told, true);
                 return true;
@@ -181,9 +222,18 @@ impl Desk<'_> {
         }
     }
 
+    /// How soon a repeat is told: as of the level it has now, which may be lower than it was.
+    fn soon_again(&self, key: &Key, told: &mut Told, repeated: &Repeated) -> Soon {
+        let worst = told.facts.level;
+        told.facts.level = repeated.level.or(worst);
+        let soon = self.soon(key, told, Occasion::Repeat);
+        told.facts.level = worst;
+        soon
+    }
+
     /// Whether that changed the row.
     fn repeat_of(&mut self, key: &Key, told: &mut Told, repeated: &Repeated) -> bool {
-        let soon = self.soon(key, told, Occasion::Repeat);
+        let soon = self.soon_again(key, told, repeated);
         if soon.when == When::Never {
             self.withhold(key, told, Why::new("policy_never", &soon.rule));
             return false;
@@ -215,5 +265,13 @@ impl Desk<'_> {
             When::Hourly | When::Daily | When::Never => self.tell(key, told, &soon, &[]),
         }
         told.summaries != before
+    }
+}
+
+/// What stands in the way of an incident that was opened for that.
+pub(super) fn occasion(cause: Cause) -> Occasion {
+    match cause {
+        Cause::New => Occasion::New,
+        Cause::Regression | Cause::Reappearance => Occasion::Reappeared,
     }
 }

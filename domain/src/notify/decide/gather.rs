@@ -5,7 +5,7 @@ use schemas::{
     job::{SendKind, SummaryReason},
 };
 
-use super::{Desk, Way, Why};
+use super::{Desk, Way, Why, no_route};
 use crate::notify::{
     Plan, Recipient,
     row::Told,
@@ -65,6 +65,19 @@ impl Desk<'_> {
         why: &str,
         rule: &str,
     ) {
+        let ways = self.ways(key, told);
+        self.digest_by(key, told, reason, Why::new(why, rule), &ways);
+    }
+
+    /// As [`Self::digest`], of these routes only.
+    fn digest_by(
+        &mut self,
+        key: &Key,
+        told: &mut Told,
+        reason: SummaryReason,
+        why: Why<'_>,
+        ways: &[Way],
+    ) {
         // A copy shares the document.
         let rules = self.rules.clone();
         let times = rules.digest(&key.0);
@@ -74,7 +87,10 @@ impl Desk<'_> {
                 times.next_hourly(self.now)
             }
         };
-        for way in self.ways(key, told) {
+        if ways.is_empty() {
+            self.withhold(key, told, Why::new("no_receiver", &no_route()));
+        }
+        for way in ways {
             if way.to.is_empty() {
                 self.withhold(key, told, Why::new("no_receiver", &way.rule));
                 continue;
@@ -83,7 +99,7 @@ impl Desk<'_> {
             let place =
                 Place { reason, rule: &times.id, name, group, to: &way.to, due, interval: 0 };
             let summary = Some(self.gather(key, told, &place));
-            self.withhold(key, told, Why { summary, ..Why::new(why, rule) });
+            self.withhold(key, told, Why { summary, ..why.clone() });
         }
     }
 
@@ -127,19 +143,29 @@ impl Desk<'_> {
     }
 
     /// Says in a summary that an incident is over that was told in one: in the bundle of its group
-    /// where it has one, else in that of the hour.
+    /// that is open, else in that of the hour. What was told in a bundle begins another; what a storm
+    /// told does not, or its end were as many messages as it has groups.
     pub(super) fn gather_end(&mut self, key: &Key, told: &mut Told, rule: &str) {
-        let ways = self.ways(key, told);
-        let bundling = ways.into_iter().filter(|way| !way.to.is_empty() && way.group.bundles());
-        let bundling: Vec<Way> = bundling.collect();
-        if bundling.is_empty() {
-            return self.digest(key, told, SummaryReason::Hourly, "resolve_in_summary", rule);
-        }
-        for way in bundling {
+        let (mut others, mut gathered) = (Vec::new(), false);
+        for way in self.ways(key, told) {
+            if way.to.is_empty() || !way.group.bundles() {
+                others.push(way);
+                continue;
+            }
             let (place, _) = self.bundle_of(key, told, &way);
-            let summary = Some(self.gather(key, told, &place));
-            self.withhold(key, told, Why { summary, ..Why::new("resolve_in_summary", rule) });
+            if told.by_bundle || self.state.gathered.summaries.contains_key(&place.slot(&key.0)) {
+                let summary = Some(self.gather(key, told, &place));
+                self.withhold(key, told, Why { summary, ..Why::new("resolve_in_summary", rule) });
+                gathered = true;
+            } else {
+                others.push(way);
+            }
         }
+        if gathered && others.is_empty() {
+            return;
+        }
+        let why = Why::new("resolve_in_summary", rule);
+        self.digest_by(key, told, SummaryReason::Hourly, why, &others);
     }
 
     /// Counts an alert of an incident that stands in a bundle or a storm that is still open there.
@@ -214,7 +240,7 @@ impl Desk<'_> {
         if first && gathering.reason == SummaryReason::Bundle && gathering.members.len() >= MEMBERS
         {
             // It will not be found when the bundle is told.
-            told.told_at = Some(gathering.due);
+            (told.told_at, told.told_level) = (Some(gathering.due), told.facts.level);
         }
         gathering.count(told, key.1, first, now);
         let summary = gathering.key.clone();
@@ -256,7 +282,7 @@ impl Desk<'_> {
             interval: 0,
         };
         let summary = self.gather(key, told, &place);
-        told.told_at = Some(self.now);
+        self.note_told(key, told, self.now);
         let why = Why { summary: Some(summary), ..Why::new("storm", &rule.id) };
         self.withhold(key, told, why);
         // Who is not told of the storm yet is told at once; the others when it has grown.
@@ -354,8 +380,14 @@ impl Desk<'_> {
         None
     }
 
-    /// Tells a bundle: of a single incident as a message of its own.
+    /// Tells a bundle: of a single incident as a message of its own. Gives it back while it is quiet;
+    /// what wakes people and joins it meanwhile has it told.
     fn tell_bundle(&mut self, slot: &str, gathering: Gathering) -> Option<Gathering> {
+        let quiet = self.rules.quiet_hours(&gathering.project);
+        let sleeps = !gathering.unlevelled && quiet.until(self.now, gathering.level).is_some();
+        if gathering.incidents > 0 && sleeps {
+            return Some(gathering);
+        }
         self.state.gathered_changed = true;
         if gathering.incidents == 0 {
             return None;
@@ -371,7 +403,8 @@ impl Desk<'_> {
                     return false;
                 }
                 told.bundled = 0;
-                told.told_at = Some(now);
+                told.by_bundle = !single;
+                desk.note_told(&key, told, now);
                 if single && !told.state.is_over() {
                     paged = true;
                     let (to, rule) = (gathering.to.clone(), gathering.rule.clone());

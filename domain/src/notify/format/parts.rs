@@ -2,7 +2,7 @@
 
 use schemas::{
     event::{Cause, EscalationLevel},
-    job::{SendKind, Standing},
+    job::{Rose, SendKind, Standing},
 };
 
 use super::{
@@ -41,9 +41,10 @@ pub(in crate::notify) fn raised(m: &Message<'_>, words: &Words) -> Option<String
     }
 }
 
-/// That it fires and nobody has it.
+/// That it fires and nobody has it, or is worse than they were told.
 pub(in crate::notify) fn reminder(m: &Message<'_>, words: &Words) -> Option<String> {
     match m.kind {
+        SendKind::Remind if is_news(m) => rose(m, words),
         SendKind::Remind => Some(format!("🔔 {}", words.reminder)),
         SendKind::Fire
         | SendKind::Resolve
@@ -52,6 +53,18 @@ pub(in crate::notify) fn reminder(m: &Message<'_>, words: &Words) -> Option<Stri
         | SendKind::Test
         | SendKind::Reply => None,
     }
+}
+
+/// The message is there to say that it is worse.
+fn is_news(m: &Message<'_>) -> bool {
+    m.standing.and_then(|standing| standing.rose).is_some_and(|rose| rose.news)
+}
+
+/// From which level it rose to which.
+fn rose(m: &Message<'_>, words: &Words) -> Option<String> {
+    let Rose { from, to, .. } = m.standing?.rose?;
+    let from = from.map_or("—".to_owned(), |from| from.word().to_uppercase());
+    Some(format!("⬆️ {}: {from} → {}", words.level, to.word().to_uppercase()))
 }
 
 /// The marks the policy puts on it.
@@ -76,6 +89,9 @@ pub(in crate::notify) fn standing(m: &Message<'_>, words: &Words) -> Vec<String>
             .silenced_until
             .map(|until| format!("🔕 {}: {}", words.silenced_until, m.local(until))),
     );
+    if m.kind != SendKind::Resolve && (m.kind != SendKind::Remind || !is_news(m)) {
+        lines.extend(rose(m, words));
+    }
     if standing.folded > 0 {
         let count = standing.folded.to_string();
         lines.push(format!("🔁 {}", fill(words.folded, &[("count", &count)])));

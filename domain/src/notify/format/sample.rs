@@ -198,6 +198,7 @@ fn standing() -> Standing {
         at: TOLD_AT,
         silenced_until: None,
         folded: 2,
+        rose: None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use schemas::{
+    alert::Risk,
     job::SendKind,
     record::{MatchOperator, Matcher, Silence, SilenceChange},
 };
@@ -54,6 +55,8 @@ name = \"rest\"
 receivers = [\"default\"]
 ";
 
+const LEVELS: [Level; 4] = [Level::Fatal, Level::Error, Level::Warning, Level::Info];
+
 /// One step of a random story: seconds that pass, what happens, and to which problem.
 type Step = (u16, u8, u8);
 
@@ -61,24 +64,36 @@ type Step = (u16, u8, u8);
 fn events(steps: &[Step], rules: bool) -> Vec<Event> {
     let mut story = Story::new();
     let mut open: BTreeMap<u64, bool> = BTreeMap::new();
+    let mut worst: BTreeMap<u64, Level> = BTreeMap::new();
     if rules {
         story.rules(RULES);
     }
     for (seconds, what, problem) in steps {
         story.now += i64::from(*seconds);
         let problem = u64::from(*problem % 12);
-        let level = [Level::Fatal, Level::Error, Level::Warning, Level::Info][problem as usize % 4];
+        // A problem has a level of its own, and now and then another.
+        let other = if what % 5 < 2 { usize::from(what / 12) } else { 0 };
+        let level = LEVELS[(problem as usize + other) % 4];
         let environment = ["production", "testing", "dev"][problem as usize % 3];
         let cluster = format!("c{}", problem % 4);
         let mut facts = facts(Some(level), environment);
         facts.labels = vec![("cluster".into(), cluster)];
         let is_open = open.get(&problem).copied();
         match (what % 12, is_open) {
-            (0..=4, Some(true)) => drop(story.repeat(problem)),
+            (0 | 1, Some(true)) => drop(story.repeat(problem)),
+            (2..=4, Some(true)) => {
+                let before = worst[&problem];
+                let rises = Level::risk(Some(level)) > Level::risk(Some(before));
+                if rises {
+                    worst.insert(problem, level);
+                }
+                story.repeat_as(problem, facts, rises.then_some(Some(before)));
+            }
             (0..=4, before) => {
                 let cause = if before.is_none() { Cause::New } else { Cause::Regression };
                 story.open(problem, cause, facts);
                 open.insert(problem, true);
+                worst.insert(problem, level);
             }
             (5 | 6, Some(true)) => {
                 story.resolve(problem);
@@ -130,7 +145,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec((0..400_u16, any::<u8>(), any::<u8>()), 1..150)
 }
 
-/// At most one `Fire` of a problem within the hour.
+/// At most one message that rings of a problem within the hour, but for what is worse than all that
+/// was told in it.
 fn once_an_hour(events: &[Event], telling: &Telling) -> Result<(), String> {
     let mut problems = BTreeMap::new();
     for event in events {
@@ -138,14 +154,72 @@ fn once_an_hour(events: &[Event], telling: &Telling) -> Result<(), String> {
             problems.insert(opened.incident, opened.fingerprint);
         }
     }
-    let mut fired: BTreeMap<(Fingerprint, String), (Position, Time)> = BTreeMap::new();
-    for plan in telling.plans.iter().filter(|plan| plan.kind == SendKind::Fire) {
+    let rings = |plan: &&Plan| match plan.kind {
+        SendKind::Fire => true,
+        // A reminder that nobody has it is asked for by a rule of its own.
+        SendKind::Remind => {
+            plan.standing.as_ref().and_then(|s| s.rose).is_some_and(|rose| rose.news)
+        }
+        _ => false,
+    };
+    let mut fired: BTreeMap<(Fingerprint, String), (Position, Time, Risk)> = BTreeMap::new();
+    for plan in telling.plans.iter().filter(rings) {
         let key = (problems[&plan.incident], plan.to.to_string());
-        let before = fired.insert(key, (plan.trigger, plan.at));
-        if let Some((trigger, at)) = before
+        let mut bad = Level::risk(plan.facts.level);
+        if let Some((trigger, at, told)) = fired.get(&key)
             && plan.at < at.plus_seconds(HOUR)
         {
-            return Err(format!("{} and {trigger} fire within the hour", plan.trigger));
+            if bad <= *told {
+                return Err(format!("{} and {trigger} fire within the hour", plan.trigger));
+            }
+            bad = bad.max(*told);
+        }
+        fired.insert(key, (plan.trigger, plan.at, bad));
+    }
+    Ok(())
+}
+
+/// Whatever fires at the end, as bad as it ever was, was told as that bad, but for what nobody is to be
+/// told of: in a message of its own or a summary, at once or once what stood in the way was gone.
+fn what_fires_is_known(events: &[Event], telling: &Telling, rules: bool) -> Result<(), String> {
+    let mut open: BTreeMap<Fingerprint, (IncidentId, Position, Facts)> = BTreeMap::new();
+    let mut acknowledged = BTreeSet::new();
+    for event in events {
+        match &event.kind {
+            Kind::Opened(opened) => {
+                let (incident, facts) = (opened.incident, opened.facts.clone());
+                open.insert(opened.fingerprint, (incident, event.at, facts));
+            }
+            Kind::Repeated(Repeated { fingerprint, incident, rise: Some(rise), .. }) => {
+                open.insert(*fingerprint, (*incident, event.at, rise.facts.clone()));
+            }
+            Kind::Resolved(over) | Kind::Suppressed(over) => drop(open.remove(&over.fingerprint)),
+            Kind::Expired(over) => drop(open.remove(&over.fingerprint)),
+            Kind::Applied(applied) if applied.after == IncidentState::Acknowledged => {
+                acknowledged.insert(applied.incident);
+            }
+            _ => {}
+        }
+    }
+    for (incident, since, facts) in open.values() {
+        let development = facts.environment.as_deref() == Some("dev");
+        // Its source may fire for ever.
+        let inhibited = rules && facts.level == Some(Level::Error);
+        if development || inhibited || acknowledged.contains(incident) {
+            continue;
+        }
+        let tells = |notice: &Event| match &notice.kind {
+            Kind::Planned(planned) => {
+                planned.incident == *incident
+                    && matches!(planned.kind, SendKind::Fire | SendKind::Remind)
+            }
+            Kind::Withheld(withheld) => {
+                withheld.incident == *incident && withheld.summary.is_some()
+            }
+            _ => false,
+        };
+        if !telling.notices.iter().any(|notice| notice.at >= *since && tells(notice)) {
+            return Err(format!("{incident} fires since {since}, and nobody knows"));
         }
     }
     Ok(())
@@ -176,6 +250,7 @@ proptest! {
             .and_then(|()| invariant::summaries_add_up(&telling.notices, &telling.plans, &open))
             .and_then(|()| invariant::resolves_follow_fires(&telling.notices))
             .and_then(|()| once_an_hour(&events, &telling))
+            .and_then(|()| what_fires_is_known(&events, &telling, rules))
             .and_then(|()| keys_are_distinct(&telling));
         prop_assert_eq!(checked, Ok(()));
     }

@@ -1,11 +1,11 @@
 //! One alert: the problems it is applied to, and what it changed in them.
 
 use schemas::{
-    EventId, Facts, Fingerprint, IncidentId, Level, Position, ProjectId, Status,
+    EventId, Facts, Fingerprint, IncidentId, Position, ProjectId, Status,
     alert::Stage,
     event::{
         Cause, Effect, Escalated, Frequency, Kind as EventKind, Observed, Opened, Repeated,
-        Resolved, Stale, Tested,
+        Resolved, Rise, Stale, Tested,
     },
     id,
     job::TriageJob,
@@ -18,7 +18,7 @@ use crate::{
         Change, Elsewhere, FINGERPRINT_BY_RULE, FINGERPRINT_VERSION, Identity, Incident,
         ProblemKey, Scope, Sighting, changed_at, incident_id, occurrence_hash,
         prepare::PreparedAlert,
-        problem::{Part, Problem, Raise, Terms, Turned},
+        problem::{Part, Problem, Raise, Terms, Turned, Worse},
     },
     rules::Rules,
 };
@@ -89,6 +89,23 @@ impl Seen<'_> {
         })
     }
 
+    /// It fires on, and how bad by now.
+    fn goes_on(&self, facts: &Facts, (incident, opening): (IncidentId, Position)) -> EventKind {
+        let Turned { latest, frequency, worse, .. } = self.turned;
+        let rise = worse.map(|Worse { before, risk_before, risk }| {
+            Box::new(Rise { before, risk_before, risk, facts: facts.clone() })
+        });
+        EventKind::Repeated(Repeated {
+            incident,
+            fingerprint: self.fingerprint,
+            opening,
+            occurrences: latest.occurrences,
+            frequency,
+            level: self.sighting.level,
+            rise,
+        })
+    }
+
     /// The rule by which the problem is flapping.
     fn flapping(&self, project: &ProjectId) -> Option<String> {
         self.turned.flapping.then(|| self.rules.flapping(project).id.clone())
@@ -133,7 +150,7 @@ impl LaneState {
                     at,
                     incident: incident_id(parcel.project, at),
                     status: alert.facts.status,
-                    risk: Level::risk(alert.facts.level),
+                    level: alert.facts.level,
                     changed_at: changed_at(alert.status_at, turn.received_at, self.lane_time()),
                     occurrence: alert.occurrence.as_deref().map(occurrence_hash),
                     lane_time: self.lane_time,
@@ -277,7 +294,7 @@ impl LaneState {
         seen: &Seen<'_>,
         effects: &mut Effects,
     ) -> Said {
-        let Turned { change, latest, frequency, raise, .. } = seen.turned;
+        let Turned { change, latest, frequency, raise, worse, .. } = seen.turned;
         let belongs = latest.incident;
         let fingerprint = seen.fingerprint;
         let kind = match change {
@@ -285,11 +302,11 @@ impl LaneState {
                 let rule = dated_back.then(|| seen.rules.stale(project).id.clone());
                 Some(self.open(project, facts, cause, rule, seen, effects))
             }
-            Change::Repeated => belongs.map(|(incident, opening)| {
-                let occurrences = latest.occurrences;
-                let repeated = Repeated { incident, fingerprint, opening, occurrences, frequency };
-                EventKind::Repeated(repeated)
-            }),
+            Change::Repeated => belongs.map(|episode| seen.goes_on(facts, episode)),
+            // No further occurrence, but worse than the report of it before said.
+            Change::SameOccurrence if worse.is_some() => {
+                belongs.map(|episode| seen.goes_on(facts, episode))
+            }
             Change::Resolved => {
                 belongs.map(|episode| EventKind::Resolved(seen.over(project, facts, episode)))
             }
@@ -335,12 +352,13 @@ impl LaneState {
             opening,
             opened_at: self.lane_time,
         });
+        let (whose, told) = (project.clone(), Some(facts.clone()));
         let job = TriageJob {
             frequency: seen.turned.frequency,
             ..TriageJob::new(whose, incident, opening, OPEN, told)
         };
         effects.triage.push(TriageAsk::new(opening, job));
-        let own_risk = seen.sighting.risk;
+        let own_risk = seen.sighting.risk();
         let risk = seen.turned.latest.risk.unwrap_or(own_risk);
         EventKind::Opened(Box::new(Opened {
             incident,
@@ -349,7 +367,6 @@ impl LaneState {
             episode: seen.turned.latest.episode,
             risk,
             facts: facts.clone(),
-        let (whose, told) = (project.clone(), Some(facts.clone()));
             rule,
             frequency: seen.turned.frequency,
             raised_by: (risk != own_risk).then(|| seen.rules.escalation(project).id.clone()),

@@ -1,7 +1,7 @@
 //! What a problem is told, and what it says of that.
 
 use schemas::{
-    IncidentId, Position, ProjectId, Status, Time,
+    IncidentId, Level, Position, ProjectId, Status, Time,
     alert::Risk,
     event::{Cause, Effect, EscalationLevel, Frequency},
     id,
@@ -25,8 +25,8 @@ pub struct Sighting<'r> {
     pub incident: IncidentId,
     /// What the sender says of the problem.
     pub status: Status,
-    /// The risk of an alert of this level.
-    pub risk: Risk,
+    /// How bad it says it is.
+    pub level: Option<Level>,
     /// When the status changed; see [`changed_at`].
     pub changed_at: Time,
     /// Hash of the sender's occurrence key; see [`occurrence_hash`].
@@ -47,6 +47,13 @@ pub struct Terms<'r> {
     pub escalation: &'r Escalation,
     pub expiry: &'r Expiry,
     pub flapping: &'r Flapping,
+}
+
+impl Sighting<'_> {
+    /// The risk of an alert of its level.
+    pub const fn risk(&self) -> Risk {
+        Level::risk(self.level)
+    }
 }
 
 impl<'r> Terms<'r> {
@@ -105,12 +112,24 @@ pub struct Turned {
     pub frequency: Option<Frequency>,
     /// It opens and resolves too often.
     pub flapping: bool,
+    /// It is worse than it was so far in its episode.
+    pub worse: Option<Worse>,
     /// The incident was raised after it was opened.
     pub raise: Option<Raise>,
     /// Its sender says nothing but that it still fires.
     pub goes_on: bool,
     /// Seconds since the last report, where it is a repeat by the clock if its whole delivery is.
     pub gap: Option<i64>,
+}
+
+/// A rise of the level of an episode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Worse {
+    /// The highest level before.
+    pub before: Option<Level>,
+    pub risk_before: Risk,
+    /// The incident's risk after the alert.
+    pub risk: Risk,
 }
 
 /// A raise of an incident that was open already.

@@ -184,7 +184,7 @@ fn a_row_of_an_earlier_fold_begins_its_window_at_the_first_copy() {
             changed_at: second(50),
             occurrence: None,
             lane_time: second(lane_time),
-            risk: schemas::alert::Risk::Medium,
+            level: None,
             silence: Silence::Nothing,
             terms: Terms::of(Rules::builtin(), &project()),
         };

@@ -92,8 +92,15 @@ fn it_fires_until_it_is_over() {
 
     for state in IncidentState::ALL {
         let at = n.planned_at;
-        let standing =
-            Standing { state, verb: None, actor: None, at, silenced_until: None, folded: 0 };
+        let standing = Standing {
+            state,
+            verb: None,
+            actor: None,
+            at,
+            silenced_until: None,
+            folded: 0,
+            rose: None,
+        };
         let n = Notification { kind: SendKind::Update, standing: Some(standing), ..notification() };
         let alert = sent(&n, &target(json!({})));
         let fires = alert["endsAt"].as_str().unwrap() > "2023-11-14T22:13:21";

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use schemas::{
     IncidentId, InputPosition, Level,
     event::IncidentState,
@@ -25,7 +27,15 @@ fn sent(n: &Notification) -> Value {
 
 fn standing(state: IncidentState) -> Notification {
     let at = notification().planned_at;
-    let standing = Standing { state, verb: None, actor: None, at, silenced_until: None, folded: 0 };
+    let standing = Standing {
+        state,
+        verb: None,
+        actor: None,
+        at,
+        silenced_until: None,
+        folded: 0,
+        rose: None,
+    };
     Notification { kind: SendKind::Update, standing: Some(standing), ..notification() }
 }
 
@@ -93,10 +103,9 @@ fn each_risk_and_kind_has_its_severity() {
     }
 }
 
-#[test]
-fn a_summary_tells_what_is_in_it() {
+fn summary(reason: SummaryReason, incidents: u64, states: &[IncidentState]) -> Summary {
     let at = InputPosition { incarnation: 7, sequence: 1, record: 0 }.alert(0);
-    let item = |i| SummaryItem {
+    let item = |(i, state): (u128, &IncidentState)| SummaryItem {
         incident: IncidentId(Uuid::from_u128(i)),
         opening: at,
         provider: "sentry".into(),
@@ -104,30 +113,88 @@ fn a_summary_tells_what_is_in_it() {
         level: Some(Level::Error),
         environment: None,
         alerts: 3,
-        state: IncidentState::Open,
+        state: *state,
     };
-    let summary = Summary {
-        reason: SummaryReason::Bundle,
+    Summary {
+        reason,
         key: "k".into(),
         since: notification().planned_at,
         until: notification().planned_at,
-        incidents: 70,
+        incidents,
         alerts: 210,
         group: Vec::new(),
-        items: (0..70).map(item).collect(),
-    };
-    let n = Notification {
-        kind: SendKind::Summary,
+        items: (0..).zip(states).map(item).collect(),
+    }
+}
+
+/// A message that tells it.
+fn telling(kind: SendKind, summary: Summary) -> Notification {
+    Notification {
+        kind,
         summary: Some(summary),
         text: "═══\n70 incidents\n═══\nand so on".into(),
         ..notification()
-    };
+    }
+}
+
+#[test]
+fn a_summary_tells_what_is_in_it() {
+    let all = summary(SummaryReason::Bundle, 70, &[IncidentState::Open; 70]);
+    let n = telling(SendKind::Summary, all);
     let payload = &sent(&n)["payload"];
     assert_eq!(payload["summary"], "70 incidents");
     let incidents = &payload["custom_details"]["incidents"];
     assert_eq!((&incidents["total"], &incidents["alerts"]), (&json!(70), &json!(210)));
     assert_eq!(incidents["first"].as_array().unwrap().len(), 50);
     assert_eq!(incidents["first"][0]["title"], "title 0");
+}
+
+#[test]
+fn a8_only_what_ends_there_too_becomes_an_incident_there() {
+    use IncidentState::{Open, Resolved};
+    let sent = |n: &Notification| parts(PagerDuty.request(n, &target(json!({}))).unwrap());
+    let of = |reason, incidents, states: &[_]| {
+        telling(SendKind::Summary, summary(reason, incidents, states))
+    };
+    for (n, opens) in [
+        (of(SummaryReason::Hourly, 1, &[Open]), false),
+        (of(SummaryReason::Daily, 1, &[Open]), false),
+        (of(SummaryReason::Storm, 70, &[Open]), true),
+        (of(SummaryReason::Storm, 1, &[Resolved]), true),
+        (of(SummaryReason::Bundle, 2, &[Open, Resolved]), true),
+        (of(SummaryReason::Bundle, 2, &[Resolved, Resolved]), false),
+        // One that is not named may still fire.
+        (of(SummaryReason::Bundle, 3, &[Resolved, Resolved]), true),
+    ] {
+        let reason = n.summary.as_ref().unwrap().reason;
+        let (url, _, event) = sent(&n);
+        if opens {
+            assert_eq!(url, "https://events.pagerduty.com/v2/enqueue", "{reason:?}");
+            assert_eq!(event["event_action"], "trigger", "{reason:?}");
+            continue;
+        }
+        assert_eq!(url, "https://events.pagerduty.com/v2/change/enqueue", "{reason:?}");
+        let names = |value: &Value| -> BTreeSet<String> {
+            value.as_object().unwrap().keys().cloned().collect()
+        };
+        assert_eq!(Vec::from_iter(names(&event)), ["payload", "routing_key"], "{reason:?}");
+        let names = Vec::from_iter(names(&event["payload"]));
+        assert_eq!(names, ["custom_details", "source", "summary", "timestamp"], "{reason:?}");
+        assert_eq!(event["payload"]["summary"], "70 incidents");
+        let (url, _, plain) = parts(PagerDuty.plain(&n, &target(json!({}))).unwrap());
+        assert!(url.ends_with("/v2/change/enqueue") && plain["event_action"].is_null());
+    }
+    // The end of a storm ends what its beginning opened.
+    let storm = of(SummaryReason::Storm, 70, &[Open]);
+    let end = Notification { kind: SendKind::Resolve, ..storm.clone() };
+    let (begun, ended) = (sent(&storm).2, sent(&end).2);
+    assert_eq!(ended["event_action"], "resolve");
+    assert_eq!(begun["dedup_key"], ended["dedup_key"]);
+    // Beside the configured address of alerts.
+    let proxy = target(json!({"url": "https://proxy.example.com/pd/v2/enqueue"}));
+    let report = of(SummaryReason::Daily, 1, &[Open]);
+    let (url, ..) = parts(PagerDuty.request(&report, &proxy).unwrap());
+    assert_eq!(url, "https://proxy.example.com/pd/v2/change/enqueue");
 }
 
 #[test]
@@ -178,6 +245,8 @@ fn check(status: u16, retry_after: Option<&str>, body: &str, expect: Verdict) {
 fn a7_what_each_answer_means() {
     let taken = r#"{"status":"success","message":"Event processed","dedup_key":"k"}"#;
     check(202, None, taken, Verdict::Delivered(Some("k".into())));
+    let change = r#"{"status":"success","message":"Change event processed","links":[]}"#;
+    check(202, None, change, Verdict::Delivered(None));
     let retry = |after: Option<u64>, pause_target, reason: &str| Verdict::Retry {
         after: after.map(std::time::Duration::from_secs),
         pause_target,

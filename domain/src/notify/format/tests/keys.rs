@@ -11,6 +11,7 @@ fn standing(state: IncidentState, silenced: bool) -> Standing {
         at: told_at(),
         silenced_until: silenced.then(told_at),
         folded: 0,
+        rose: None,
     }
 }
 

@@ -159,6 +159,7 @@ fn r36_an_update_says_where_the_incident_stands_and_who_brought_it_there() {
         at: told_at(),
         silenced_until: Some(told_at().plus_seconds(3_600)),
         folded: 3,
+        rose: None,
     };
     let update = Message { standing: Some(&standing), ..message(SendKind::Update, &facts) };
     let text = render_text(&update);

@@ -59,6 +59,7 @@ fn r16_what_was_done_is_said_with_where_the_incident_stands() {
         at: told_at(),
         silenced_until: None,
         folded: 0,
+        rose: None,
     };
     let done = text(&asked("ack", "{}", None), Some(&standing), Language::English);
     let expect = "✅ Done, ada: acknowledge\n🆔 INC-20260102-007 boom\n📌 State: acknowledged\n\

@@ -141,6 +141,7 @@ fn r37_an_update_says_what_was_done_and_by_whom() {
         at: told_at(),
         silenced_until: None,
         folded: 2,
+        rose: None,
     };
     let analysis = analysis("连接池耗尽", "调高 max_connections", 0.875, Some("m"));
     let update = Message {
