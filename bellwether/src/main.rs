@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use bellwether::{
     commands::{
         check_config, demo, keys, migrate, openapi, operators, parked, probe, ready, render, rules,
-        run, send, send_test, silence, sources, up, why,
+        run, send, send_test, silence, sources, triage_report, up, why,
     },
     keys::Refused as KeyRefused,
     rules::Refused,
@@ -45,6 +45,8 @@ enum Verb {
     Silence(silence::Verb),
     /// Say why something was told, or was not.
     Why(why::Args),
+    /// Report what analysts were asked, what it cost, and what operators think of it.
+    TriageReport(triage_report::Args),
     /// List what was given up, and have it applied again.
     #[command(subcommand)]
     Parked(parked::Verb),
@@ -100,6 +102,7 @@ fn main() -> ExitCode {
         Verb::Operators(verb) => block_on(operators::run(verb)),
         Verb::Silence(verb) => block_on(silence::run(verb)),
         Verb::Why(args) => block_on(why::run(args)),
+        Verb::TriageReport(args) => block_on(triage_report::run(args)),
         Verb::Parked(verb) => block_on(parked::run(verb)),
         Verb::Keys(verb) => block_on(keys::run(verb)),
         Verb::Sources(verb) => block_on(sources::run(verb)),

@@ -223,6 +223,7 @@ mod tests {
                 "/api/v1/silences/preview",
                 "/api/v1/silences/{id}",
                 "/api/v1/silences/{id}/end",
+                "/api/v1/triage/report",
                 "/api/v1/why/{id}",
             ]
         );

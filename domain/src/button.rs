@@ -18,7 +18,7 @@ const WHOLE: u8 = 15;
 
 /// What can be asked for with a button, by the letter that stands for it. Letters are not given
 /// anew: old messages keep their buttons.
-const VERBS: [(char, &str); 10] = [
+const VERBS: [(char, &str); 13] = [
     ('a', "ack"),
     ('u', "unack"),
     ('r', "resolve"),
@@ -29,6 +29,9 @@ const VERBS: [(char, &str); 10] = [
     ('j', "reject"),
     ('t', "request_triage"),
     ('h', "handoff"),
+    ('y', "useful"),
+    ('n', "not_useful"),
+    ('q', "noise"),
 ];
 
 /// A button.

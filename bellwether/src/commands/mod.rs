@@ -17,6 +17,7 @@ pub mod send;
 pub mod send_test;
 pub mod silence;
 pub mod sources;
+pub mod triage_report;
 pub mod up;
 pub mod why;
 

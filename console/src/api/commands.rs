@@ -104,7 +104,8 @@ pub struct Action {
 /// Has something done with an incident.
 ///
 /// `ack`, `unack`, `resolve`, `reopen`, `silence`, `unsilence`, `confirm`, `reject`, `request_triage`,
-/// `handoff` or `note`.
+/// `handoff`, `note`, or, of the messages about it, `useful`, `not_useful` or `noise`: of each operator
+/// the last word counts.
 /// Each may be said again: it then finds its work done. 202 says that the command stands in the log;
 /// 200, with `wait`, what became of it, which may be that it was refused.
 #[utoipa::path(

@@ -110,6 +110,14 @@ pub struct AnalysisBody {
     analyzed_by: String,
     /// The model, when one answered.
     model: Option<String>,
+    /// The lines of the input it rests on; absent where the analyst names none.
+    #[schema(required = false)]
+    evidence: Vec<String>,
+    /// The analyst says that what it was told does not suffice; absent where it does.
+    #[schema(required = false)]
+    inconclusive: bool,
+    /// Version of the prompt that was answered; absent where there was none.
+    prompt: Option<String>,
 }
 
 /// One triage run.
@@ -223,7 +231,7 @@ pub async fn incident(
     let Path(id) = id.map_err(|_| Problem::parameter("id", "cannot be read"))?;
     let mut view = app.store.view(&caller.visible).await?;
     let found = find(&app, &mut view, &caller, &id, query.project_id).await?;
-    let actions = view.actions_of(&found.project, found.incident).await?;
+    let actions = view.actions_of(&found.project, &[found.incident]).await?;
     let actions = actions.into_iter().map(Action::from).collect();
     let why = decisions(&mut view, &found.project, found.incident).await?;
     Ok(Json(IncidentWithActions { incident: Incident::from(found), actions, why }))

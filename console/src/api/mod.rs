@@ -8,8 +8,10 @@ pub mod coverage;
 pub mod deliveries;
 pub mod events;
 pub mod incidents;
+pub mod page;
 pub mod recurrence;
 pub mod silences;
+pub mod triage;
 pub mod why;
 
 use std::{num::NonZeroU16, ops::RangeInclusive, sync::Arc, time::Duration};
@@ -89,6 +91,7 @@ pub fn guarded() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(silences::preview_silence))
         .routes(routes!(silences::silence_by_id))
         .routes(routes!(silences::end_silence))
+        .routes(routes!(triage::triage_report))
         .routes(routes!(why::why))
 }
 

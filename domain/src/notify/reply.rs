@@ -116,6 +116,7 @@ mod tests {
             arguments: r#"{"minutes":30}"#.into(),
             triage: None,
             reply,
+            diagnosis: None,
         }
     }
 

@@ -261,6 +261,7 @@ impl Story {
             arguments: arguments.into(),
             triage: None,
             reply: None,
+            diagnosis: None,
         })))
     }
 

@@ -227,7 +227,7 @@ impl LaneState {
         let incident = incident_id(project, opening);
         let known = self.working.incident(&(project.clone(), incident));
         let first = known.and_then(|known| {
-            known.answer(&reason, result.analysis.is_some()).then_some(known.fingerprint)
+            known.answer(&reason, result.analysis.as_ref()).then_some(known.fingerprint)
         });
         if first.is_some() {
             let fingerprint = first;

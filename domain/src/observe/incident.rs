@@ -3,22 +3,25 @@
 //!
 //! Whether its episode is over stands with its problem; here stands what operators and analysts did.
 
+mod opinion;
 mod verb;
 
 use minicbor::{Decode, Encode};
 use schemas::{
-    CodecError, Fingerprint, IncidentId, Position, ProjectId, Time, codec, event::IncidentState, id,
+    CodecError, Fingerprint, IncidentId, Position, ProjectId, Time, codec, event::IncidentState,
+    id, job::Analysis,
 };
 
 use super::FOLD_VERSION;
 
-pub use verb::{Asked, Episode, Verb, silence_minutes};
+pub use opinion::{Opinion, Says};
+pub use verb::{Asked, Episode, Verb, remark, silence_minutes};
 
 /// What is known of one incident.
 ///
 /// A field that is added gets a new number and is optional; a change of meaning raises
 /// [`FOLD_VERSION`] and gets an upcaster in [`Incident::decode`].
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
 #[cbor(map)]
 pub struct Incident {
     /// Version of the fold that wrote this state.
@@ -62,7 +65,17 @@ pub struct Incident {
     /// Nobody is told of it until this lane time.
     #[n(12)]
     pub silenced_until: Option<Time>,
+    /// What operators say of whether its messages were of use; the last word of each.
+    #[n(13)]
+    #[cbor(default, skip_if = "Vec::is_empty")]
+    pub opinions: Vec<Opinion>,
+    /// What the diagnosis says, cut: whoever is asked again because it is rejected is told.
+    #[n(14)]
+    pub said: Option<Box<Analysis>>,
 }
+
+/// What is kept of each text of a diagnosis, in characters.
+const SAID_MAX: usize = 400;
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
@@ -85,18 +98,21 @@ impl Incident {
             requests: 0,
             noted: None,
             silenced_until: None,
+            opinions: Vec::new(),
+            said: None,
         }
     }
 
     /// Takes the answer for `reason`, which came to a diagnosis or not; false when there was one
     /// before.
-    pub fn answer(&mut self, reason: &str, diagnosed: bool) -> bool {
+    pub fn answer(&mut self, reason: &str, diagnosis: Option<&Analysis>) -> bool {
         self.fold = FOLD_VERSION;
         let first = !self.answered.iter().any(|known| known == reason);
         if first {
             self.answered.push(reason.to_owned());
-            if diagnosed {
+            if let Some(said) = diagnosis {
                 self.diagnosis = Some(reason.to_owned());
+                self.said = Some(Box::new(in_short(said)));
             }
         }
         first
@@ -128,6 +144,19 @@ impl Incident {
             state.diagnosis = state.answered.last().cloned();
         }
         Ok(state)
+    }
+}
+
+/// An analysis with its texts cut.
+fn in_short(said: &Analysis) -> Analysis {
+    let cut = |text: &str| text.chars().take(SAID_MAX).collect();
+    Analysis {
+        root_cause: cut(&said.root_cause),
+        impact: cut(&said.impact),
+        fix_suggestion: cut(&said.fix_suggestion),
+        prevention: cut(&said.prevention),
+        evidence: said.evidence.iter().map(|line| cut(line)).collect(),
+        ..said.clone()
     }
 }
 

@@ -30,7 +30,7 @@ pub use fingerprint::{
 };
 pub use fold::{LaneState, Verdict};
 pub use handle::Named;
-pub use incident::{Incident, Verb, incident_id, silence_minutes};
+pub use incident::{Incident, Says, Verb, incident_id, remark, silence_minutes};
 pub use incident_fields::{BlastRadius, IncidentFields};
 pub use prepare::{Prepared, SeenKey, prepare};
 pub use problem::{
@@ -54,6 +54,8 @@ use schemas::{CodecError, InputPosition, Time};
 /// diagnosis was rejected. All that a state of before says, it means here.
 /// Users of chats are those of a source where their record says so, a press on what shows nothing and a
 /// stranger's reaction are answered; a user of a state of before is that of every source.
+/// What the last diagnosis says is kept, and what operators say of an incident's messages; of a state of
+/// before neither is known.
 pub const FOLD_VERSION: u32 = 6;
 
 /// One record of the log, still as bytes.

@@ -133,7 +133,7 @@ pub struct Number {
 }
 
 /// The words of commands that ask for something to be done, and the verb each stands for.
-const VERBS: [(&str, &str); 13] = [
+const VERBS: [(&str, &str); 17] = [
     ("ack", "ack"),
     ("unack", "unack"),
     ("resolve", "resolve"),
@@ -145,6 +145,10 @@ const VERBS: [(&str, &str); 13] = [
     ("triage", "request_triage"),
     ("handoff", "handoff"),
     ("note", "note"),
+    ("useful", "useful"),
+    ("not_useful", "not_useful"),
+    ("notuseful", "not_useful"),
+    ("noise", "noise"),
     (QUESTIONS[0], QUESTIONS[0]),
     (QUESTIONS[1], QUESTIONS[1]),
 ];
@@ -363,6 +367,9 @@ mod tests {
         check("/why not", "says no_incident_named: why");
         check("/status shop/INC-20261120-001", "status shop/20261120-1 {}");
         check("/triage INC-20261120-001", "request_triage /20261120-1 {}");
+        check("/useful INC-20261120-001", "useful /20261120-1 {}");
+        check("/notuseful INC-20261120-001", "not_useful /20261120-1 {}");
+        check("/noise shop/INC-20261120-001", "noise shop/20261120-1 {}");
         check("/handoff INC-20261120-001 dba", r#"handoff /20261120-1 {"to":"dba"}"#);
         check("/handoff INC-20261120-001", "says nothing_said: handoff");
         check("/ack", "says no_incident_named: ack");

@@ -6,15 +6,19 @@
 //! To add one: a table and a writing method in `store`, a file here, a line in [`ALL`].
 
 mod action;
+mod analyst_call;
 mod coverage;
 mod delivery;
+mod diagnosis;
 mod dossier;
 mod incident;
+mod likeness;
 mod notice;
 mod recurrence;
 mod run;
 mod send;
 mod silence;
+mod usefulness;
 
 use futures_util::future::BoxFuture;
 use schemas::{Event, ProjectId};
@@ -47,6 +51,10 @@ pub const ALL: &[&dyn Projection] = &[
     &incident::Incident,
     &action::Action,
     &run::Run,
+    &diagnosis::Diagnosis,
+    &analyst_call::AnalystCall,
+    &usefulness::Usefulness,
+    &likeness::Likeness,
     &send::Send,
     &notice::Notice,
     &silence::Silence,

@@ -236,6 +236,10 @@ pub struct Applied {
     /// Where whoever asked for it in a chat is answered.
     #[n(11)]
     pub reply: Option<ReplyTo>,
+    /// Reason of the triage whose diagnosis stood when it was asked for; of verbs that are about the
+    /// diagnosis, or about what was told of it.
+    #[n(12)]
+    pub diagnosis: Option<String>,
 }
 
 /// An operator's command or redrive took no effect.

@@ -28,6 +28,7 @@ pub(super) fn applied(before: IncidentState, after: IncidentState) -> Applied {
         arguments: r#"{"comment":"no"}"#.into(),
         triage: text("reject 1"),
         reply: None,
+        diagnosis: None,
     }
 }
 
@@ -156,5 +157,10 @@ pub fn kinds() -> Vec<(&'static str, Kind)> {
     for (name, state) in names.into_iter().zip(states) {
         kinds.push((name, Kind::Applied(Box::new(applied(state, IncidentState::Open)))));
     }
+    let of_diagnosis = Applied {
+        diagnosis: text("request 2"),
+        ..applied(IncidentState::Confirmed, IncidentState::Open)
+    };
+    kinds.push(("applied-diagnosis", Kind::Applied(Box::new(of_diagnosis))));
     kinds
 }

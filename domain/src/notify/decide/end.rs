@@ -9,7 +9,7 @@ use schemas::{
 use super::{Desk, NO_ROUTE, Why, key_of};
 use crate::{
     notify::{Plan, Recipient, row::Told, state::Way, working::Key},
-    observe::silence_minutes,
+    observe::{Verb, silence_minutes},
 };
 
 /// The verbs that silence one incident, and let it be heard again.
@@ -288,7 +288,7 @@ impl Desk<'_> {
         let ends = applied.after.is_over() && !applied.before.is_over();
         let reason = "resolved_by_operator";
         let known = self.with(&key, |desk, told| {
-            if told.incident != applied.incident {
+            if told.incident != applied.incident || is_opinion(&applied.verb) {
                 return false;
             }
             if applied.verb == SILENCE || applied.verb == UNSILENCE {
@@ -358,4 +358,9 @@ impl Desk<'_> {
         }
         self.update(key, told);
     }
+}
+
+/// Whether a verb only says what is thought of a message: that changes none.
+fn is_opinion(verb: &str) -> bool {
+    Verb::from_word(verb).is_some_and(|verb| verb.opinion().is_some())
 }

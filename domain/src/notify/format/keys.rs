@@ -21,12 +21,23 @@ pub enum KeyName {
     Reject,
     /// Hand off to somebody else.
     Handoff,
+    /// Say that the message was of use (A15); like the next two, on no message unless a configuration
+    /// says so.
+    Useful,
+    /// Say that it was not.
+    NotUseful,
+    /// Say that there was nothing to tell of.
+    Noise,
 }
 
 impl KeyName {
-    /// All six, in the order they are shown in unless a configuration says otherwise.
+    /// The six of every message, in the order they are shown in unless a configuration says
+    /// otherwise.
     pub const ALL: [Self; 6] =
         [Self::Ack, Self::Resolve, Self::Silence, Self::Confirm, Self::Reject, Self::Handoff];
+
+    /// What can be shown besides.
+    pub const FURTHER: [Self; 3] = [Self::Useful, Self::NotUseful, Self::Noise];
 
     /// The word in configurations.
     pub const fn word(self) -> &'static str {
@@ -37,12 +48,15 @@ impl KeyName {
             Self::Confirm => "confirm",
             Self::Reject => "reject",
             Self::Handoff => "handoff",
+            Self::Useful => "useful",
+            Self::NotUseful => "not_useful",
+            Self::Noise => "noise",
         }
     }
 
     /// The key of that word.
     pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|key| key.word() == word)
+        Self::ALL.into_iter().chain(Self::FURTHER).find(|key| key.word() == word)
     }
 }
 
@@ -97,6 +111,9 @@ fn key(name: KeyName, standing: Option<&Standing>, words: &Words) -> Key {
         KeyName::Confirm => ("confirm", words.key_confirm),
         KeyName::Reject => ("reject", words.key_reject),
         KeyName::Handoff => ("handoff", words.key_handoff),
+        KeyName::Useful => ("useful", words.key_useful),
+        KeyName::NotUseful => ("not_useful", words.key_not_useful),
+        KeyName::Noise => ("noise", words.key_noise),
     };
     Key { verb, label }
 }

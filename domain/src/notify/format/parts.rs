@@ -120,6 +120,9 @@ pub(in crate::notify) fn deed(words: &Words, verb: &str) -> Option<&'static str>
         "request_triage" | "triage" => words.request_triage,
         "handoff" => words.handoff,
         "note" => words.note,
+        "useful" => words.useful,
+        "not_useful" => words.not_useful,
+        "noise" => words.noise,
         _ => return None,
     })
 }

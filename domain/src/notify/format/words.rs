@@ -89,8 +89,9 @@ words! {
     reminder came_back came_back_ignored raised tags
     // What operators do, and what stands on the keys that ask for it.
     ack unack resolve reopen silence unsilence confirm reject request_triage handoff note
+    useful not_useful noise
     key_ack key_unack key_resolve key_reopen key_silence key_unsilence key_confirm key_reject
-    key_handoff
+    key_handoff key_useful key_not_useful key_noise
     // Summaries.
     bundle hourly daily storm
     /// Slots `incidents`, `alerts`.

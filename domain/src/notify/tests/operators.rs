@@ -223,7 +223,14 @@ fn r15_r17_who_asks_in_a_chat_is_answered_there() {
         arguments: "{}".into(),
         triage: None,
         reply: Some(to()),
+        diagnosis: None,
     };
+    // What is thought of a message changes none (A15).
+    for verb in ["useful", "not_useful", "noise"] {
+        let said = Applied { verb: verb.into(), after: Open, ..applied.clone() };
+        let told = story.say(Kind::Applied(Box::new(said)));
+        assert_eq!(told, ["reply to chat:telegram/bot"], "{verb}");
+    }
     assert_eq!(
         story.say(Kind::Applied(Box::new(applied))),
         ["update to default", "reply to chat:telegram/bot"]

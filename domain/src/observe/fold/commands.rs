@@ -3,7 +3,7 @@
 use schemas::{
     Fingerprint, IncidentId, Outcome, Position, ProjectId,
     event::{Applied, Asked as AskedEvent, IncidentState, Kind as EventKind, Refused},
-    job::{ReplyTo, TriageJob},
+    job::{Rejection, ReplyTo, TriageJob},
     record::CHAT,
 };
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use crate::{
     effect::{Effects, TriageAsk},
     observe::{
         Problem, ProblemKey,
-        incident::{Asked, Episode, Verb, silence_minutes},
+        incident::{Asked, Episode, Verb, remark, silence_minutes},
         incident_id,
         prepare::PreparedCommand,
     },
@@ -31,8 +31,11 @@ pub(super) struct Asker {
 
 impl Asker {
     /// Where it is told that something was done: nowhere, where the message itself shows it.
-    fn when_done(&self) -> Option<ReplyTo> {
+    fn when_done(&self, verb: &str) -> Option<ReplyTo> {
+        // No message shows what is thought of it.
+        let opinion = Verb::from_word(verb).is_some_and(|verb| verb.opinion().is_some());
         match self.by {
+            By::Button if opinion => Some(self.to.clone()),
             By::Button | By::Reaction if self.shows => None,
             By::Button | By::Reaction | By::Command => self.somewhere(),
         }
@@ -86,7 +89,7 @@ impl LaneState {
         let refused = self.authorise(turn, &mut command, asker).err();
         let kind = match self.take(turn, at, &command, refused, effects) {
             Ok(applied) => {
-                let reply = asker.and_then(Asker::when_done);
+                let reply = asker.and_then(|asker| asker.when_done(&applied.verb));
                 EventKind::Applied(Box::new(Applied { reply, ..applied }))
             }
             Err((reason, incident)) => not_done(command, incident, reason, asker),
@@ -201,6 +204,9 @@ impl LaneState {
             return Err(("unknown_incident", None));
         };
         let before = incident.state(over);
+        // Of what is asked, not of what comes of it.
+        let diagnosis = incident.diagnosis.clone().filter(|_| verb.is_about_diagnosis());
+        let said = incident.said.clone();
         let Asked { changed, episode, triage } =
             incident.apply(verb, &command.operator, &arguments, over, now).map_err(refused)?;
         if let Some(episode) = episode {
@@ -211,7 +217,14 @@ impl LaneState {
         if let Some(reason) = triage.clone() {
             let project = project.clone();
             // The facts stand with the job of the opening; a command has none of its own.
-            let job = TriageJob::new(project, id, opening, reason, None);
+            let job = TriageJob {
+                rejection: (verb == Verb::Reject).then(|| Rejection {
+                    analysis: said.map(|said| *said),
+                    operator: command.operator.clone(),
+                    note: remark(&arguments),
+                }),
+                ..TriageJob::new(project, id, opening, reason, None)
+            };
             effects.triage.push(TriageAsk::new(at, job));
         }
         Ok(Applied {
@@ -227,6 +240,7 @@ impl LaneState {
             arguments,
             triage,
             reply: None,
+            diagnosis,
         })
     }
 

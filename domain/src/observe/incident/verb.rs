@@ -3,7 +3,7 @@
 use schemas::{Time, event::IncidentState, id};
 use serde_json::Value;
 
-use super::{FOLD_VERSION, Incident};
+use super::{FOLD_VERSION, Incident, opinion::Says};
 use crate::providers::SILENCE_MINUTES;
 
 /// How often operators may ask for triage of one incident.
@@ -38,11 +38,17 @@ pub enum Verb {
     Silence,
     /// Tell of it again.
     Unsilence,
+    /// What was told of it was of use.
+    Useful,
+    /// It was not.
+    NotUseful,
+    /// There was nothing to tell of.
+    Noise,
 }
 
 impl Verb {
     /// All of them.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 14] = [
         Self::Ack,
         Self::Unack,
         Self::Resolve,
@@ -54,6 +60,9 @@ impl Verb {
         Self::Note,
         Self::Silence,
         Self::Unsilence,
+        Self::Useful,
+        Self::NotUseful,
+        Self::Noise,
     ];
 
     /// The word in commands, events and pages.
@@ -70,6 +79,9 @@ impl Verb {
             Self::Note => "note",
             Self::Silence => "silence",
             Self::Unsilence => "unsilence",
+            Self::Useful => "useful",
+            Self::NotUseful => "not_useful",
+            Self::Noise => "noise",
         }
     }
 
@@ -94,6 +106,12 @@ pub fn silence_minutes(arguments: &str) -> Result<u32, &'static str> {
             .filter(|minutes| (1..=most).contains(minutes))
             .ok_or("bad_duration"),
     }
+}
+
+/// What somebody wrote with a verb.
+pub fn remark(arguments: &str) -> Option<String> {
+    let arguments: Value = serde_json::from_str(arguments).ok()?;
+    Some(arguments.get("text")?.as_str()?.to_owned())
 }
 
 /// What a verb does to the episode of the incident's problem.
@@ -218,6 +236,9 @@ impl Incident {
                 self.silenced_until = None;
                 Ok(Asked::changed(silenced))
             }
+            Verb::Useful => Ok(Asked::changed(self.opine(actor, Says::Useful))),
+            Verb::NotUseful => Ok(Asked::changed(self.opine(actor, Says::NotUseful))),
+            Verb::Noise => Ok(Asked::changed(self.opine(actor, Says::Noise))),
         }
     }
 
@@ -242,16 +263,20 @@ mod tests {
         Acknowledged, Confirmed, Expired, HandedOff, Open, Reopened, Resolved, Superseded,
         Suppressed,
     };
-    use schemas::Fingerprint;
+    use schemas::{Fingerprint, job::Analysis};
 
     use super::*;
+
+    fn diagnosis() -> Analysis {
+        Analysis { root_cause: "the pool is used up".into(), ..Analysis::default() }
+    }
 
     /// Given an incident with a diagnosis, whose episode follows what its operators say, when these
     /// verbs are said, then it stands so after each; `=` before a word: nothing changed.
     #[track_caller]
     fn check(steps: &[(&str, &str)]) -> Incident {
         let mut incident = Incident::new(Fingerprint(uuid::Uuid::nil()));
-        assert!(incident.answer("open", true));
+        assert!(incident.answer("open", Some(&diagnosis())));
         let mut over = None;
         for (verb, expect) in steps {
             let verb_of = Verb::from_word(verb).unwrap();
@@ -324,17 +349,17 @@ mod tests {
                 .map(|asked| asked.triage)
         };
         // Nobody had another diagnosis: there is nothing more to reject.
-        assert!(incident.answer("reject 1", false));
+        assert!(incident.answer("reject 1", None));
         assert_eq!(reject(&mut incident), Ok(None));
-        assert!(incident.answer("request 1", true));
+        assert!(incident.answer("request 1", Some(&diagnosis())));
         assert_eq!(reject(&mut incident), Ok(Some("reject 2".into())));
-        assert!(!incident.answer("request 1", true));
+        assert!(!incident.answer("request 1", Some(&diagnosis())));
     }
 
     #[test]
     fn without_a_diagnosis_there_is_nothing_to_confirm_or_reject() {
         let mut incident = Incident::new(Fingerprint(uuid::Uuid::nil()));
-        assert!(incident.answer("open", false));
+        assert!(incident.answer("open", None));
         for verb in [Verb::Confirm, Verb::Reject] {
             let asked = incident.apply(verb, "ada", "{}", None, Time::default());
             assert_eq!(asked, Err("no_diagnosis"));
@@ -349,7 +374,7 @@ mod tests {
                 incident.apply(Verb::RequestTriage, "ada", "{}", None, Time::default()).unwrap();
             let reason = format!("request {n}");
             assert_eq!(asked.triage.as_deref(), Some(reason.as_str()));
-            incident.answer(&reason, true);
+            incident.answer(&reason, Some(&diagnosis()));
         }
         let more = incident.apply(Verb::RequestTriage, "ada", "{}", None, Time::default());
         assert_eq!(more, Err("too_many_triage"));

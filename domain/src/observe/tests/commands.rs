@@ -378,3 +378,85 @@ fn a_command_in_the_batch_of_its_opening_is_as_one_behind_it() {
         assert_eq!(tables.folded().unwrap(), oracle, "{:?}", story(&oracle));
     }
 }
+
+#[test]
+fn r29_whoever_is_asked_again_is_told_what_was_rejected_by_whom_and_why() {
+    let note = |text: &'static str| {
+        command_with(6, "reject", 1, move |c| {
+            c.operator = "bob".into();
+            c.arguments = serde_json::json!({ "text": text }).to_string();
+        })
+    };
+    let folded = check(
+        vec![
+            fires(0, "a"),
+            answer(2, 1, "open"),
+            command(3, "confirm", 1),
+            command(4, "reject", 1),
+            answer(5, 1, "reject 1"),
+            note("the disk is fine, password=hunter2hunter2"),
+            command(7, "request_triage", 1),
+        ],
+        &[
+            "1 new",
+            "2 answers open",
+            "3 confirm open-confirmed",
+            "4 reject confirmed-open",
+            "5 answers reject 1",
+            "6 reject open-open",
+            "7 request_triage open-open",
+        ],
+    );
+    let rejections: Vec<_> = folded.triage.iter().map(|ask| ask.job.rejection.clone()).collect();
+    let [None, Some(first), Some(second), None] = rejections.as_slice() else {
+        panic!("{rejections:#?}")
+    };
+    assert_eq!((first.operator.as_str(), first.note.as_deref()), ("ada", None));
+    assert_eq!(first.analysis.as_ref().unwrap().root_cause, "r");
+    assert_eq!(second.operator, "bob");
+    let said = second.note.as_deref().unwrap();
+    assert!(said.starts_with("the disk is fine") && !said.contains("hunter2"), "{said}");
+    let about: Vec<_> = applied(&folded).iter().map(|a| a.diagnosis.as_deref()).collect();
+    assert_eq!(about, [Some("open"), Some("open"), Some("reject 1"), None]);
+}
+
+#[test]
+fn a15_whether_it_was_of_use_is_said_at_any_time_and_changes_nothing_else() {
+    let by = |second_of, verb, who: &'static str| {
+        command_with(second_of, verb, 1, move |c| c.operator = who.into())
+    };
+    let folded = check(
+        vec![
+            fires(0, "a"),
+            by(1, "noise", "ada"),
+            by(2, "noise", "ada"),
+            by(3, "useful", "bob"),
+            answer(4, 1, "open"),
+            command(5, "resolve", 1),
+            by(6, "not_useful", "ada"),
+            by(7, "useful", "bob"),
+        ],
+        &[
+            "1 new",
+            "2 noise open-open",
+            "3 noise =open-open",
+            "4 useful open-open",
+            "5 answers open",
+            "6 resolve open-resolved",
+            "7 not_useful resolved-resolved",
+            "8 useful =resolved-resolved",
+        ],
+    );
+    let said: Vec<_> =
+        applied(&folded).iter().map(|a| (a.actor.as_str(), a.diagnosis.as_deref())).collect();
+    let expect = [
+        ("ada", None),
+        ("ada", None),
+        ("bob", None),
+        ("ada", None),
+        ("ada", Some("open")),
+        ("bob", Some("open")),
+    ];
+    assert_eq!(said, expect);
+    assert_eq!(folded.triage.len(), 1);
+}

@@ -1,6 +1,6 @@
 //! Rows of other folds: earlier ones are brought up to this one, later ones are refused.
 
-use schemas::{CodecError, Fingerprint, Time, codec};
+use schemas::{CodecError, Fingerprint, Level, Time, codec, job::Analysis};
 
 use super::{
     story::{fires, fold, problem},
@@ -173,21 +173,29 @@ fn rows_keep_their_form() {
     let hex = |bytes: Vec<u8>| const_hex::encode(bytes);
     assert_eq!(hex(codec::encode(&problem2())), PROBLEM_2);
     let row = problem(&fold(vec![fires(0, "a"), fires(3600, "a")])).clone();
-    assert_eq!(hex(row.encode()), PROBLEM_5);
+    assert_eq!(hex(row.encode()), PROBLEM_6);
     let mut incident = Incident::new(Fingerprint(uuid::Uuid::from_u128(8)));
-    incident.answer("open", true);
+    incident.answer("open", Some(&Analysis { root_cause: "r".into(), ..Analysis::default() }));
     incident.apply(Verb::Ack, "ada", "{}", None, Time::default()).unwrap();
     incident.apply(Verb::Handoff, "ada", "{}", None, Time::default()).unwrap();
     incident.apply(Verb::Reject, "ada", "{}", None, Time::default()).unwrap();
-    let unsilenced = incident.clone();
+    // Folds before 5 silenced nothing; to those before 6 nobody said anything of use.
+    let unsilenced = Incident { said: None, ..incident.clone() };
     incident.apply(Verb::Silence, "ada", "{}", None, Time::default()).unwrap();
-    assert_eq!(hex(incident.encode()), INCIDENT_5);
-    // Nothing but its number sets folds 3 and 4 apart; to both nothing was silenced.
+    let unsaid = Incident { said: None, ..incident.clone() };
+    incident.apply(Verb::Useful, "ada", "{}", None, Time::default()).unwrap();
+    assert_eq!(hex(incident.encode()), INCIDENT_6);
     let bytes = |hex: &str| const_hex::decode(hex).unwrap();
-    for (fold, problem, incident) in [(3, PROBLEM_3, INCIDENT_3), (4, PROBLEM_4, INCIDENT_4)] {
-        let before = Problem { fold, ..row.clone() };
+    let earlier = [
+        (3, PROBLEM_3, INCIDENT_3, &unsilenced),
+        (4, PROBLEM_4, INCIDENT_4, &unsilenced),
+        (5, PROBLEM_5, INCIDENT_5, &unsaid),
+    ];
+    for (fold, problem, incident, meant) in earlier {
+        // How bad it was said to be is taken from the risk there was.
+        let before = Problem { fold, worst: Some(Level::Warning), ..row.clone() };
         assert_eq!(Problem::decode(&bytes(problem)).unwrap(), before);
-        let before = Incident { fold, ..unsilenced.clone() };
+        let before = Incident { fold, ..meant.clone() };
         assert_eq!(Incident::decode(&bytes(incident)).unwrap(), before);
     }
 }
@@ -219,3 +227,5 @@ const PROBLEM_4: &str = "b200040100021b00064748462040000301048283010100000550599
 const INCIDENT_4: &str = "a800040150000000000000000000000000000000080281646f70656e03f5051b7cf4b3ea3b7f882906646f70656e08646f70656e0901";
 const PROBLEM_5: &str = "b200050100021b00064748462040000301048283010100000550599595ae8143833c8a25ad87450ea20e06020702088009f50a1b00064748462040000c47c0db850e013c010d45c0db850e010f011001131b000647491cb3e40014190e10151b00064749f3478800";
 const INCIDENT_5: &str = "a900050150000000000000000000000000000000080281646f70656e03f5051b7cf4b3ea3b7f882906646f70656e08646f70656e09010c1ad693a400";
+const PROBLEM_6: &str = "b200060100021b00064748462040000301048283010100000550599595ae8143833c8a25ad87450ea20e06020702088009f50a1b00064748462040000c47c0db850e013c010d45c0db850e010f011001131b000647491cb3e40014190e10151b00064749f3478800";
+const INCIDENT_6: &str = "ab00060150000000000000000000000000000000080281646f70656e03f5051b7cf4b3ea3b7f882906646f70656e08646f70656e09010c1ad693a4000d81821b9987e1a2260888a9000ea600617201600260036004fb00000000000000000560";

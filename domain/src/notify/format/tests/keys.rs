@@ -73,3 +73,25 @@ fn r36_order_and_what_is_hidden_are_as_configured() {
     assert_eq!(KeyName::from_word("unack"), None);
     assert!(keyboard(&[], None, Language::English).is_empty());
 }
+
+#[test]
+fn a15_whether_a_message_was_of_use_can_be_pressed_where_it_is_configured() {
+    let further = ["useful", "not_useful", "noise"];
+    let mut shown = KeyName::ALL.to_vec();
+    shown.extend(further.map(|word| KeyName::from_word(word).unwrap()));
+    let opening = InputPosition { incarnation: -1, sequence: u64::MAX, record: u32::MAX };
+    for language in Language::ALL {
+        let rows = keyboard(&shown, None, language);
+        let six = keyboard(&KeyName::ALL, None, language);
+        assert_eq!(rows[..2], six[..], "the six keys stay as they are");
+        let verbs: Vec<&str> = rows[2].iter().map(|key| key.verb).collect();
+        assert_eq!(verbs, further);
+        let labels: std::collections::BTreeSet<_> =
+            rows.iter().flatten().map(|key| key.label).collect();
+        assert_eq!(labels.len(), 9, "{labels:?}");
+        for key in &rows[2] {
+            let button = Button::new(key.verb, Lane(u16::MAX), opening.alert(u32::MAX));
+            assert!(button.unwrap().to_string().len() <= MAX_BYTES, "{}", key.verb);
+        }
+    }
+}

@@ -78,6 +78,9 @@ pub(super) const WORDS: Words = Words {
     request_triage: "ask for an analysis",
     handoff: "hand off",
     note: "write a note",
+    useful: "call the message useful",
+    not_useful: "call the message not useful",
+    noise: "call it noise",
     key_ack: "✋ Ack",
     key_unack: "↩️ Unack",
     key_resolve: "✅ Resolve",
@@ -87,6 +90,9 @@ pub(super) const WORDS: Words = Words {
     key_confirm: "👍 Confirm diagnosis",
     key_reject: "👎 Reject, ask again",
     key_handoff: "⏫ Hand off",
+    key_useful: "💡 Useful",
+    key_not_useful: "🚮 Not useful",
+    key_noise: "📢 Noise",
     bundle: "Related alerts",
     hourly: "Hourly summary",
     daily: "Daily summary",
@@ -103,6 +109,7 @@ pub(super) const WORDS: Words = Words {
         /silence number [1h] — tell nobody of it for a while\n\
         /triage number — ask for an analysis\n\
         /why number — why it was told, or not\n\
+        /useful, /notuseful or /noise number — say whether the message was of use\n\
         /top — what occurs most\n\
         A number is written INC-20260102-007, or project/INC-20260102-007 where a chat has several projects",
     reply_done: "Done, {actor}: {did}",

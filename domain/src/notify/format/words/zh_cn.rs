@@ -78,6 +78,9 @@ pub(super) const WORDS: Words = Words {
     request_triage: "重新分析",
     handoff: "升级／转交",
     note: "写下备注",
+    useful: "表示通知有用",
+    not_useful: "表示通知没有用",
+    noise: "表示这是噪音",
     key_ack: "✋ 认领",
     key_unack: "↩️ 取消认领",
     key_resolve: "✅ 解决",
@@ -87,6 +90,9 @@ pub(super) const WORDS: Words = Words {
     key_confirm: "👍 确认诊断",
     key_reject: "👎 退回重析",
     key_handoff: "⏫ 升级转交",
+    key_useful: "💡 有用",
+    key_not_useful: "🚮 没用",
+    key_noise: "📢 噪音",
     bundle: "合并告警",
     hourly: "每小时摘要",
     daily: "每日摘要",
@@ -103,6 +109,7 @@ pub(super) const WORDS: Words = Words {
         /silence 编号 [1h] — 静默一段时间\n\
         /triage 编号 — 重新分析\n\
         /why 编号 — 为什么（没有）通知\n\
+        /useful、/notuseful 或 /noise 编号 — 表示通知是否有用\n\
         /top — 最常出现的问题\n\
         编号写作 INC-20260102-007；聊天绑定多个项目时写作 项目/INC-20260102-007",
     reply_done: "{actor}，好的：{did}",

@@ -78,6 +78,9 @@ pub(super) const WORDS: Words = Words {
     request_triage: "重新分析",
     handoff: "升級／轉交",
     note: "寫下備註",
+    useful: "表示通知有用",
+    not_useful: "表示通知沒有用",
+    noise: "表示這是雜訊",
     key_ack: "✋ 認領",
     key_unack: "↩️ 取消認領",
     key_resolve: "✅ 解決",
@@ -87,6 +90,9 @@ pub(super) const WORDS: Words = Words {
     key_confirm: "👍 確認診斷",
     key_reject: "👎 退回重析",
     key_handoff: "⏫ 升級轉交",
+    key_useful: "💡 有用",
+    key_not_useful: "🚮 沒用",
+    key_noise: "📢 雜訊",
     bundle: "合併告警",
     hourly: "每小時摘要",
     daily: "每日摘要",
@@ -103,6 +109,7 @@ pub(super) const WORDS: Words = Words {
         /silence 編號 [1h] — 靜默一段時間\n\
         /triage 編號 — 重新分析\n\
         /why 編號 — 為什麼（沒有）通知\n\
+        /useful、/notuseful 或 /noise 編號 — 表示通知是否有用\n\
         /top — 最常出現的問題\n\
         編號寫作 INC-20260102-007；聊天綁定多個專案時寫作 專案/INC-20260102-007",
     reply_done: "{actor}，好的：{did}",
