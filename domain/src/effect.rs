@@ -1,6 +1,8 @@
 //! What decisions ask for: the only way out of the fold. Data; the stage writes it.
 
-use schemas::{Event, IncidentId, JobId, Position, ProjectId, Time, job::TriageJob};
+use schemas::{Event, Facts, IncidentId, JobId, Position, ProjectId, Time, job::TriageJob};
+
+use crate::rules::{Rules, Subject};
 
 /// What the folds of a batch ask for, in log order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,12 +23,28 @@ pub struct TriageAsk {
     /// The alert that asks; decides which generation may act on it (invariant I6).
     pub trigger: Position,
     pub job: TriageJob,
+    /// The rules in force where it was asked.
+    rules: Rules,
 }
 
 impl TriageAsk {
-    /// Asks for `job` because of what stands at `trigger`.
-    pub fn new(trigger: Position, job: TriageJob) -> Self {
-        Self { id: JobId::triage(job.opening, &job.reason), trigger, job }
+    /// Asks for `job` because of what stands at `trigger`, with what the playbook in force there says
+    /// of its facts.
+    pub fn new(trigger: Position, job: TriageJob, rules: &Rules) -> Self {
+        let id = JobId::triage(job.opening, &job.reason);
+        let mut ask = Self { id, trigger, job, rules: rules.clone() };
+        if let Some(facts) = ask.job.facts.take() {
+            ask.give(facts);
+        }
+        ask
+    }
+
+    /// Gives a call its facts, and with them what the playbook said where it was asked: who asks for
+    /// one has none at hand.
+    pub fn give(&mut self, facts: Facts) {
+        let subject = Subject { project: &self.job.project, facts: &facts };
+        self.job.runbook = self.rules.runbook(&subject);
+        self.job.facts = Some(facts);
     }
 }
 

@@ -164,27 +164,29 @@ fn compile(matcher: Matcher) -> Result<Compiled, Error> {
 }
 
 /// An expression that matches whole values only.
-fn whole(expression: &str) -> Result<Regex, String> {
-    let build = |text: &str| {
-        let built =
-            RegexBuilder::new(text).size_limit(REGEX_BYTES).dfa_size_limit(REGEX_BYTES).build();
-        built.map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => {
-                format!("the expression takes more than {REGEX_BYTES} bytes")
-            }
-            // Its text spans lines and ends in the reason.
-            error => error
-                .to_string()
-                .lines()
-                .last()
-                .unwrap_or_default()
-                .trim_start_matches("error: ")
-                .to_owned(),
-        })
-    };
+fn whole(expression_text: &str) -> Result<Regex, String> {
     // By itself first: `a)|(?:b` is an expression only between the anchors.
-    build(expression)?;
-    build(&format!("^(?:{expression})$"))
+    expression(expression_text, REGEX_BYTES)?;
+    expression(&format!("^(?:{expression_text})$"), REGEX_BYTES)
+}
+
+/// An expression that takes at most `bytes` when compiled.
+///
+/// # Errors
+/// Says in one line what is wrong with it.
+pub(crate) fn expression(text: &str, bytes: usize) -> Result<Regex, String> {
+    let built = RegexBuilder::new(text).size_limit(bytes).dfa_size_limit(bytes).build();
+    built.map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => format!("the expression takes more than {bytes} bytes"),
+        // Its text spans lines and ends in the reason.
+        error => error
+            .to_string()
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .trim_start_matches("error: ")
+            .to_owned(),
+    })
 }
 
 impl Compiled {

@@ -11,6 +11,7 @@
 mod condition;
 mod diff;
 mod fingerprint;
+mod playbook;
 mod policy;
 mod route;
 mod section;
@@ -21,10 +22,11 @@ mod zone;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{Arc, LazyLock},
 };
 
-use schemas::{ProjectId, SourceId};
+use schemas::{ProjectId, SourceId, job::RunbookEntry};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -33,11 +35,14 @@ pub use diff::{Change, diff};
 pub use fingerprint::FingerprintRule;
 pub use policy::{ByLevel, Class, Occasion, Policy, Soon, When};
 pub use route::{Group, Routed};
-pub use section::{Escalation, Expiry, Flapping, Severity, Stale};
+pub use section::{Escalation, Expiry, Flapping, Severity, Stale, id_of};
 pub use telling::{DigestTimes, Inhibition, Limits, Once, QuietHours, Reminder, Storm};
 pub use zone::Zone;
 
-use crate::providers::FieldMap;
+use crate::{
+    providers::FieldMap,
+    triage::playbook::{Misplaced, Playbook},
+};
 use section::{Section, Settled};
 
 /// The built-in document.
@@ -65,8 +70,15 @@ pub enum Error {
 }
 
 /// A rules document in force. A copy shares it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Rules(Arc<Document>);
+
+/// By its name: the text is long, and what it says much longer.
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Rules").field(&self.hash()).finish()
+    }
+}
 
 #[derive(Debug, PartialEq, Eq)]
 struct Document {
@@ -115,9 +127,11 @@ impl Rules {
         if written.defaults.routes.is_none() {
             return Err(Error::Parse("[defaults]: there is no route".to_owned()));
         }
-        let defaults = Self::builtin().0.defaults.with(written.defaults);
+        let misplaced = |wrong: Misplaced| Error::Parse(playbook::located(text, &wrong));
+        let defaults = Self::builtin().0.defaults.with(written.defaults).map_err(misplaced)?;
         let projects = written.project.into_iter();
-        let projects = projects.map(|(id, section)| (id, defaults.with(section))).collect();
+        let projects = projects.map(|(id, section)| Ok((id, defaults.with(section)?)));
+        let projects = projects.collect::<Result<_, _>>().map_err(misplaced)?;
         Ok(Self(Arc::new(Document { hash: hash(text), text: text.to_owned(), defaults, projects })))
     }
 
@@ -216,6 +230,16 @@ impl Rules {
     /// How much a project may tell.
     pub fn limits(&self, project: &ProjectId) -> &Limits {
         &self.of(project).limits
+    }
+
+    /// What is written of alerts of a kind (R29).
+    pub fn playbook(&self, project: &ProjectId) -> &Playbook {
+        &self.of(project).playbook
+    }
+
+    /// What goes with a triage call about an alert: the entries about it, the closest first.
+    pub fn runbook(&self, subject: &Subject<'_>) -> Vec<RunbookEntry> {
+        self.playbook(subject.project).runbook(subject)
     }
 
     /// The routes that take an alert, in the document's order; none where none fits.

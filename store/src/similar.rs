@@ -1,7 +1,7 @@
 //! Past incidents like a new one, whose diagnosis an operator confirmed: what an analyst is told
 //! beside the alert.
 
-use schemas::{IncidentId, ProjectId, Time, job::Similar};
+use schemas::{Fingerprint, IncidentId, ProjectId, Time, job::Similar};
 use sqlx::{Row, postgres::PgRow, types::Json};
 
 use crate::{Error, Store, projection::text, time};
@@ -21,6 +21,8 @@ pub struct Sought<'a> {
     pub project: &'a ProjectId,
     /// Not this one.
     pub incident: IncidentId,
+    /// Its problem, where that is known: past incidents of the same are marked.
+    pub fingerprint: Option<Fingerprint>,
     /// Words and what each weighs.
     pub words: &'a [(String, u32)],
     /// What the shared words have to weigh together.
@@ -32,7 +34,7 @@ impl Store {
     /// like it first; a word that few have counts more. Of each, the diagnosis that was confirmed
     /// last.
     pub async fn similar(&self, sought: Sought<'_>) -> Result<Vec<Similar>, Error> {
-        let Sought { project, incident, words, enough } = sought;
+        let Sought { project, incident, fingerprint, words, enough } = sought;
         if words.is_empty() {
             return Ok(Vec::new());
         }
@@ -54,7 +56,7 @@ impl Store {
                  select run, sum(worth) as worth from shared group by run
                  having sum(weight) >= $5 order by sum(worth) desc, run limit $7)
              select d.incident, d.analysis, i.facts->>'title' as title, i.opened_at, i.closed_at,
-                 n.day, n.number
+                 n.day, n.number, coalesce(i.fingerprint = $8, false) as same_problem
              from live cross join near
              join diagnosis d on d.generation = live.generation and d.project = $1
                  and d.run = near.run
@@ -72,6 +74,7 @@ impl Store {
         .bind(i64::from(enough))
         .bind(NEWEST_OF_A_WORD)
         .bind(CANDIDATES)
+        .bind(fingerprint.map(|fingerprint| fingerprint.0))
         .fetch_all(self.pool())
         .await
         .map_err(Error::doing("look for similar incidents"))?;
@@ -95,6 +98,7 @@ fn past(row: &PgRow) -> Result<(uuid::Uuid, Similar), sqlx::Error> {
         title: row.try_get("title")?,
         opened: time(row.try_get("opened_at")?),
         ended,
+        same_problem: row.try_get("same_problem")?,
         diagnosis,
     };
     Ok((row.try_get("incident")?, past))

@@ -203,7 +203,9 @@ async fn give_facts(
         facts.extend(asked.facts.map(|facts| (job, facts)));
     }
     for ask in asks.iter_mut().filter(|ask| ask.job.facts.is_none()) {
-        ask.job.facts = facts.get(&opening(ask)).cloned();
+        if let Some(facts) = facts.get(&opening(ask)) {
+            ask.give(facts.clone());
+        }
     }
     Ok(())
 }

@@ -34,6 +34,7 @@ mod log;
 mod properties;
 mod redrive;
 mod rows;
+mod runbook;
 mod stale;
 mod story;
 

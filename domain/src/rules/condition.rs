@@ -34,7 +34,12 @@ impl Conditions {
 
     /// True when there is none, so that everything fits.
     pub fn is_empty(&self) -> bool {
-        self.0.list().len() == 0
+        self.len() == 0
+    }
+
+    /// How many matchers there are.
+    pub fn len(&self) -> usize {
+        self.0.list().len()
     }
 }
 

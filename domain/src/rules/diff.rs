@@ -9,7 +9,7 @@ use schemas::ProjectId;
 
 use crate::providers::FieldMap;
 
-use super::{Rules, condition::Conditions, section::Settled};
+use super::{Rules, condition::Conditions, playbook, section::Settled};
 
 /// One thing that would be otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,12 +65,17 @@ fn between(
     new: &BTreeMap<String, String>,
 ) -> Vec<Change> {
     let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    // Of what ships with the playbook only what a document says stands among the lines.
+    let value = |lines: &BTreeMap<String, String>, key: &String| {
+        lines.get(key).cloned().or_else(|| playbook::built_in(key))
+    };
     keys.into_iter()
-        .filter(|key| old.get(*key) != new.get(*key))
-        .map(|key| Change {
+        .map(|key| (key, value(old, key), value(new, key)))
+        .filter(|(_, before, after)| before != after)
+        .map(|(key, before, after)| Change {
             at: format!("{at}.{key}"),
-            before: old.get(key).cloned(),
-            after: new.get(key).cloned(),
+            before,
+            after,
             fingerprint: key.starts_with("fingerprint.") || renames(key, old),
         })
         .collect()
@@ -139,6 +144,7 @@ fn lines(settled: &Settled) -> BTreeMap<String, String> {
     .into_iter()
     .map(|(key, value)| (key.to_owned(), value))
     .collect();
+    lines.extend(playbook::lines(&settled.playbook));
     for rule in &inhibit.0 {
         lines.insert(format!("inhibit.{}", rule.id), rule.to_string());
     }

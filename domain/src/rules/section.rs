@@ -7,11 +7,15 @@ use serde::Deserialize;
 
 use super::{
     FingerprintRule,
+    playbook::Entries,
     policy::Policy,
     route::Routes,
     telling::{DigestTimes, Inhibitions, Limits, Once, QuietHours, Reminder, Storm},
 };
-use crate::providers::FieldMap;
+use crate::{
+    providers::FieldMap,
+    triage::playbook::{Misplaced, Playbook},
+};
 
 /// The longest stale time a document may ask for, in minutes: within it, a real outage is told to
 /// nobody.
@@ -46,6 +50,7 @@ pub(super) struct Section {
     pub reminder: Option<Reminder>,
     pub digest: Option<DigestTimes>,
     pub limits: Option<Limits>,
+    pub playbook: Option<Entries>,
     pub routes: Option<Routes>,
 }
 
@@ -69,6 +74,7 @@ pub(super) struct Settled {
     pub reminder: Reminder,
     pub digest: DigestTimes,
     pub limits: Limits,
+    pub playbook: Playbook,
     pub routes: Routes,
 }
 
@@ -91,12 +97,16 @@ impl Settled {
             reminder: section.reminder?,
             digest: section.digest?,
             limits: section.limits?,
+            playbook: Playbook::builtin().clone(),
             routes: section.routes?,
         })
     }
 
-    /// This, with the tables that `section` has instead.
-    pub fn with(&self, section: Section) -> Self {
+    /// This, with the tables that `section` has instead, and the playbook's entries over those here.
+    ///
+    /// # Errors
+    /// An entry that is new and does not say all of itself.
+    pub fn with(&self, section: Section) -> Result<Self, Misplaced> {
         let mut all = self.clone();
         all.fingerprint.extend(section.fingerprint);
         // One without a say is how a project leaves the defaults' rule of a provider.
@@ -117,7 +127,10 @@ impl Settled {
         put(&mut all.digest, section.digest);
         put(&mut all.limits, section.limits);
         put(&mut all.routes, section.routes);
-        all
+        if let Some(Entries(layer)) = section.playbook {
+            all.playbook = all.playbook.with(layer)?;
+        }
+        Ok(all)
     }
 }
 
@@ -301,15 +314,23 @@ impl Severity {
 
 /// A name decisions carry: one short word.
 pub(super) fn id<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Error> {
-    let id = String::deserialize(from)?;
+    id_of(String::deserialize(from)?).map_err(serde::de::Error::custom)
+}
+
+/// A text that is a name decisions may carry.
+///
+/// # Errors
+/// Says why it is none.
+pub fn id_of(id: String) -> Result<String, &'static str> {
     let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-    let problem = match id.len() {
-        0 => "the id is empty",
-        65.. => "the id is longer than 64 bytes",
-        1..=64 if !id.bytes().all(fits) => "the id holds more than letters, digits, -, _ and .",
-        1..=64 => return Ok(id),
-    };
-    Err(serde::de::Error::custom(problem))
+    match id.len() {
+        0 => Err("the id is empty"),
+        65.. => Err("the id is longer than 64 bytes"),
+        1..=64 if !id.bytes().all(fits) => {
+            Err("the id holds more than letters, digits, -, _ and .")
+        }
+        1..=64 => Ok(id),
+    }
 }
 
 fn stale_minutes<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u32, D::Error> {

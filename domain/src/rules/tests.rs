@@ -1,3 +1,4 @@
+mod playbook;
 mod telling;
 
 use std::num::NonZeroU16;
@@ -269,8 +270,8 @@ fn alert_record(instance: &str) -> Body {
         sha256: [0; 32],
         content_type: None,
         channel: None,
-    }))
         recorded: None,
+    }))
 }
 
 #[test]

@@ -1,290 +1,313 @@
-//! The analyst that needs no model: written runbook knowledge, matched to the alert.
+//! Written runbook knowledge: what alerts of a kind usually mean, what to look at first, what helps.
 //!
-//! It says what an alert of this kind usually means and what to look at first. It does not look at
-//! anything, so its confidence is modest and it never answers for an alert it does not know.
+//! An entry says by conditions which alerts it is about; of those that fit, the one whose conditions
+//! say it most closely comes first. The playbook that ships with this binary is read from
+//! `playbook/*.toml`, a file a family; a rules document adds entries, and changes or disables those
+//! that are there, by id. It does not look at anything, so its confidence is modest, and it says
+//! nothing of an alert that no entry is about.
+//!
+//! To add a family: a file in `playbook/`, a line in [`FAMILIES`], alerts in
+//! `fixtures/triage/alerts.*.toml`.
 
-use std::sync::LazyLock;
+mod answer;
+mod entry;
+#[cfg(test)]
+mod tests;
+mod when;
 
-use regex::{Regex, RegexBuilder};
-use schemas::{Facts, job::Analysis};
+use std::{
+    cell::OnceCell,
+    collections::BTreeMap,
+    ops::Range,
+    sync::{Arc, LazyLock},
+};
+
+use regex::{RegexSet, SetMatches};
+use schemas::job::RunbookEntry;
 use serde::Deserialize;
+
+use crate::rules::Subject;
+
+pub use answer::answer;
+pub use entry::{Texts, Written};
+use when::Said;
+pub use when::{Fit, When};
 
 /// What `analyzed_by` says.
 pub const NAME: &str = "playbook";
 
+/// How many entries go with a triage call.
+pub const RUNBOOK_MAX: usize = 3;
+
+/// Most entries in one section of a rules document.
+const ENTRIES_MAX: usize = 200;
+
+/// The files of the playbook that ships with this binary.
+const FAMILIES: [(&str, &str); 17] = [
+    ("kubernetes_workload.toml", include_str!("playbook/kubernetes_workload.toml")),
+    ("kubernetes_cluster.toml", include_str!("playbook/kubernetes_cluster.toml")),
+    ("node.toml", include_str!("playbook/node.toml")),
+    ("prometheus.toml", include_str!("playbook/prometheus.toml")),
+    ("postgres.toml", include_str!("playbook/postgres.toml")),
+    ("mysql.toml", include_str!("playbook/mysql.toml")),
+    ("redis.toml", include_str!("playbook/redis.toml")),
+    ("kafka.toml", include_str!("playbook/kafka.toml")),
+    ("rabbitmq.toml", include_str!("playbook/rabbitmq.toml")),
+    ("elasticsearch.toml", include_str!("playbook/elasticsearch.toml")),
+    ("etcd.toml", include_str!("playbook/etcd.toml")),
+    ("web.toml", include_str!("playbook/web.toml")),
+    ("dependency.toml", include_str!("playbook/dependency.toml")),
+    ("python.toml", include_str!("playbook/python.toml")),
+    ("javascript.toml", include_str!("playbook/javascript.toml")),
+    ("jvm.toml", include_str!("playbook/jvm.toml")),
+    ("go_and_others.toml", include_str!("playbook/go_and_others.toml")),
+];
+
 #[expect(clippy::expect_used, reason = "shipped with the binary; a test reads it")]
-static BUILTIN: LazyLock<Playbook> = LazyLock::new(|| {
-    Playbook::parse(include_str!("playbook.toml")).expect("the built-in playbook")
+static BUILTIN: LazyLock<Arc<Entries>> = LazyLock::new(|| {
+    let read = |(file, text): &(&str, &str)| {
+        toml::from_str::<Document>(text).unwrap_or_else(|e| panic!("{file}: {e}")).entry
+    };
+    let entries = FAMILIES.iter().flat_map(read).collect();
+    let layer = Layer::new(entries).expect("the built-in playbook");
+    Arc::new(Entries::default().with(Arc::new(layer)).expect("the built-in playbook"))
 });
 
-/// Why a playbook cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum PlaybookError {
-    #[error("read the playbook: {0}")]
-    Toml(#[from] toml::de::Error),
-    #[error("entry {entry} of the playbook: {reason}")]
-    Entry { entry: String, reason: String },
+/// Why an entry cannot stand where it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misplaced {
+    /// Where its id stands in the document, in bytes.
+    pub at: Range<usize>,
+    pub problem: String,
 }
 
-/// Entries in order; the first that matches answers.
-#[derive(Clone, Debug)]
-pub struct Playbook {
-    entries: Vec<Entry>,
-}
-
-#[derive(Clone, Debug)]
-struct Entry {
-    matchers: Vec<Matcher>,
-    analysis: Analysis,
-}
-
-/// All of what is stated must hold.
-#[derive(Clone, Debug)]
-struct Matcher {
-    provider: Option<String>,
-    alertname: Option<Regex>,
-    exception: Option<Regex>,
-    text: Option<Regex>,
-    labels: Vec<(String, Regex)>,
-}
-
+/// A file of the playbook.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
-    entry: Vec<EntryText>,
+    entry: Vec<Written>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EntryText {
-    id: String,
+/// What one document says, its conditions ready.
+#[derive(Debug)]
+pub struct Layer {
+    written: Vec<Written>,
+    /// The phrases of all conditions, in their order.
+    phrases: RegexSet,
+    /// Of each entry, the place of the first phrase of each of its conditions.
+    first: Vec<Vec<usize>>,
+}
+
+/// Entries by id, those of later layers instead of or over those of earlier ones. A copy shares
+/// them.
+#[derive(Clone, Debug)]
+pub struct Playbook(Whose);
+
+#[derive(Clone, Debug)]
+enum Whose {
+    /// Those that ship with this binary; they are read when first asked for.
+    BuiltIn,
+    Own(Arc<Entries>),
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    layers: Vec<Arc<Layer>>,
+    by_id: BTreeMap<String, Entry>,
+}
+
+/// An entry in force.
+#[derive(Clone, Debug)]
+struct Entry {
+    family: String,
+    knowledge: Arc<RunbookEntry>,
+    /// The layer, and the entry in it, that says when.
+    when: (usize, usize),
+    disabled: bool,
+}
+
+/// An entry in force, whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    pub family: &'a str,
+    pub entry: &'a RunbookEntry,
     /// Any of them.
-    when: Vec<MatcherText>,
-    cause: String,
-    impact: String,
-    /// What to look at first, in order.
-    checks: Vec<String>,
-    fix: String,
-    prevention: String,
-    confidence: f64,
+    pub when: &'a [When],
+    pub disabled: bool,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MatcherText {
-    provider: Option<String>,
-    /// Name of the alert rule.
-    alertname: Option<String>,
-    /// The beginning of the title or of the alert's name up to a colon: an exception's type.
-    exception: Option<String>,
-    /// Title, message, summary or description.
-    text: Option<String>,
-    #[serde(default)]
-    labels: toml::Table,
+/// An entry that fits an alert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen<'a> {
+    pub family: &'a str,
+    pub entry: &'a RunbookEntry,
+    pub fit: Fit,
+    /// It ships with this binary and no document says otherwise when it fits.
+    pub built_in: bool,
+}
+
+impl PartialEq for Playbook {
+    fn eq(&self, other: &Self) -> bool {
+        let written = |playbook: &Self| -> Vec<Written> {
+            let layers = playbook.documents().iter();
+            layers.flat_map(|layer| layer.written.clone()).collect()
+        };
+        written(self) == written(other)
+    }
+}
+
+impl Eq for Playbook {}
+
+impl Layer {
+    /// Entries of one document.
+    ///
+    /// # Errors
+    /// When there are too many, two have one id, or their phrases are too much together.
+    pub fn new(written: Vec<Written>) -> Result<Self, String> {
+        if written.len() > ENTRIES_MAX {
+            return Err(format!("{} entries: use at most {ENTRIES_MAX}", written.len()));
+        }
+        for (n, entry) in written.iter().enumerate() {
+            if written.iter().take(n).any(|before| before.id == entry.id) {
+                return Err(format!("entry {:?} stands there twice", entry.id));
+            }
+        }
+        let conditions = |entry: &Written| entry.when.clone().unwrap_or_default();
+        let all: Vec<When> = written.iter().flat_map(conditions).collect();
+        let phrases = when::set(all.iter().flat_map(When::phrases))?;
+        let mut next = 0;
+        let mut place = |when: &When| {
+            let first = next;
+            next += when.phrases().len();
+            first
+        };
+        let first =
+            written.iter().map(|entry| entry.when.iter().flatten().map(&mut place).collect());
+        let first = first.collect();
+        Ok(Self { written, phrases, first })
+    }
+
+    /// What is written, in the document's order.
+    pub fn written(&self) -> &[Written] {
+        &self.written
+    }
+
+    /// How closely the closest of an entry's conditions fits.
+    fn fits(&self, entry: usize, said: &Said<'_>, found: &OnceCell<SetMatches>) -> Option<Fit> {
+        let found = || found.get_or_init(|| self.phrases.matches(said.text()));
+        let whens = self.written.get(entry)?.when.iter().flatten();
+        let fits = whens
+            .zip(self.first.get(entry)?)
+            .filter_map(|(when, first)| when.fits(said, |phrase| found().matched(first + phrase)));
+        // Of those that fit as closely the first.
+        fits.reduce(|best, fit| if fit.specificity > best.specificity { fit } else { best })
+    }
+}
+
+impl Entries {
+    fn with(&self, layer: Arc<Layer>) -> Result<Self, Misplaced> {
+        let (mut layers, mut by_id) = (self.layers.clone(), self.by_id.clone());
+        let wrong = |written: &Written, problem| Misplaced { at: written.at.clone(), problem };
+        for (n, written) in layer.written.iter().enumerate() {
+            let here = (layers.len(), n);
+            let entry = match by_id.remove(&written.id) {
+                Some(known) => Entry {
+                    family: written.family.clone().unwrap_or(known.family),
+                    knowledge: Arc::new(written.texts.over(&known.knowledge)),
+                    when: if written.when.is_some() { here } else { known.when },
+                    disabled: written.disabled.unwrap_or(known.disabled),
+                },
+                None => Entry {
+                    family: written.family().to_owned(),
+                    knowledge: Arc::new(
+                        written.new_entry().map_err(|problem| wrong(written, problem))?,
+                    ),
+                    when: here,
+                    disabled: written.disabled.unwrap_or_default(),
+                },
+            };
+            by_id.insert(written.id.clone(), entry);
+        }
+        layers.push(layer);
+        Ok(Self { layers, by_id })
+    }
 }
 
 impl Playbook {
     /// The playbook that ships with this binary.
-    pub fn builtin() -> &'static Self {
-        &BUILTIN
+    pub const fn builtin() -> &'static Self {
+        &Self(Whose::BuiltIn)
     }
 
-    /// Reads a playbook document (TOML); patterns ignore case.
-    pub fn parse(text: &str) -> Result<Self, PlaybookError> {
-        let document: Document = toml::from_str(text)?;
-        let entries = document.entry.into_iter().map(EntryText::read).collect::<Result<_, _>>()?;
-        Ok(Self { entries })
+    /// This, with what `layer` says instead.
+    ///
+    /// # Errors
+    /// When an entry is not known and does not say all of itself.
+    pub fn with(&self, layer: Arc<Layer>) -> Result<Self, Misplaced> {
+        let entries = self.in_force().with(layer)?;
+        Ok(Self(Whose::Own(Arc::new(entries))))
     }
 
-    /// What the playbook says of an alert; nothing when no entry matches.
-    pub fn analyse(&self, facts: &Facts) -> Option<Analysis> {
-        self.entries
-            .iter()
-            .find(|entry| entry.matchers.iter().any(|matcher| matcher.matches(facts)))
-            .map(|entry| entry.analysis.clone())
-    }
-}
-
-impl EntryText {
-    fn read(self) -> Result<Entry, PlaybookError> {
-        let wrong = |reason: String| PlaybookError::Entry { entry: self.id.clone(), reason };
-        if !(0.0..=1.0).contains(&self.confidence) {
-            return Err(wrong(format!("confidence {} is not within 0 and 1", self.confidence)));
-        }
-        let matchers =
-            self.when.iter().map(MatcherText::read).collect::<Result<_, _>>().map_err(wrong)?;
-        let checks = self.checks.join("；");
-        Ok(Entry {
-            matchers,
-            analysis: Analysis {
-                root_cause: self.cause,
-                impact: self.impact,
-                fix_suggestion: format!("{}\n先查：{checks}", self.fix),
-                prevention: self.prevention,
-                confidence: self.confidence,
-                analyzed_by: NAME.to_owned(),
-                model: None,
-                ..Analysis::default()
-            },
-        })
-    }
-}
-
-impl MatcherText {
-    fn read(&self) -> Result<Matcher, String> {
-        fn pattern(text: &str) -> Result<Regex, String> {
-            RegexBuilder::new(text).case_insensitive(true).build().map_err(|e| e.to_string())
-        }
-        let optional = |text: &Option<String>| text.as_deref().map(pattern).transpose();
-        let mut labels = Vec::new();
-        for (name, value) in &self.labels {
-            let value =
-                value.as_str().ok_or_else(|| format!("the pattern of label {name} is no text"))?;
-            labels.push((name.clone(), pattern(value)?));
-        }
-        let matcher = Matcher {
-            provider: self.provider.clone(),
-            alertname: optional(&self.alertname)?,
-            exception: optional(&self.exception)?,
-            text: optional(&self.text)?,
-            labels,
-        };
-        let states_something = matcher.alertname.is_some()
-            || matcher.exception.is_some()
-            || matcher.text.is_some()
-            || !matcher.labels.is_empty();
-        if states_something { Ok(matcher) } else { Err("a matcher states nothing".to_owned()) }
-    }
-}
-
-impl Matcher {
-    fn matches(&self, facts: &Facts) -> bool {
-        let name = facts.alertname.as_deref();
-        self.provider.as_ref().is_none_or(|p| *p == facts.provider)
-            && self.alertname.as_ref().is_none_or(|r| name.is_some_and(|n| r.is_match(n)))
-            && self.exception.as_ref().is_none_or(|r| {
-                [Some(facts.title.as_str()), name].into_iter().flatten().any(|text| {
-                    let kind = text.split(':').next().unwrap_or_default().trim();
-                    r.is_match(kind)
-                })
-            })
-            && self.text.as_ref().is_none_or(|r| {
-                [
-                    Some(facts.title.as_str()),
-                    facts.message.as_deref(),
-                    facts.annotation("summary"),
-                    facts.annotation("description"),
-                ]
-                .into_iter()
-                .flatten()
-                .any(|text| r.is_match(text))
-            })
-            && self
-                .labels
-                .iter()
-                .all(|(label, r)| facts.label(label).is_some_and(|v| r.is_match(v)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::triage::tests::facts;
-
-    fn check(alertname: Option<&str>, title: &str, want: Option<&str>) {
-        let facts = Facts { alertname: alertname.map(str::to_owned), ..facts(title) };
-        let got = Playbook::builtin().analyse(&facts).map(|a| a.root_cause);
-        match (got, want) {
-            (None, None) => {}
-            (Some(got), Some(want)) => assert!(got.contains(want), "{title}: {got}"),
-            (got, want) => panic!("{alertname:?} {title}: {got:?}, wanted {want:?}"),
+    fn in_force(&self) -> &Entries {
+        match &self.0 {
+            Whose::BuiltIn => &BUILTIN,
+            Whose::Own(entries) => entries,
         }
     }
 
-    #[test]
-    fn known_alerts_are_answered() {
-        for (alertname, title, want) in [
-            (Some("KubePodCrashLooping"), "Pod is crash looping", "反覆"),
-            (Some("ContainerOOMKilled"), "x", "記憶體上限"),
-            (None, "java.lang.OutOfMemoryError: Java heap space", "堆積"),
-            (Some("KubeNodeNotReady"), "x", "節點"),
-            (Some("NodeFilesystemAlmostOutOfSpace"), "x", "磁碟"),
-            (None, "OSError: [Errno 28] No space left on device", "磁碟"),
-            (Some("High CPU Temperature"), "x", "溫度"),
-            (Some("HighCPUUsage"), "x", "CPU"),
-            (Some("HostHighMemory"), "x", "記憶體"),
-            (Some("InstanceDown"), "Instance localhost:8081 down", "抓取"),
-            (Some("TargetDown"), "x", "抓取"),
-            (Some("HighErrorRate"), "5xx above 5%", "5xx"),
-            (Some("HighRequestLatency"), "x", "延遲"),
-            (None, "OperationalError: FATAL: sorry, too many clients already", "連線數"),
-            (Some("PostgresqlTooManyConnections"), "x", "連線數"),
-            (None, "DeadlockDetected: deadlock detected", "死結"),
-            (Some("PostgresReplicationLag"), "x", "複寫"),
-            (
-                None,
-                "ConnectionError: Error 111 connecting to redis:6379. Connection refused.",
-                "Redis",
-            ),
-            (Some("RedisMemoryHigh"), "x", "Redis"),
-            (Some("SSLCertExpiringSoon"), "x", "憑證"),
-            (None, "KeyError: 'user'", "鍵"),
-            (None, "AttributeError: 'NoneType' object has no attribute 'id'", "空值"),
-            (None, "TypeError: Cannot read properties of undefined (reading 'x')", "空值"),
-            (None, "java.lang.NullPointerException", "空值"),
-            (None, "TypeError: you aren't my type", "型別"),
-            (None, "ReferenceError: blooopy is not defined", "未定義"),
-            (None, "TimeoutError: timed out", "逾時"),
-            (None, "ConnectionRefusedError: [Errno 111] Connection refused", "拒絕"),
-        ] {
-            check(alertname, title, Some(want));
+    /// The entries about an alert, the closest first; of those that fit as closely, those a rules
+    /// document says, then by id. At most [`RUNBOOK_MAX`].
+    pub fn choose(&self, subject: &Subject<'_>) -> Vec<Chosen<'_>> {
+        let Entries { layers, by_id } = self.in_force();
+        let said = Said::of(*subject);
+        let found: Vec<OnceCell<SetMatches>> = vec![OnceCell::new(); layers.len()];
+        let mut chosen: Vec<Chosen<'_>> = Vec::new();
+        for entry in by_id.values().filter(|entry| !entry.disabled) {
+            let (layer, place) = entry.when;
+            let Some((layer_of, found)) = layers.get(layer).zip(found.get(layer)) else {
+                continue;
+            };
+            let Some(fit) = layer_of.fits(place, &said, found) else { continue };
+            let built_in = layer == 0;
+            chosen.push(Chosen { family: &entry.family, entry: &entry.knowledge, fit, built_in });
+        }
+        // Stable: what is equal stays in the order of the ids.
+        chosen.sort_by_key(|chosen| (std::cmp::Reverse(chosen.fit.specificity), chosen.built_in));
+        chosen.truncate(RUNBOOK_MAX);
+        chosen
+    }
+
+    /// What goes with a triage call about an alert: the entries about it, the closest first.
+    pub fn runbook(&self, subject: &Subject<'_>) -> Vec<RunbookEntry> {
+        self.choose(subject).into_iter().map(|chosen| chosen.entry.clone()).collect()
+    }
+
+    /// Every entry, by id.
+    pub fn entries(&self) -> impl Iterator<Item = Known<'_>> {
+        self.in_force().by_id.values().map(|entry| self.known(entry))
+    }
+
+    /// The entry of that id.
+    pub fn entry(&self, id: &str) -> Option<Known<'_>> {
+        self.in_force().by_id.get(id).map(|entry| self.known(entry))
+    }
+
+    fn known<'a>(&'a self, entry: &'a Entry) -> Known<'a> {
+        let (layer, place) = entry.when;
+        let written = self.in_force().layers.get(layer).and_then(|layer| layer.written.get(place));
+        Known {
+            family: &entry.family,
+            entry: &entry.knowledge,
+            when: written.and_then(|written| written.when.as_deref()).unwrap_or_default(),
+            disabled: entry.disabled,
         }
     }
 
-    #[test]
-    fn unknown_alerts_are_not_answered() {
-        for (alertname, title) in [
-            (None, "ValueError in calculate_score"),
-            (Some("Watchdog"), "Sacred Marmot"),
-            (None, ""),
-        ] {
-            check(alertname, title, None);
-        }
-    }
-
-    #[test]
-    fn an_answer_says_that_it_is_the_playbook() {
-        let got = Playbook::builtin().analyse(&facts("KeyError: 'user'")).unwrap();
-        assert_eq!(got.analyzed_by, "playbook");
-        assert_eq!(got.model, None);
-        assert!(got.confidence <= 0.6);
-        let golden = include_str!("../../fixtures/triage/playbook-keyerror.txt");
-        let text = format!(
-            "{}\n{}\n{}\n{}\n",
-            got.root_cause, got.impact, got.fix_suggestion, got.prevention
-        );
-        assert_eq!(text, golden);
-    }
-
-    #[test]
-    fn bad_documents_are_refused_by_name() {
-        for (text, want) in [
-            ("entry = 1", "invalid type"),
-            (
-                "[[entry]]\nid='a'\nwhen=[{}]\ncause=''\nimpact=''\nchecks=[]\nfix=''\nprevention=''\nconfidence=0.1",
-                "entry a",
-            ),
-            (
-                "[[entry]]\nid='b'\nwhen=[{alertname='('}]\ncause=''\nimpact=''\nchecks=[]\nfix=''\nprevention=''\nconfidence=0.1",
-                "entry b",
-            ),
-            (
-                "[[entry]]\nid='c'\nwhen=[{alertname='x'}]\ncause=''\nimpact=''\nchecks=[]\nfix=''\nprevention=''\nconfidence=2",
-                "entry c",
-            ),
-        ] {
-            let e = Playbook::parse(text).unwrap_err().to_string();
-            assert!(e.contains(want), "{e}");
+    /// The layers over the one that ships with this binary.
+    pub fn documents(&self) -> &[Arc<Layer>] {
+        match &self.0 {
+            Whose::BuiltIn => &[],
+            Whose::Own(entries) => entries.layers.get(1..).unwrap_or_default(),
         }
     }
 }

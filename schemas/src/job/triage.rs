@@ -3,7 +3,9 @@
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::{Facts, IncidentId, JobId, Position, ProjectId, Time, event::Frequency, id};
+use crate::{
+    Facts, Fingerprint, IncidentId, JobId, Position, ProjectId, Time, event::Frequency, id,
+};
 
 /// A triage call that is asked for: one per (opening position, reason).
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
@@ -31,6 +33,9 @@ pub struct TriageJob {
     /// The diagnosis that is not believed, where that is the reason.
     #[n(7)]
     pub rejection: Option<Rejection>,
+    /// The problem it is about; absent in jobs of before it was asked with.
+    #[n(8)]
+    pub fingerprint: Option<Fingerprint>,
 }
 
 impl TriageJob {
@@ -51,6 +56,7 @@ impl TriageJob {
             frequency: None,
             runbook: Vec::new(),
             rejection: None,
+            fingerprint: None,
         }
     }
 }
@@ -115,6 +121,9 @@ pub struct Similar {
     /// When it was opened and when it ended.
     pub opened: Time,
     pub ended: Option<Time>,
+    /// It was of the very same problem, not only of one like it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub same_problem: bool,
     pub diagnosis: Analysis,
 }
 

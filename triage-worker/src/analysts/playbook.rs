@@ -1,32 +1,23 @@
-//! The built-in playbook as an analyst: no model, no network.
+//! The playbook as an analyst: no model, no network.
 
 use std::time::Duration;
 
-use domain::triage::{Playbook, playbook::NAME};
+use domain::triage::playbook::{NAME, answer};
 use futures_util::future::BoxFuture;
-use schemas::job::Analysis;
 
-use super::{Analyst, Failure, Question};
+use super::{Analyst, Asked, Failure, Question};
 
-/// Answers from written runbook knowledge.
-pub struct PlaybookAnalyst {
-    playbook: &'static Playbook,
-}
-
-impl PlaybookAnalyst {
-    /// With the playbook that ships with this binary.
-    pub fn builtin() -> Self {
-        Self { playbook: Playbook::builtin() }
-    }
-}
+/// Answers from written runbook knowledge: from the entries that go with the job, so that what was in
+/// force where it was asked answers, whatever holds by now.
+pub struct PlaybookAnalyst;
 
 impl Analyst for PlaybookAnalyst {
     fn name(&self) -> &str {
         NAME
     }
 
-    fn is_model(&self) -> bool {
-        false
+    fn model(&self) -> Option<&str> {
+        None
     }
 
     /// False although it is here: it is asked after the models, local or not.
@@ -34,12 +25,14 @@ impl Analyst for PlaybookAnalyst {
         false
     }
 
-    fn timeout(&self) -> Duration {
+    fn longest(&self, _: usize) -> Duration {
         Duration::from_secs(1)
     }
 
-    fn analyse<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Analysis, Failure>> {
-        let answer = self.playbook.analyse(&question.facts).ok_or(Failure::NoEntry);
-        Box::pin(std::future::ready(answer))
+    fn ask<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Asked, store::Error>> {
+        let input = &question.input;
+        let earlier = input.similar.iter().find(|past| past.title == question.facts.title);
+        let answer = answer(&input.runbook, earlier).ok_or(Failure::NoEntry);
+        Box::pin(std::future::ready(Ok(Asked::free(answer))))
     }
 }

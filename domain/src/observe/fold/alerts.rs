@@ -355,9 +355,10 @@ impl LaneState {
         let (whose, told) = (project.clone(), Some(facts.clone()));
         let job = TriageJob {
             frequency: seen.turned.frequency,
+            fingerprint: Some(fingerprint),
             ..TriageJob::new(whose, incident, opening, OPEN, told)
         };
-        effects.triage.push(TriageAsk::new(opening, job));
+        effects.triage.push(TriageAsk::new(opening, job, seen.rules));
         let own_risk = seen.sighting.risk();
         let risk = seen.turned.latest.risk.unwrap_or(own_risk);
         EventKind::Opened(Box::new(Opened {
@@ -390,9 +391,10 @@ impl LaneState {
             let (project, facts) = (project.clone(), Some(facts.clone()));
             let job = TriageJob {
                 frequency: Some(frequency),
+                fingerprint: Some(seen.fingerprint),
                 ..TriageJob::new(project, incident, opening, reason, facts)
             };
-            effects.triage.push(TriageAsk::new(seen.sighting.at, job));
+            effects.triage.push(TriageAsk::new(seen.sighting.at, job, seen.rules));
         }
         EventKind::Escalated(Box::new(Escalated {
             incident,
