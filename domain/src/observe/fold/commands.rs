@@ -223,9 +223,10 @@ impl LaneState {
                     operator: command.operator.clone(),
                     note: remark(&arguments),
                 }),
+                fingerprint: Some(fingerprint),
                 ..TriageJob::new(project, id, opening, reason, None)
             };
-            effects.triage.push(TriageAsk::new(at, job));
+            effects.triage.push(TriageAsk::new(at, job, &self.rules));
         }
         Ok(Applied {
             incident: id,
