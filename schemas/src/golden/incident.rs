@@ -69,7 +69,6 @@ pub fn kinds() -> Vec<(&'static str, Kind)> {
                 opening: at(),
                 occurrences: 5,
                 frequency: Some(FREQUENCY),
-            }),
                 level: None,
                 rise: None,
             }),
@@ -89,6 +88,7 @@ pub fn kinds() -> Vec<(&'static str, Kind)> {
                     risk: Risk::Critical,
                     facts: Facts { level: Some(Level::Fatal), ..facts() },
                 })),
+            }),
         ),
         (
             "resolved-flapping",
