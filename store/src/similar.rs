@@ -30,9 +30,9 @@ pub struct Sought<'a> {
 }
 
 impl Store {
-    /// The past incidents of a project that share the weightiest words with a new one, the most
-    /// like it first; a word that few have counts more. Of each, the diagnosis that was confirmed
-    /// last.
+    /// The past incidents of a project that share the weightiest words with a new one: those of the
+    /// same problem first, then the most like it; a word that few have counts more. Of each, the
+    /// diagnosis that was confirmed last.
     pub async fn similar(&self, sought: Sought<'_>) -> Result<Vec<Similar>, Error> {
         let Sought { project, incident, fingerprint, words, enough } = sought;
         if words.is_empty() {
@@ -65,7 +65,7 @@ impl Store {
              join incident_number n on n.incident = d.incident
              where d.verdict = 'confirmed' and d.incident <> $4
                  and d.analysis is not null and not d.inconclusive
-             order by near.worth desc, d.verdict_at desc, d.run",
+             order by same_problem desc, near.worth desc, d.verdict_at desc, d.run",
         )
         .bind(project.as_str())
         .bind(texts)
