@@ -32,7 +32,7 @@ use std::{
 use eventlog::Log;
 use runtime::{Health, Shutdown};
 use schemas::{Generation, Lane, subject};
-use store::{Store, worker::Place};
+use store::{Store, lane::LaneConnection, worker::Place};
 use tokio::{
     task::{Id, JoinError, JoinSet},
     time::{Instant, MissedTickBehavior},
@@ -370,7 +370,7 @@ impl<'a, S: Stage> Crew<'a, S> {
                 () = asked.asked() => return (lane, Ended::Stopped(Stop::Asked, memory)),
                 connection = beat::answered(
                     beat::ANSWER,
-                    store.own_lane(stage.name(), generation, lane),
+                    own(&store, &*stage, generation, lane),
                 ) => connection,
             };
             let connection = match connection {
@@ -479,4 +479,19 @@ impl<'a, S: Stage> Crew<'a, S> {
     fn part(&self, lane: Lane) -> String {
         format!("{} lane {lane}", self.lane_loop.stage.name())
     }
+}
+
+/// Takes the lane's connection. What a stage that publishes nothing makes is made again from its
+/// input, so its commits need not wait for the disk.
+async fn own<S: Stage>(
+    store: &Store,
+    stage: &S,
+    generation: Generation,
+    lane: Lane,
+) -> Result<Option<LaneConnection>, store::Error> {
+    let mut owned = store.own_lane(stage.name(), generation, lane).await?;
+    if let (Some(connection), true) = (&mut owned, parts::channels_of(stage.name()).is_empty()) {
+        connection.commit_behind().await?;
+    }
+    Ok(owned)
 }

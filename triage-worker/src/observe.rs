@@ -39,6 +39,7 @@ use store::{
     job::{NewJob, Queue},
     lane::{JobState, LaneConnection, LaneTransaction},
     observe::{HandleRow, SeenRow, WantsNumber},
+    recorded::RecordedAnswer,
 };
 
 /// Observe's section of the configuration.
@@ -82,6 +83,8 @@ pub struct LaneObserve {
     state: LaneState,
     /// What the folds of this batch ask for.
     effects: Effects,
+    /// Answers that took effect in this batch.
+    answers: Vec<RecordedAnswer>,
     /// Lane days whose partitions are there.
     days: BTreeSet<i32>,
 }
@@ -210,6 +213,25 @@ async fn give_facts(
     Ok(())
 }
 
+/// An answer that took effect, for whoever would ask the same again (I7).
+fn recorded(event: &Event) -> Option<RecordedAnswer> {
+    let (Kind::Answered(answered), Some(project)) = (&event.kind, &event.project) else {
+        return None;
+    };
+    let model = answered.result.analysis.as_ref().and_then(|analysis| analysis.model.clone());
+    // What needed no model is the same under every prompt.
+    let prompt = model.as_ref().map(|_| answered.prompt.clone());
+    Some(RecordedAnswer {
+        project: project.clone(),
+        opening: answered.opening,
+        reason: answered.reason.clone(),
+        prompt: prompt.unwrap_or_default(),
+        model: model.unwrap_or_default(),
+        at: event.at.input,
+        result: codec::encode(&answered.result),
+    })
+}
+
 /// The job row of a triage call.
 fn triage_job(ask: TriageAsk) -> NewJob {
     NewJob {
@@ -245,7 +267,7 @@ impl Stage for ObserveStage {
 
     fn linger(&self) -> Duration {
         // Here alerts become batches; what follows goes by batches.
-        Duration::from_millis(8)
+        Duration::from_millis(5)
     }
 
     fn context(&self, lane: &LaneObserve) -> Rules {
@@ -272,7 +294,12 @@ impl Stage for ObserveStage {
             let in_force = connection.lane_state().await?;
             let state = LaneState::restore(lane, self.lanes, lane_time, in_force.as_deref())
                 .map_err(unreadable("lane_state"))?;
-            Ok(LaneObserve { state, effects: Effects::default(), days: BTreeSet::new() })
+            Ok(LaneObserve {
+                state,
+                effects: Effects::default(),
+                answers: Vec::new(),
+                days: BTreeSet::new(),
+            })
         })
     }
 
@@ -309,6 +336,7 @@ impl Stage for ObserveStage {
             Some(reason) if verdict.outcome == Outcome::Parked => out.park(item.at, reason),
             Some(_) | None => out.count(verdict.outcome),
         }
+        lane.answers.extend(lane.effects.events.iter().filter_map(recorded));
         out.events.append(&mut lane.effects.events);
         out.lane_time = lane.state.lane_time();
     }
@@ -326,6 +354,7 @@ impl Stage for ObserveStage {
                 detail: e.to_string(),
             })?;
             let effects = std::mem::take(&mut lane.effects);
+            transaction.insert_answers(&std::mem::take(&mut lane.answers));
             self.write_batch(transaction, &changes, effects, out).await
         })
     }

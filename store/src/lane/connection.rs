@@ -100,6 +100,18 @@ impl LaneConnection {
         self.generation
     }
 
+    /// From now on commits of this connection return before they are on disk, which they are within
+    /// a second. What the server loses with them when it crashes is a tail of batches, each with its
+    /// move of the cursor, so they are folded again. Only for a stage whose batches make nothing
+    /// outside of the tables; who takes away what it reads asks [`Store::slowest_cursor`].
+    pub async fn commit_behind(&mut self) -> Result<(), Error> {
+        sqlx::query("set synchronous_commit = off")
+            .execute(&mut self.connection)
+            .await
+            .map_err(Error::doing("let a lane commit behind"))?;
+        Ok(())
+    }
+
     /// The server's clock; also what keeps the connection and its lock alive.
     pub async fn now(&mut self) -> Result<Time, Error> {
         let now: jiff_sqlx::Timestamp = sqlx::query_scalar("select clock_timestamp()")

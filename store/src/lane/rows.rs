@@ -311,6 +311,7 @@ impl Store {
 
     /// The lowest sequence that every cursor of these stages stands at, over all generations that are
     /// folded or over one; 0 while one of them has not begun. `lane`: none takes the lowest of all.
+    /// A crash of the server does not take a cursor back behind what was said here.
     pub async fn slowest_cursor(
         &self,
         stages: &[&str],
@@ -334,6 +335,12 @@ impl Store {
         .fetch_one(self.pool())
         .await
         .map_err(Error::doing("read the slowest cursor"))?;
+        // Cursors may be committed behind. A commit that waits for the disk waits for all before it;
+        // it has to write something for that, and this touches no table.
+        sqlx::query("select pg_logical_emit_message(true, 'bellwether', 'cursors')")
+            .execute(self.pool())
+            .await
+            .map_err(Error::doing("wait until the cursors are on disk"))?;
         Ok(lowest.unwrap_or(0) as u64)
     }
 

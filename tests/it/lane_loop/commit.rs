@@ -64,3 +64,30 @@ async fn i3_a_batch_of_a_generation_that_was_just_dropped_writes_nothing() {
     assert!(matches!(error, Error::Generation { .. }), "{error}");
     assert_eq!(written, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_that_was_told_outlives_a_crash_of_the_tables() {
+    let mut world = World::with_lanes(1).await;
+    let mut sql = world.sql().await;
+    // The server writes what was committed behind as late as it can.
+    sql.execute("alter system set wal_writer_delay = '10s'").await.unwrap();
+    sql.execute("select pg_reload_conf()").await.unwrap();
+    let mut lane = world.store.own_lane("project", GENERATION, LANE).await.unwrap().unwrap();
+    lane.commit_behind().await.unwrap();
+    let old = lane.cursor().await.unwrap();
+    let last = InputPosition { incarnation: 7, sequence: 10, record: 0 };
+    let new = Cursor { at: last, through: last, batch: old.batch + 1, ..old.clone() };
+    let mut batch = lane.begin();
+    batch.advance(&old, &new, last, None);
+    batch.commit().await.unwrap();
+
+    let told = world.store.slowest_cursor(&["project"], Some(GENERATION), Some(LANE), 1).await;
+    assert_eq!(told.unwrap(), 10);
+    world.postgres.kill();
+    world.postgres.restart().unwrap();
+    let kept: i64 = sqlx::query_scalar("select seq from cursor where stage = 'project'")
+        .fetch_one(&mut world.sql().await)
+        .await
+        .unwrap();
+    assert_eq!(kept, 10, "what was told was lost");
+}
