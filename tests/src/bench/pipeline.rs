@@ -264,7 +264,8 @@ async fn keep_statements(world: &mut World) {
     world.sql().await.execute("create extension pg_stat_statements").await.unwrap();
 }
 
-async fn print_statements(sql: &mut PgConnection) {
+/// Prints what the statements cost since they are kept, and how large the tables became.
+pub async fn print_statements(sql: &mut PgConnection) {
     let rows: Vec<(String, i64, f64, i64, i64)> = sqlx::query_as(
         "select regexp_replace(left(query, 100), '\\s+', ' ', 'g'), calls, total_exec_time, \
            rows, wal_bytes::bigint \

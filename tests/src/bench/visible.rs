@@ -14,7 +14,7 @@ use sqlx::{Executor, FromRow};
 use super::{
     Scale,
     figures::{Figures, Target},
-    pipeline::{Site, cores, watcher},
+    pipeline::{Site, cores, print_statements, watcher},
     step, traffic,
 };
 use crate::{World, load};
@@ -49,8 +49,8 @@ struct Probe {
 }
 
 /// Measures and adds the figures.
-pub async fn run(figures: &mut Figures, scale: Scale, log: Option<&Path>) {
-    let site = Site::start(false, log).await;
+pub async fn run(figures: &mut Figures, scale: Scale, statements: bool, log: Option<&Path>) {
+    let site = Site::start(statements, log).await;
     let seconds = scale.time(10.0).as_secs_f64();
     let openers = traffic::openers(1);
     let requests = traffic::sentry(RUN, openers + WARM_UP as usize + (RATE * seconds) as usize);
@@ -61,7 +61,9 @@ pub async fn run(figures: &mut Figures, scale: Scale, log: Option<&Path>) {
     load::closed_loop(address, 64, Duration::from_secs(60), first, load::Valve::default()).await;
     site.settled(&mut sql, openers as i64).await;
     sql.execute("analyze").await.unwrap();
-    drop(sql);
+    if statements {
+        sql.execute("select pg_stat_statements_reset()").await.unwrap();
+    }
 
     for probed in [true, false] {
         // The second time without anybody looking, for what it costs.
@@ -111,6 +113,9 @@ pub async fn run(figures: &mut Figures, scale: Scale, log: Option<&Path>) {
             "",
             Target::AtMost(0.0),
         );
+    }
+    if statements {
+        print_statements(&mut sql).await;
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use tests::bench::{
     Scale, claim, figures::Figures, hung, ingest, observe, pipeline, process, storm, takeover,
-    visible,
+    triage, visible,
 };
 
 // The product's allocator, because the product's roles run in children of this program.
@@ -21,7 +21,7 @@ struct Args {
     /// About how long the run takes; every time measured is scaled with it.
     #[arg(long, default_value_t = STANDARD)]
     seconds: f64,
-    /// Only these subjects: ingest, pipeline, visible, observe, storm, takeover, hung, claim.
+    /// Only these subjects: ingest, pipeline, visible, observe, storm, takeover, hung, claim, triage.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Also what takes many minutes: the storm goes on to a million problems.
@@ -73,7 +73,7 @@ async fn run() {
         pipeline::run(&mut figures, scale, args.statements, log).await;
     }
     if wanted("visible") {
-        visible::run(&mut figures, scale, log).await;
+        visible::run(&mut figures, scale, args.statements, log).await;
     }
     if wanted("observe") {
         observe::run(&mut figures, scale, log).await;
@@ -89,6 +89,9 @@ async fn run() {
     }
     if wanted("claim") {
         claim::run(&mut figures).await;
+    }
+    if wanted("triage") {
+        triage::run(&mut figures, scale, log).await;
     }
     print!("{}", figures.table());
     let json = args
