@@ -7,6 +7,7 @@ pub mod migrate;
 pub mod openapi;
 pub mod operators;
 pub mod parked;
+mod payload;
 mod place;
 pub mod probe;
 pub mod ready;

@@ -1,13 +1,12 @@
 //! `bellwether render`: shows what a channel would send, and sends nothing.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, bail};
-use domain::{
-    notify::{Language, SAMPLES, Sample, Templates, sample_facts},
-    providers::{self, Normalised, Reading},
-    redact::Redactor,
-};
+use domain::notify::{Language, SAMPLES, Sample, Templates, sample_facts};
 use notifier_worker::{
     Target,
     channels::{self, Notification, Request},
@@ -15,12 +14,10 @@ use notifier_worker::{
 };
 use runtime::Clock;
 use schemas::{
-    Facts, IncidentId, InputPosition, JobId, Lane, Level, ProjectId, SourceId, Status,
-    job::SendKind,
-    record::{Auth, Delivery},
+    Facts, IncidentId, InputPosition, JobId, Lane, Level, ProjectId, Status, job::SendKind,
 };
 
-use super::place::Place;
+use super::{payload, place::Place};
 use crate::config::Checked;
 
 /// Shows what a channel would send; nothing is sent, and no credential is shown.
@@ -112,50 +109,14 @@ fn facts(args: &Args) -> anyhow::Result<Facts> {
     if let Some(facts) = sample_facts(&args.sample, args.kind) {
         return Ok(facts);
     }
-    let raw = fs::read(&args.sample).with_context(|| {
-        format!("read {}; name {} or a file with a payload", args.sample, SAMPLES.join(", "))
-    })?;
-    let provider = match &args.provider {
-        Some(name) => providers::by_name(name),
-        None => providers::detect(&raw, |_| true),
-    };
-    let provider = provider.with_context(|| {
-        let known: Vec<&str> = providers::all().iter().map(|provider| provider.name()).collect();
-        format!("name whose payload it is with --provider: {}", known.join(", "))
-    })?;
-    let delivery = Delivery {
-        provider: provider.name().to_owned(),
-        source: SourceId::new("sample")?,
-        route: "/webhook".to_owned(),
-        headers: vec![("content-type".to_owned(), "application/json".to_owned())],
-        remote: None,
-        auth: Auth { method: "none".to_owned(), credential: None },
-        sha256: [0; 32],
-        raw,
-        content_type: Some("application/json".to_owned()),
-        channel: None,
-    };
     let project = ProjectId::new("sample")?;
-    let reading = Reading { project: &project, redactor: Redactor::builtin(), fields: None };
-    match providers::normalise(provider, &delivery, &reading) {
-        Normalised::Alerts { alerts, .. } if !alerts.is_empty() => {
-            let mut facts = alerts.into_iter().next().map(|alert| alert.facts);
-            if let Some(facts) = &mut facts
-                && args.kind == SendKind::Resolve
-            {
-                facts.status = Status::Resolved;
-            }
-            facts.context("it says nothing")
-        }
-        Normalised::Rejected { reason } => {
-            bail!("{} rejects {}: {reason}", provider.name(), args.sample)
-        }
-        Normalised::Alerts { .. }
-        | Normalised::Recorded { .. }
-        | Normalised::Interaction { .. } => {
-            bail!("{} makes no alert of {}", provider.name(), args.sample)
-        }
+    let alerts = payload::alerts(Path::new(&args.sample), args.provider.as_deref(), &project)
+        .with_context(|| format!("name {} or a file with a payload", SAMPLES.join(", ")))?;
+    let mut facts = alerts.into_iter().next().context("it says nothing")?;
+    if args.kind == SendKind::Resolve {
+        facts.status = Status::Resolved;
     }
+    Ok(facts)
 }
 
 fn notification(sample: Sample) -> Notification {

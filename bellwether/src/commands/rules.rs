@@ -1,5 +1,7 @@
 //! `bellwether rules`: shows the rules document in force, compares another with it, puts another in
-//! force.
+//! force, and tries what the playbook says of an alert.
+
+mod playbook;
 
 use std::{
     fs,
@@ -27,6 +29,8 @@ pub enum Verb {
     /// Exits with 2, and puts nothing in force, when the document changes fingerprints or somebody
     /// else put another one in force meanwhile.
     Apply(Apply),
+    /// Say which entries of the playbook an alert would get, and why.
+    Playbook(playbook::Playbook),
 }
 
 #[derive(clap::Args)]
@@ -63,6 +67,7 @@ pub async fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Show(args) => show(args).await,
         Verb::Diff(args) => compare(args).await,
         Verb::Apply(args) => apply(args).await,
+        Verb::Playbook(args) => playbook::run(args).await,
     }
 }
 
