@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use schemas::{
-    Event, Fingerprint, IncidentId, Outcome, ProjectId,
+    Event, Fingerprint, IncidentId, Level, Outcome, ProjectId,
+    alert::Risk,
     event::{Cause, Kind},
 };
 
@@ -91,6 +92,65 @@ pub fn episodes_are_in_order<'a>(
                 }
             }
             Kind::Applied(_)
+            | Kind::Refused(_)
+            | Kind::SilenceChanged(_)
+            | Kind::Asked(_)
+            | Kind::Tested(_)
+            | Kind::Stale(_)
+            | Kind::Answered(_)
+            | Kind::Ticked
+            | Kind::RulesChanged(_)
+            | Kind::Observed(_)
+            | Kind::Settled(_)
+            | Kind::Sent(_)
+            | Kind::Planned(_)
+            | Kind::Withheld(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// R28, R41: an incident only gets worse, a repeat that is worse than all before says so, and says what
+/// was before.
+pub fn incidents_only_get_worse<'a>(
+    events: impl IntoIterator<Item = &'a Event>,
+) -> Result<(), String> {
+    let mut known: BTreeMap<IncidentId, (Option<Level>, Risk)> = BTreeMap::new();
+    for event in events {
+        let at = event.at;
+        match &event.kind {
+            Kind::Opened(opened) => {
+                known.insert(opened.incident, (opened.facts.level, opened.risk));
+            }
+            Kind::Repeated(repeated) => {
+                let Some((level, risk)) = known.get_mut(&repeated.incident) else { continue };
+                let is_worse =
+                    |now: Option<Level>| now.is_some() && Level::risk(now) > Level::risk(*level);
+                let Some(rise) = &repeated.rise else {
+                    if is_worse(repeated.level) {
+                        return Err(format!("{at} is worse than before, and does not say so"));
+                    }
+                    continue;
+                };
+                if !is_worse(rise.facts.level) || rise.facts.level != repeated.level {
+                    return Err(format!("{at} says that it is worse, and is not"));
+                }
+                if (rise.before, rise.risk_before) != (*level, *risk) || rise.risk < *risk {
+                    return Err(format!("{at} rises from {level:?} and {risk}: {rise:?}"));
+                }
+                (*level, *risk) = (rise.facts.level, rise.risk);
+            }
+            Kind::Escalated(raised) => {
+                let Some((_, risk)) = known.get_mut(&raised.incident) else { continue };
+                if raised.risk < *risk {
+                    return Err(format!("{at} raises {risk} to {}", raised.risk));
+                }
+                *risk = raised.risk;
+            }
+            Kind::Resolved(_)
+            | Kind::Suppressed(_)
+            | Kind::Expired(_)
+            | Kind::Applied(_)
             | Kind::Refused(_)
             | Kind::SilenceChanged(_)
             | Kind::Asked(_)

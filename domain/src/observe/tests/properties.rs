@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use schemas::{
-    Alert,
+    Alert, Level,
     Status::{self, Firing, Resolved, Suppressed},
     event::Effect,
 };
@@ -36,6 +36,10 @@ fn report(
     alert.facts.status = *status;
     alert.status_at = status_at.map(second);
     alert.occurrence = occurrence.map(|o| o.to_string());
+    // Nine of ten say how bad it is, and not always the same.
+    let word = status_at.unwrap_or_default() % 10;
+    let levels = [Level::Warning, Level::Warning, Level::Error, Level::Info, Level::Fatal];
+    alert.facts.level = (word < 9).then(|| levels[word as usize % levels.len()]);
     if problem % 2 == 1 {
         alert.facts.provider = "sentry".into();
         let environments = ["production", "staging", "testing"];
@@ -88,6 +92,7 @@ proptest! {
     fn what_a_fold_made_is_consistent(told in deliveries()) {
         let folded = fold(records(&told));
         invariant::episodes_are_in_order(&folded.events).map_err(TestCaseError::fail)?;
+        invariant::incidents_only_get_worse(&folded.events).map_err(TestCaseError::fail)?;
         invariant::ledger_balances(told.len() as u64, &folded.ledger)
             .map_err(TestCaseError::fail)?;
         for problem in folded.problems.values() {

@@ -1,7 +1,7 @@
 use schemas::{
     IncidentId, InputPosition,
     event::{Cause, EscalationLevel, Frequency, IncidentState},
-    job::{Standing, Summary, SummaryItem, SummaryReason},
+    job::{Rose, Standing, Summary, SummaryItem, SummaryReason},
 };
 use uuid::Uuid;
 
@@ -147,6 +147,42 @@ fn r27_an_update_and_a_reminder_say_that_it_was_raised_and_a_first_message_does_
         assert_eq!(text.contains("🚨 已升級: ESCALATE"), raised, "{text}");
         assert_eq!(text.contains("🔔 提醒"), reminds, "{text}");
     }
+}
+
+#[test]
+fn r41_a_message_says_from_which_level_it_rose_to_which() {
+    let facts = Facts { level: Some(Level::Fatal), ..facts("sentry", "boom") };
+    let rose = Rose { from: Some(Level::Warning), to: Level::Fatal, news: true };
+    let standing = |rose| Standing {
+        state: IncidentState::Open,
+        verb: None,
+        actor: None,
+        at: told_at(),
+        silenced_until: None,
+        folded: 0,
+        rose: Some(rose),
+    };
+    let line = "WARNING → FATAL";
+    let unknown = standing(Rose { from: None, ..rose });
+    let (news, known) = (standing(rose), standing(Rose { news: false, ..rose }));
+    for (kind, standing, times, reminds) in [
+        // That it rose is what it is there for.
+        (SendKind::Remind, &news, 1, false),
+        // Nobody has it since, and it rose before.
+        (SendKind::Remind, &known, 1, true),
+        (SendKind::Fire, &news, 1, false),
+        (SendKind::Update, &known, 1, false),
+        (SendKind::Resolve, &known, 0, false),
+    ] {
+        let message = Message { standing: Some(standing), ..message(kind, &facts) };
+        let card = feishu_card(&message, 9).to_string();
+        for text in [render_text(&message), wecom_text(&message), card] {
+            assert_eq!(text.matches(line).count(), times, "{kind:?} {text}");
+            assert_eq!(text.contains("🔔"), reminds, "{kind:?} {text}");
+        }
+    }
+    let message = Message { standing: Some(&unknown), ..message(SendKind::Remind, &facts) };
+    assert!(render_text(&message).contains("⬆️ 級別: — → FATAL"));
 }
 
 #[test]
