@@ -182,6 +182,80 @@ async fn r41_r42_who_is_told_now_and_who_in_a_summary_with_the_rule_that_says_so
     assert!(after.len() >= 2, "{after:?}");
 }
 
+/// An alert of a sender that knows its problem whatever its severity is.
+fn of_level(instance: &str, severity: &str, second: u32) -> Value {
+    json!({
+        "version": "4", "groupKey": "{}", "status": "firing", "receiver": "r",
+        "alerts": [{
+            "status": "firing", "fingerprint": format!("00000000000000{instance}"),
+            "labels": {"alertname": "Slow", "instance": instance, "severity": severity},
+            "annotations": {"summary": format!("{severity} now")},
+            "startsAt": format!("2026-01-01T00:00:{second:02}Z"), "endsAt": "0001-01-01T00:00:00Z",
+        }],
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r41_a_level_that_rises_pages_once_and_the_incident_shows_it() {
+    let mut world = World::start().await;
+    let mut second = 0;
+    for (instance, severity, told) in [
+        // (fires, reminds) after it.
+        ("aa", "warning", (0, 0)),
+        ("bb", "error", (1, 0)),
+        ("aa", "critical", (2, 0)),
+        ("bb", "critical", (2, 1)),
+        ("aa", "warning", (2, 1)),
+        ("aa", "critical", (2, 1)),
+        ("bb", "error", (2, 1)),
+        ("bb", "critical", (2, 1)),
+    ] {
+        if second == 4 {
+            // A restart remembers how bad they were.
+            world.fleet.kill(world.number);
+            world.fleet.restart(world.number);
+        }
+        second += 1;
+        let body = of_level(instance, severity, second);
+        world.fleet.sender(world.number).alertmanager(&body).await;
+        world.fleet.settled().await;
+        assert_eq!((world.count("fire"), world.count("remind")), told, "{instance} {severity}");
+    }
+    let mut sql = world.fleet.world.sql().await;
+    let incidents: Vec<(String, Option<String>, Option<String>)> = sqlx::query_as(
+        "select risk, facts ->> 'level', facts -> 'annotations' -> 0 ->> 1 from incident",
+    )
+    .fetch_all(&mut sql)
+    .await
+    .unwrap();
+    let fatal = |said: &str| ("CRITICAL".to_owned(), Some("fatal".into()), Some(said.to_owned()));
+    assert_eq!(incidents, vec![fatal("critical now"); 2]);
+    let because: Vec<(String, String)> = sqlx::query_as(
+        "select kind, rule from notice where reason = 'level_rose' order by lane_time, at",
+    )
+    .fetch_all(&mut sql)
+    .await
+    .unwrap();
+    let rule = "everything/policy.production.fatal".to_owned();
+    assert_eq!(because, [("fire".to_owned(), rule.clone()), ("remind".to_owned(), rule)]);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r43_what_fires_again_within_the_hour_is_told_when_it_is_over() {
+    let mut world = World::start().await;
+    for status in ["firing", "resolved", "firing"] {
+        world.alert("db-1", "error", "production", status).await;
+    }
+    assert_eq!((world.count("fire"), world.count("resolve")), (1, 1));
+    world.pass(61 * 60).await;
+    assert_eq!((world.count("fire"), world.count("resolve")), (2, 1));
+    world.alert("db-1", "error", "production", "resolved").await;
+    world.pass(61 * 60).await;
+    assert_eq!((world.count("fire"), world.count("resolve")), (2, 2));
+    world.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn b6_a_silence_in_the_log_holds_and_what_still_fires_is_told_after_it() {
     let mut world = World::start().await;
