@@ -50,6 +50,7 @@ words! {
     need_silent need_parked need_parked_hint need_still need_still_hint need_ledger
     need_ledger_hint
     ai likely possible weak no_answer pending root_cause impact fix prevention
+    evidence inconclusive prompt
     sources_heard ledger_sum balanced unbalanced parked_count last_event ledger_lanes in_frames
     difference not_shown
     age_s age_m age_h age_hours

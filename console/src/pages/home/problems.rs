@@ -1,5 +1,6 @@
 //! One problem as a row: risk, what, state, count, analysis, age, number.
 
+use domain::triage::prompt_name;
 use schemas::{Time, job::Analysis};
 use store::read::home::Problem;
 
@@ -46,7 +47,7 @@ pub enum AiBox {
     Said {
         /// `likely 82%`.
         verdict: String,
-        /// Who said it, with which model.
+        /// Who said it, with which model, asked how.
         by: Html,
         at: Option<Html>,
         cause: Html,
@@ -98,16 +99,21 @@ impl AiBox {
         let Some(a) = analysis else {
             return if run == Some("failed") { Self::NoAnswer } else { Self::Pending };
         };
-        let Some(word) = confidence(a.confidence, words) else { return Self::NoAnswer };
-        let by = match &a.model {
-            Some(model) => format!("{} · {model}", a.analyzed_by),
-            None => a.analyzed_by.clone(),
+        // That the input does not suffice is an answer, whatever the number beside it.
+        let said = a.inconclusive.then_some(words.inconclusive);
+        let Some(word) = said.or_else(|| confidence(a.confidence, words)) else {
+            return Self::NoAnswer;
         };
+        let prompt =
+            a.prompt.as_deref().map(|hash| format!("{} {}", words.prompt, prompt_name(hash)));
+        let by = [Some(a.analyzed_by.clone()), a.model.clone(), prompt];
+        let by = by.into_iter().flatten().collect::<Vec<_>>().join(" · ");
         let parts = [
             (words.root_cause, &a.root_cause),
             (words.impact, &a.impact),
             (words.fix, &a.fix_suggestion),
             (words.prevention, &a.prevention),
+            (words.evidence, &a.evidence.join("\n")),
         ];
         Self::Said {
             verdict: format!("{word} {:.0}%", a.confidence * 100.0),
@@ -142,6 +148,37 @@ pub(super) fn cut(text: &str) -> &str {
 mod tests {
     use super::*;
     use crate::pages::words::ALL;
+
+    #[test]
+    fn r29_a13_what_was_said_is_labelled_with_model_and_prompt() {
+        let prompt = domain::triage::Prompt::builtin();
+        let analysis = Analysis {
+            root_cause: "a <pool>".into(),
+            confidence: 0.0,
+            analyzed_by: "openclaw".into(),
+            model: Some("qwen3".into()),
+            prompt: Some(prompt.hash().into()),
+            evidence: vec!["alert.message: timeout".into(), "similar.1: INC-1".into()],
+            inconclusive: true,
+            ..Analysis::default()
+        };
+        let labels = [("inconclusive", "prompt"), ("尚无定论", "提示词"), ("尚無定論", "提示詞")];
+        for (words, (word, label)) in ALL.into_iter().zip(labels) {
+            let AiBox::Said { verdict, by, parts, .. } =
+                AiBox::new(Some(&analysis), None, Some("completed"), words)
+            else {
+                panic!("inconclusive is an answer");
+            };
+            assert_eq!(verdict, format!("{word} 0%"));
+            assert_eq!(
+                by.to_string(),
+                Html::foreign(&format!("openclaw · qwen3 · {label} v2.zh-TW")).to_string()
+            );
+            assert_eq!(parts.len(), 2, "cause and evidence");
+        }
+        let nothing = Analysis { inconclusive: false, ..analysis };
+        assert!(matches!(AiBox::new(Some(&nothing), None, None, ALL[0]), AiBox::NoAnswer));
+    }
 
     #[test]
     fn confidence_is_a_word() {
