@@ -1,7 +1,7 @@
 //! Answers that are found again: what took effect once for (opening position, reason, prompt, model)
 //! is not asked anew, in whichever generation.
 
-use schemas::{InputPosition, Position, ProjectId};
+use schemas::{InputPosition, Lane, Position, ProjectId};
 use sqlx::FromRow;
 
 use crate::{Error, Store, lane::LaneTransaction};
@@ -97,5 +97,19 @@ impl Store {
             })
         };
         rows.into_iter().map(answer).collect()
+    }
+
+    /// How far some generation has observed a lane, as (incarnation, sequence): all answers that took
+    /// effect until there can be found. None before the first.
+    pub async fn observed_through(&self, lane: Lane) -> Result<Option<(i64, u64)>, Error> {
+        let furthest: Option<(i64, i64)> = sqlx::query_as(
+            "select inc, seq from cursor where stage = 'observe' and lane = $1
+             order by inc desc, seq desc limit 1",
+        )
+        .bind(i32::from(lane.0))
+        .fetch_optional(self.pool())
+        .await
+        .map_err(Error::doing("read how far a lane is observed"))?;
+        Ok(furthest.map(|(incarnation, sequence)| (incarnation, sequence as u64)))
     }
 }

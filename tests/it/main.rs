@@ -31,3 +31,4 @@ mod send_test;
 mod storm;
 mod tables;
 mod telling;
+mod triage;

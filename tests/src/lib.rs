@@ -10,10 +10,12 @@
     reason = "a harness that cannot set its test up has to fail it"
 )]
 
+pub mod asks;
 pub mod bench;
 pub mod fleet;
 pub mod hung;
 pub mod load;
+pub mod model;
 pub mod oracle;
 pub mod receiver;
 pub mod receivers;

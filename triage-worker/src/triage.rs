@@ -1,31 +1,41 @@
 //! Stage triage: job row -> analysts -> answer record in the input log.
 //!
 //! Any number of workers; the loop (`lanes::job`) claims, keeps and appends. What was told and what
-//! was answered go into one record, so replay asks nobody (I7).
+//! was answered go into one record, so replay asks nobody (I7); and what the log says already is
+//! [found](found) before anybody is asked.
+
+mod found;
+mod queue;
 
 use std::{sync::Arc, time::Duration};
 
 use domain::{
     providers,
-    triage::{Prompt, context},
+    triage::{Input, LIKE_ENOUGH, Prompt, UnknownPrompt, likeness},
 };
+use eventlog::Log;
 use futures_util::future::BoxFuture;
 use lanes::{
     Performed, Work,
     job::{End, Job, Queue},
 };
 use minicbor::{Decode, Encode};
+use runtime::Health;
 use schemas::{
-    codec,
+    Facts, codec,
     job::{Analysis, AnswerResult, TriageJob, Usage},
     record::{Answer, Body},
 };
 use serde::Deserialize;
+use store::{Store, similar::Sought};
 
-use crate::analysts::{AnalystConfig, Chain, ConfigError, Question};
+use self::found::Past;
+use crate::analysts::{AnalystConfig, Chain, ConfigError, Failure, Means, Question};
 
-/// Room in a lease beside the analysts' time limits, for the tables and the log.
-const SLACK: Duration = Duration::from_secs(5);
+pub use queue::watch;
+
+/// Room beside the analysts' time limits, for the tables and the log.
+const SLACK: Duration = Duration::from_secs(20);
 
 /// Triage's section of the configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -39,17 +49,54 @@ pub struct Config {
     pub playbook: bool,
     /// How many jobs one process works on at once.
     pub concurrency: usize,
+    /// How long a job of a process that died is left alone, in milliseconds. A process that lives
+    /// renews its claims, however slow a model is.
+    pub lease_ms: u64,
+    /// Version and language of what models are told, `v2.zh-TW`; absent: the newest.
+    pub prompt: Option<String>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { analysts: Vec::new(), prefer_local: true, playbook: true, concurrency: 8 }
+        Self {
+            analysts: Vec::new(),
+            prefer_local: true,
+            playbook: true,
+            concurrency: 8,
+            lease_ms: 15_000,
+            prompt: None,
+        }
+    }
+}
+
+/// The shortest lease: claims are renewed three times in it, over the network.
+const LEASE_MIN: u64 = 1_000;
+
+impl Config {
+    /// The prompt that models are asked with.
+    pub fn prompt(&self) -> Result<&'static Prompt, UnknownPrompt> {
+        self.prompt.as_deref().map_or(Ok(Prompt::builtin()), Prompt::find)
+    }
+
+    /// Checks the section, with a client that asks nobody: a line of each analyst, in the order they
+    /// are asked.
+    pub fn check(&self, client: &reqwest::Client) -> Result<Vec<String>, ConfigError> {
+        if self.lease_ms < LEASE_MIN {
+            return Err(ConfigError::Lease { least: LEASE_MIN });
+        }
+        let means = Means { client: client.clone(), store: None, health: Health::default() };
+        let chain = Chain::build(self, &means)?;
+        let line = |name: &str, about: String| match about.is_empty() {
+            true => name.to_owned(),
+            false => format!("{name} ({about})"),
+        };
+        Ok(chain.analysts().map(|analyst| line(analyst.name(), analyst.about())).collect())
     }
 }
 
 /// What a job row keeps: [`AnswerResult`] and what was told to get it. Readers that only want the
 /// answer decode it as an `AnswerResult`, whose fields these numbers repeat.
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Encode, Decode)]
 #[cbor(map)]
 struct Kept {
     #[n(0)]
@@ -65,65 +112,146 @@ struct Kept {
     #[n(4)]
     input: String,
     #[n(5)]
-    #[cbor(default)]
+    #[cbor(default, skip_if = "Vec::is_empty")]
     usage: Vec<Usage>,
+    /// Where the record stands that it was found in: then the log says it already.
+    #[n(6)]
+    found_at: Option<String>,
+}
+
+impl Kept {
+    fn new(result: AnswerResult, prompt: String, input: String) -> Self {
+        let AnswerResult { analysis, attempts, latency_ms, usage } = result;
+        Self { analysis, attempts, latency_ms, prompt, input, usage, found_at: None }
+    }
+
+    fn result(self) -> AnswerResult {
+        let Self { analysis, attempts, latency_ms, usage, .. } = self;
+        AnswerResult { analysis, attempts, latency_ms, usage }
+    }
+
+    /// Who was asked and why nobody answered; nothing where somebody did.
+    fn unanswered(&self) -> Option<String> {
+        if self.analysis.is_some() {
+            return None;
+        }
+        let each: Vec<String> =
+            self.attempts.iter().map(|(who, how)| format!("{who}: {how}")).collect();
+        Some(if each.is_empty() { "no analyst is configured".to_owned() } else { each.join("; ") })
+    }
+}
+
+/// What triage needs besides its configuration.
+#[derive(Clone)]
+pub struct Deps {
+    /// For analysts that are asked over HTTP.
+    pub client: reqwest::Client,
+    pub store: Store,
+    pub log: Arc<dyn Log>,
+    pub health: Health,
 }
 
 /// Performs triage jobs.
 pub struct TriageWork {
     chain: Chain,
-    concurrency: usize,
+    config: Config,
+    prompt: &'static Prompt,
+    store: Store,
+    past: Past,
 }
 
 impl TriageWork {
-    /// Checks the configuration; `client` is for the analysts that are asked over HTTP.
-    pub fn new(config: &Config, client: &reqwest::Client) -> Result<Arc<Self>, ConfigError> {
-        let chain = Chain::build(&config.analysts, config.prefer_local, config.playbook, client)?;
-        Ok(Arc::new(Self { chain, concurrency: config.concurrency }))
+    /// Checks the configuration and connects to nobody.
+    pub fn new(config: &Config, deps: Deps) -> Result<Arc<Self>, ConfigError> {
+        let Deps { client, store, log, health } = deps;
+        let means = Means { client, store: Some(store.clone()), health };
+        let chain = Chain::build(config, &means)?;
+        let past = Past::new(store.clone(), log);
+        Ok(Arc::new(Self { chain, config: config.clone(), prompt: config.prompt()?, store, past }))
     }
 
-    /// The analysts' names in the order they are asked.
-    pub fn analysts(&self) -> Vec<&str> {
-        self.chain.names()
-    }
-
-    async fn answer(&self, job: &Job) -> Performed {
-        let asked: TriageJob = match codec::decode("triage job", &job.payload) {
+    async fn answer(&self, job: &Job) -> Result<Performed, store::Error> {
+        let mut asked: TriageJob = match codec::decode("triage job", &job.payload) {
             Ok(asked) => asked,
             // Nothing that could be told; the loop parks it when no record can be made.
-            Err(e) => {
-                let reason = Some(e.to_string());
-                return Performed::Finish { result: Vec::new(), end: End::Parked, reason };
-            }
+            Err(e) => return Ok(parked(e.to_string())),
         };
-        let Some(facts) = asked.facts else {
-            let reason = Some("the facts of the incident are gone".to_owned());
-            return Performed::Finish { result: Vec::new(), end: End::Parked, reason };
-        };
-        let input = context(&facts).json();
-        let question = Question { facts };
-        let verdict = self.chain.ask(&question).await;
-        let unanswered = verdict.result.analysis.is_none().then(|| {
-            let attempts = verdict.result.attempts.iter();
-            let each: Vec<String> = attempts.map(|(who, how)| format!("{who}: {how}")).collect();
-            if each.is_empty() { "no analyst is configured".to_owned() } else { each.join("; ") }
-        });
-        if let Some(error) = unanswered.clone().or(verdict.model_failure) {
-            report(&question.facts.provider, &asked.incident.to_string(), &error);
+        if let Err(reason) = self.past.caught_up(job).await? {
+            let after = Duration::from_secs(1);
+            return Ok(Performed::Retry { after, reason, pause_target: false, untold: None });
         }
-        let AnswerResult { analysis, attempts, latency_ms, usage } = verdict.result;
-        let prompt = Prompt::builtin().hash().to_owned();
-        let kept = Kept { analysis, attempts, latency_ms, prompt, input, usage };
-        // Nobody having an answer is an answer: the incident stays pending (R30).
-        Performed::Finish { result: codec::encode(&kept), end: End::Done, reason: unanswered }
+        let models: Vec<&str> = self.chain.analysts().filter_map(|a| a.model()).collect();
+        if let Some(found) = self.past.answer(&asked, self.prompt.hash(), &models).await? {
+            metrics::counter!("bellwether_answers_found_total").increment(1);
+            tracing::info!(
+                incident = %asked.incident,
+                reason = asked.reason,
+                record = found.found_at,
+                "answer_found"
+            );
+            return Ok(done(&found));
+        }
+        let Some(facts) = asked.facts.take() else {
+            return Ok(parked("the facts of the incident are gone".to_owned()));
+        };
+        let question = self.question(job, &asked, facts).await?;
+        let verdict = self.chain.ask(&question).await?;
+        let input = verdict.told.unwrap_or_else(|| question.input.json());
+        let kept = Kept::new(verdict.result, self.prompt.hash().to_owned(), input);
+        if let Some((analyst, failure)) = &verdict.model_failure {
+            report(&question.facts.provider, &asked.incident.to_string(), analyst, failure);
+        }
+        Ok(done(&kept))
+    }
+
+    async fn question(
+        &self,
+        job: &Job,
+        asked: &TriageJob,
+        facts: Facts,
+    ) -> Result<Question, store::Error> {
+        let words: Vec<(String, u32)> =
+            likeness(&facts, asked.fingerprint)
+                .into_iter()
+                .map(|word| (word.text, word.weight))
+                .collect();
+        let similar = Sought {
+            project: &job.project,
+            incident: job.incident,
+            fingerprint: asked.fingerprint,
+            words: &words,
+            enough: LIKE_ENOUGH,
+        };
+        let similar = self.store.similar(similar).await?;
+        let input = Input::new(asked, &facts, similar);
+        Ok(Question { job: job.id, project: job.project.clone(), facts, input })
     }
 }
 
+/// The end of a job that has an answer. Nobody having one is one: the incident stays pending (R30).
+fn done(kept: &Kept) -> Performed {
+    Performed::Finish {
+        result: codec::encode(kept),
+        end: End::Done,
+        reason: kept.unanswered(),
+        untold: None,
+    }
+}
+
+fn parked(reason: String) -> Performed {
+    Performed::Finish { result: Vec::new(), end: End::Parked, reason: Some(reason), untold: None }
+}
+
 /// R46.
-fn report(provider: &str, incident: &str, error: &str) {
+fn report(provider: &str, incident: &str, analyst: &str, failure: &Failure) {
+    let (outcome, error) = (failure.word(), failure.to_string());
     match providers::log_prefix(provider) {
-        Some(prefix) => tracing::error!(incident, error, "{prefix}_openclaw_analyze_failed"),
-        None => tracing::error!(provider, incident, error, "analyze_failed"),
+        Some(prefix) => {
+            tracing::error!(incident, analyst, outcome, error, "{prefix}_openclaw_analyze_failed");
+        }
+        None => {
+            tracing::error!(provider, incident, analyst, outcome, error, "analyze_failed");
+        }
     }
 }
 
@@ -133,35 +261,36 @@ impl Work for TriageWork {
     }
 
     fn lease(&self) -> Duration {
-        // The loop gives the work half of it.
-        (self.chain.longest() + SLACK) * 2
+        Duration::from_millis(self.config.lease_ms)
+    }
+
+    fn limit(&self) -> Duration {
+        self.chain.longest() + SLACK
     }
 
     fn concurrency(&self) -> usize {
-        self.concurrency
+        self.config.concurrency
     }
 
     fn perform<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<Performed, store::Error>> {
-        Box::pin(async move { Ok(self.answer(job).await) })
+        Box::pin(self.answer(job))
     }
 
-    fn record(&self, job: &Job, result: &[u8]) -> Result<Body, String> {
+    fn record(&self, job: &Job, result: &[u8]) -> Result<Option<Body>, String> {
         let asked: TriageJob =
             codec::decode("triage job", &job.payload).map_err(|e| e.to_string())?;
         let kept: Kept = codec::decode("kept answer", result).map_err(|e| e.to_string())?;
-        Ok(Body::Answer(Box::new(Answer {
+        if kept.found_at.is_some() {
+            return Ok(None);
+        }
+        Ok(Some(Body::Answer(Box::new(Answer {
             job: job.id,
             incident: asked.incident,
             opening: asked.opening,
             reason: asked.reason,
-            prompt: kept.prompt,
-            input: kept.input,
-            result: AnswerResult {
-                analysis: kept.analysis,
-                attempts: kept.attempts,
-                latency_ms: kept.latency_ms,
-                usage: kept.usage,
-            },
-        })))
+            prompt: kept.prompt.clone(),
+            input: kept.input.clone(),
+            result: kept.result(),
+        }))))
     }
 }

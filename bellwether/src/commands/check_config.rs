@@ -18,9 +18,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let checked = super::read_config(file.as_deref())?;
     // Endpoints and keys of analysts are checked with a client that asks nobody.
     let client = runtime::http_client::build(&runtime::http_client::ClientConfig::default())?;
-    let triage = triage_worker::TriageWork::new(&checked.config.triage, &client).map_err(|e| {
-        let key = "triage.analysts";
-        ConfigError::new(key, e.to_string(), "correct the analyst")
+    let analysts = checked.config.triage.check(&client).map_err(|e| {
+        ConfigError::new(e.key(), e.to_string(), "correct the value")
             .found_in(file.as_deref(), &runtime::config::process_environment())
     })?;
     let name = file.map_or_else(|| "defaults and environment".into(), |f| f.display().to_string());
@@ -42,6 +41,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let count = checked.channels.templates().len();
         println!("templates     {count} in {}", folder.display());
     }
-    println!("analysts      {}", triage.analysts().join(", "));
+    for analyst in analysts {
+        println!("analyst       {analyst}");
+    }
     Ok(())
 }

@@ -2,7 +2,6 @@
 
 use runtime::{ConfigError, http_client, telemetry};
 use secrecy::ExposeSecret;
-use triage_worker::TriageWork;
 
 use super::{Config, LOG_DAYS};
 
@@ -16,8 +15,8 @@ impl Config {
             |key: &str, problem: String, remedy: &str| Err(ConfigError::new(key, problem, remedy));
         if let Err(error) = telemetry::check_filter(&self.log.filter) {
             return fail("log.filter", error.to_string(), "use a level, or target=level,...");
-        self.sentry.check()?;
         }
+        self.sentry.check()?;
         if let Err((key, problem)) = self.nats.check() {
             return fail(&format!("nats.{key}"), problem, "correct the value");
         }
@@ -42,11 +41,13 @@ impl Config {
             return fail("triage.concurrency", problem, "use at least 1");
         }
         // With a client that asks nobody.
-        let analysts = http_client::build(&http_client::ClientConfig::default())
-            .map_err(|e| e.to_string())
-            .and_then(|client| {
-                TriageWork::new(&self.triage, &client).map(drop).map_err(|e| e.to_string())
-            });
-        analysts.or_else(|problem| fail("triage.analysts", problem, "correct the analyst"))
+        let client = match http_client::build(&http_client::ClientConfig::default()) {
+            Ok(client) => client,
+            Err(error) => return fail("triage.analysts", error.to_string(), "correct the system"),
+        };
+        match self.triage.check(&client) {
+            Ok(_) => Ok(()),
+            Err(error) => fail(error.key(), error.to_string(), "correct the value"),
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! Triage jobs through the loop: each becomes one answer record, whatever the analysts do.
 
+use domain::rules::{Rules, Subject};
 use schemas::{Facts, SourceId, alert::Status, codec, job::TriageJob, record::Answer};
 use triage_worker::{
     TriageWork,
     analysts::{AnalystConfig, RecordedConfig},
-    triage::Config,
+    triage::{Config, Deps},
 };
 
 use super::*;
@@ -18,7 +19,9 @@ fn asked(n: u32, title: &str) -> NewJob {
     };
     let incident = IncidentId(Uuid::from_u128(u128::from(n)));
     let reason = "open";
-    let payload = TriageJob::new(project, incident, trigger(n), reason, Some(facts));
+    let runbook = Rules::builtin().runbook(&Subject { project: &project, facts: &facts });
+    let payload =
+        TriageJob { runbook, ..TriageJob::new(project, incident, trigger(n), reason, Some(facts)) };
     NewJob { queue: Queue::Triage, payload: codec::encode(&payload), ..job(n, n, "") }
 }
 
@@ -48,8 +51,15 @@ async fn r29_r30_every_triage_job_ends_in_one_answer_record() {
         ..Config::default()
     };
     let client = runtime::http_client::build(&runtime::http_client::ClientConfig::default());
-    let work = TriageWork::new(&config, &client.unwrap()).unwrap();
-    assert_eq!(work.analysts(), ["recorded", "playbook"]);
+    let client = client.unwrap();
+    assert_eq!(config.check(&client).unwrap(), ["recorded", "playbook"]);
+    let deps = Deps {
+        client,
+        store: rig.world.store.clone(),
+        log: rig.log.clone(),
+        health: runtime::Health::default(),
+    };
+    let work = TriageWork::new(&config, deps).unwrap();
     let undecodable = NewJob { payload: vec![0xff], ..asked(3, "x") };
     let jobs = [
         asked(0, "ValueError in calculate_score"),
@@ -92,7 +102,7 @@ async fn r29_r30_every_triage_job_ends_in_one_answer_record() {
     let by_playbook = &answers[&id(1)].result;
     assert_eq!(by_playbook.analysis.as_ref().unwrap().analyzed_by, "playbook");
     let how: Vec<&str> = by_playbook.attempts.iter().map(|(_, how)| how.as_str()).collect();
-    assert_eq!(how, ["answer is an empty json object", "answered"]);
+    assert_eq!(how, ["empty: answer is an empty json object", "answered"]);
 
     let nobody = &answers[&id(2)];
     assert_eq!(nobody.result.analysis, None);
@@ -100,8 +110,8 @@ async fn r29_r30_every_triage_job_ends_in_one_answer_record() {
     assert_eq!((nobody.opening, nobody.reason.as_str()), (trigger(2), "open"));
     assert_eq!(nobody.prompt, domain::triage::Prompt::builtin().hash());
     let input: serde_json::Value = serde_json::from_str(&nobody.input).unwrap();
-    assert_eq!(input["title"], "Sacred Marmot");
-    assert_eq!(input["culprit"], "app.main");
+    assert_eq!(input["alert"]["title"], "Sacred Marmot");
+    assert_eq!(input["alert"]["culprit"], "app.main");
 
     // and deliver finds what was said
     let incident = IncidentId(Uuid::from_u128(0));

@@ -6,7 +6,7 @@
 //! [`ingest`] (accepting, beside [`peers`]), [`pipeline`] (from a request to a row), [`visible`] (how
 //! soon), [`observe`] (folding alone, beside what the tables can take), [`storm`] (one problem, and
 //! very many), [`takeover`] (how soon a lane has another owner), [`hung`] (messages beside a channel
-//! that never answers).
+//! that never answers), [`triage`] (calls of a slow model by many processes).
 
 pub mod bare;
 pub mod claim;
@@ -21,6 +21,7 @@ pub mod process;
 pub mod storm;
 pub mod takeover;
 pub mod traffic;
+pub mod triage;
 pub mod unpublished;
 pub mod visible;
 pub mod wal;

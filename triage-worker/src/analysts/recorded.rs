@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use schemas::job::Analysis;
 use serde::Deserialize;
 
-use super::{Analyst, Failure, Question};
+use super::{Analyst, Asked, Failure, Question};
 
 /// What was recorded.
 #[derive(Clone, Debug, Deserialize)]
@@ -68,24 +68,24 @@ impl Analyst for Recorded {
         &self.config.name
     }
 
-    fn is_model(&self) -> bool {
-        true
+    fn model(&self) -> Option<&str> {
+        Some(self.config.model.as_deref().unwrap_or(&self.config.name))
     }
 
     fn local(&self) -> bool {
         false
     }
 
-    fn timeout(&self) -> Duration {
+    fn longest(&self, _: usize) -> Duration {
         Duration::from_millis(self.config.timeout_ms)
     }
 
-    fn analyse<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Analysis, Failure>> {
+    fn ask<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Asked, store::Error>> {
         Box::pin(async move {
             if self.config.delay_ms > 0 {
                 tokio::time::sleep(Duration::from_millis(self.config.delay_ms)).await;
             }
-            self.answer(&question.facts.title)
+            Ok(Asked::free(self.answer(&question.facts.title)))
         })
     }
 }
@@ -105,9 +105,9 @@ mod tests {
             delay_ms: 0,
             timeout_ms: minute(),
         });
-        let got = recorded.analyse(&question("a")).await.unwrap();
+        let got = recorded.ask(&question("a")).await.unwrap().answer.unwrap();
         assert_eq!((got.root_cause.as_str(), got.model.as_deref()), ("甲", Some("qwen")));
-        let failure = recorded.analyse(&question("b")).await.unwrap_err();
+        let failure = recorded.ask(&question("b")).await.unwrap().answer.unwrap_err();
         assert_eq!(failure, Failure::Unusable(Unusable::Empty));
     }
 }
