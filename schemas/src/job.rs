@@ -247,6 +247,11 @@ pub struct ReplyTo {
     /// The record that asks: credentials for an answer stand nowhere else (I8).
     #[n(4)]
     pub at: Position,
+    /// The message is one of ours, which shows its incident: no answer may take its place.
+    #[n(5)]
+    #[cbor(default, skip_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ours: bool,
 }
 
 /// What a message says.

@@ -99,6 +99,7 @@ mod tests {
             chat: Some("-100".into()),
             message: Some("7".into()),
             at: at(9),
+            ours: false,
         }
     }
 

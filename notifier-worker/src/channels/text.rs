@@ -164,6 +164,7 @@ mod tests {
                     chat: chat.map(str::to_owned),
                     message: message.map(str::to_owned),
                     at: InputPosition { incarnation: 7, sequence: 1, record: 0 }.whole(),
+                    ours: false,
                 },
                 verb: "ack".into(),
                 arguments: "{}".into(),

@@ -46,6 +46,7 @@ fn reply_to() -> ReplyTo {
         chat: text("-100123"),
         message: text("77"),
         at: at(),
+        ours: false,
     }
 }
 
@@ -89,6 +90,18 @@ pub(super) fn kinds() -> Vec<(&'static str, Kind)> {
                 auth_method: "chat".into(),
                 reason: "unknown_actor".into(),
                 reply: Some(reply_to()),
+            })),
+        ),
+        (
+            "refused-reply-ours",
+            Kind::Refused(Box::new(Refused {
+                incident: None,
+                opening: Some(at()),
+                verb: "ack".into(),
+                actor: "telegram:160213506".into(),
+                auth_method: "chat".into(),
+                reason: "unknown_actor".into(),
+                reply: Some(ReplyTo { ours: true, ..reply_to() }),
             })),
         ),
         (

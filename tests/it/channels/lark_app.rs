@@ -151,6 +151,7 @@ async fn r16_an_answer_is_a_reply_to_the_message_that_asks() {
             chat: Some(chat.into()),
             message: message.map(str::to_owned),
             at: fire.trigger,
+            ours: false,
         };
         let reply = Reply {
             to,

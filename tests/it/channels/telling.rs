@@ -247,6 +247,7 @@ async fn r16_somebody_is_answered_where_they_asked_and_nowhere_else() {
                 chat: Some(chat.clone()),
                 message: Some(message.clone()),
                 at: send.opening,
+                ours: false,
             };
             send.reply = Some(Box::new(Reply {
                 to,

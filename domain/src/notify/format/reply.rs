@@ -17,7 +17,7 @@ pub(in crate::notify) fn reply(m: &Message<'_>, asked: &Reply, words: &Words) ->
     let actor = single_line(&asked.actor, cut::TITLE);
     let verb = single_line(&asked.verb, cut::WORD);
     if let Some(reason) = &asked.refused {
-        return refused(&verb, &actor, reason, words);
+        return refused(&verb, (&actor, asked.to.source.as_str()), reason, words);
     }
     let arguments: Value = serde_json::from_str(&asked.arguments).unwrap_or_default();
     let mut lines = match asked.verb.as_str() {
@@ -68,8 +68,9 @@ fn unknown(verb: &str, words: &Words) -> String {
     format!("🙏 {sorry}\n{}", help(words))
 }
 
-fn refused(verb: &str, actor: &str, reason: &str, words: &Words) -> String {
-    let unknown_actor = fill(words.unknown_actor, &[("actor", actor)]);
+fn refused(verb: &str, (actor, source): (&str, &str), reason: &str, words: &Words) -> String {
+    // Of that source alone: another workspace may call somebody else the same.
+    let unknown_actor = fill(words.unknown_actor, &[("actor", actor), ("source", source)]);
     let why = match reason {
         "unknown_verb" => return unknown(verb, words),
         "unknown_actor" => &unknown_actor,

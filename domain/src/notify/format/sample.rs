@@ -236,6 +236,7 @@ fn reply(source: &SourceId) -> Reply {
             chat: Some("1".into()),
             message: Some("2".into()),
             at: InputPosition::default().alert(0),
+            ours: false,
         },
         verb: "help".into(),
         arguments: "{}".into(),

@@ -178,6 +178,7 @@ fn to() -> ReplyTo {
         chat: Some("42".into()),
         message: None,
         at: at(99),
+        ours: false,
     }
 }
 

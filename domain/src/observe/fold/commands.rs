@@ -25,8 +25,6 @@ use crate::{
 pub(super) struct Asker {
     pub by: By,
     pub to: ReplyTo,
-    /// The message it was asked on is ours, and changes with its incident.
-    pub shows: bool,
 }
 
 impl Asker {
@@ -36,7 +34,7 @@ impl Asker {
         let opinion = Verb::from_word(verb).is_some_and(|verb| verb.opinion().is_some());
         match self.by {
             By::Button if opinion => Some(self.to.clone()),
-            By::Button | By::Reaction if self.shows => None,
+            By::Button | By::Reaction if self.to.ours => None,
             By::Button | By::Reaction | By::Command => self.somewhere(),
         }
     }

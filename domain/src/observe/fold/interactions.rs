@@ -112,11 +112,12 @@ impl LaneState {
             message: message.clone(),
             // Of what is redriven the original has the credentials.
             at: turn.original.unwrap_or(at),
+            ours: asked && matches!(ask, Ask::Do { .. }) && self.is_ours(turn, on.as_ref()),
         };
+        let asker = Asker { by: *by, to };
         match ask {
             Ask::Say { about } => {
                 if asked {
-                    let asker = Asker { by: *by, to, shows: false };
                     self.say(turn, at, user, about, &asker, effects);
                 }
                 settling(Outcome::Recorded, about)
@@ -127,8 +128,6 @@ impl LaneState {
             }
             Ask::Do { verb, target, arguments } => {
                 if asked {
-                    let shows = self.shows(turn, on.as_ref());
-                    let asker = Asker { by: *by, to, shows };
                     let ask = (*verb, target, arguments.as_str());
                     self.do_as_asked(turn, at, user, ask, &asker, effects);
                 }
@@ -139,9 +138,9 @@ impl LaneState {
         }
     }
 
-    /// Whether what comes of it is shown by the message it was asked on: one that a channel of ours
-    /// sent and knows by name, so that it is changed.
-    fn shows(&mut self, turn: &Turn<'_>, on: Option<&Target>) -> bool {
+    /// Whether a channel of ours sent the message it was asked on and knows it by name, so that it is
+    /// changed with its incident.
+    fn is_ours(&mut self, turn: &Turn<'_>, on: Option<&Target>) -> bool {
         let key = turn.project.zip(on).map(|(project, on)| handle::of_target(project, on));
         key.is_some_and(|key| self.working.named(key).is_some())
     }

@@ -118,6 +118,7 @@ fn r16_an_answer_goes_to_where_it_was_asked_and_rings_nobody() {
             chat: chat.map(str::to_owned),
             message: message.map(str::to_owned),
             at: InputPosition { incarnation: 7, sequence: 1, record: 0 }.whole(),
+            ours: false,
         };
         let reply = Reply {
             to,

@@ -39,6 +39,7 @@ fn reply(chat: Option<&str>, message: Option<&str>) -> Notification {
         chat: chat.map(str::to_owned),
         message: message.map(str::to_owned),
         at: InputPosition { incarnation: 7, sequence: 1, record: 0 }.whole(),
+        ours: false,
     };
     let reply = Reply {
         to,

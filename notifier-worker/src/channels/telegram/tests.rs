@@ -245,6 +245,7 @@ fn what_follows_and_what_answers_stands_below_it() {
             chat: Some("-100777".into()),
             message: message.map(str::to_owned),
             at: schemas::InputPosition { incarnation: 7, sequence: 1, record: 0 }.whole(),
+            ours: false,
         };
         let reply = schemas::job::Reply {
             to,

@@ -15,6 +15,7 @@ fn asked(verb: &str, arguments: &str, refused: Option<&str>) -> Reply {
             chat: Some("1".into()),
             message: None,
             at: InputPosition { incarnation: 7, sequence: 9, record: 0 }.alert(0),
+            ours: false,
         },
         verb: verb.into(),
         arguments: arguments.into(),
@@ -72,7 +73,7 @@ fn r16_what_was_done_is_said_with_where_the_incident_stands() {
 #[test]
 fn r16_a_refusal_is_polite_and_says_what_to_do() {
     for (reason, remedy) in [
-        ("unknown_actor", "bellwether operators"),
+        ("unknown_actor", "`bellwether operators map"),
         ("not_your_project", "administrator"),
         ("other_chat", "in a chat of that project"),
         ("unknown_incident", "project/INC-"),
@@ -87,6 +88,11 @@ fn r16_a_refusal_is_polite_and_says_what_to_do() {
         assert!(said.starts_with("🙏 Sorry, /ack was not done: "), "{said}");
         assert!(said.contains(remedy) && said.lines().count() == 1, "{said}");
     }
+    let stranger = asked("ack", "{}", Some("unknown_actor"));
+    let (actor, source) = (&stranger.actor, &stranger.to.source);
+    let command = format!("`bellwether operators map {actor} NAME --source {source}`");
+    let said = text(&stranger, None, Language::English);
+    assert!(said.contains(&command), "{said}");
 }
 
 #[test]

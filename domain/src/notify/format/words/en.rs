@@ -122,7 +122,7 @@ pub(super) const WORDS: Words = Words {
     reply_why: "Why",
     nothing_open: "Nothing is open.",
     nothing_known: "Nothing is known of that.",
-    unknown_actor: "you are not an operator yet; ask an administrator for `bellwether operators map {actor} NAME`.",
+    unknown_actor: "you are not an operator yet; ask an administrator for `bellwether operators map {actor} NAME --source {source}`.",
     not_your_project: "that project is not yours; ask an administrator to add it to your projects.",
     other_chat: "that is another project's; ask in a chat of that project, or look at the page.",
     unknown_incident: "there is no such incident; check the number and name its project: project/INC-20260102-007.",

@@ -122,7 +122,7 @@ pub(super) const WORDS: Words = Words {
     reply_why: "为什么",
     nothing_open: "没有未结束的事件。",
     nothing_known: "没有相关记录。",
-    unknown_actor: "你还不是操作员；请管理员执行 `bellwether operators map {actor} 名字`。",
+    unknown_actor: "你还不是操作员；请管理员执行 `bellwether operators map {actor} 名字 --source {source}`。",
     not_your_project: "这个项目不在你的权限内；请管理员把项目加入你的权限。",
     other_chat: "那是另一个项目的；请在该项目的群里询问，或查看页面。",
     unknown_incident: "没有找到这个事件；请核对编号，并写上项目：项目/INC-20260102-007。",

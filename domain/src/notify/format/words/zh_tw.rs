@@ -122,7 +122,7 @@ pub(super) const WORDS: Words = Words {
     reply_why: "為什麼",
     nothing_open: "沒有未結束的事件。",
     nothing_known: "沒有相關紀錄。",
-    unknown_actor: "你還不是操作員；請管理員執行 `bellwether operators map {actor} 名字`。",
+    unknown_actor: "你還不是操作員；請管理員執行 `bellwether operators map {actor} 名字 --source {source}`。",
     not_your_project: "這個專案不在你的權限內；請管理員把專案加入你的權限。",
     other_chat: "那是另一個專案的；請在該專案的群組裡詢問，或查看頁面。",
     unknown_incident: "沒有找到這個事件；請核對編號，並寫上專案：專案/INC-20260102-007。",

@@ -161,3 +161,28 @@ fn r47_a_user_of_one_source_is_not_the_same_user_of_another() {
         ]
     );
 }
+
+#[test]
+fn a_press_about_nothing_is_refused_by_the_lane_it_names_or_the_sources_own() {
+    let [source, other, _] = projects();
+    let mut log = Log::default();
+    log.operator(ADA, None, false);
+    let opening = log.incident(&source);
+    // Opened nowhere; and a lane there is none of.
+    let nowhere = log.press(1, ADA, &button("ack", &other, at(99).alert(0)));
+    let beyond = Button::new("ack", Lane(77), opening).unwrap();
+    let beyond = log.press(2, ADA, &beyond.to_string());
+    let strange = log.press(3, ADA, "{}");
+    let by = "by ada (chat:telegram:4711)";
+    assert_eq!(
+        log.story(),
+        [
+            format!("{nowhere} of 0: ack ! unknown_incident {by}"),
+            format!("{nowhere} of 0: settled command: ack"),
+            // The source's own lane happens to have it.
+            format!("{beyond} of 0: ack open-acknowledged {by}"),
+            format!("{beyond} of 0: settled command: ack"),
+            format!("{strange} of 0: settled recorded: unknown_button"),
+        ]
+    );
+}
