@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     format::{self, Frame, Language, Message, Words, fill},
-    render::{analyst, cut, duration, percent, provider_title, severity, single_line},
+    render::{analyst, cut, duration, percent, provider_title, root_cause, severity, single_line},
 };
 use crate::{providers, text::is_hidden};
 
@@ -211,7 +211,7 @@ impl Card<'_> {
         Some(format!(
             "**🧠 {}**\n{}\n**💡 {}{colon}**\n{}\n**🆔 {}{colon}** {}",
             fill(words.card_analysis, &slots),
-            line(&analysis.root_cause),
+            escape(&root_cause(analysis, words, cut::FIELD)),
             words.card_suggestion,
             line(&analysis.fix_suggestion),
             words.card_number,

@@ -149,7 +149,7 @@ fn frequency_line(f: Frequency, words: &Words) -> String {
 fn analysis_lines(analysis: &Analysis, words: &Words) -> Vec<String> {
     let share = percent(analysis.confidence).to_string();
     let slots = [("analyst", &*analyst(analysis)), ("percent", &share)];
-    let root = single_line(&analysis.root_cause, cut::ROOT_CAUSE);
+    let root = root_cause(analysis, words, cut::ROOT_CAUSE);
     let fix = single_line(&analysis.fix_suggestion, cut::SUGGESTION);
     vec![
         RULE.to_owned(),
@@ -157,6 +157,13 @@ fn analysis_lines(analysis: &Analysis, words: &Words) -> Vec<String> {
         fill(words.quote, &[("text", &root)]),
         format!("💡 {}: {fix}", words.suggestion),
     ]
+}
+
+/// The cause that was found, of at most `longest` characters; an analyst that found none says so
+/// first (A13).
+pub(super) fn root_cause(analysis: &Analysis, words: &Words, longest: usize) -> String {
+    let cause = single_line(&analysis.root_cause, longest);
+    if analysis.inconclusive { fill(words.inconclusive, &[("text", &cause)]) } else { cause }
 }
 
 /// Whose analysis it is. A playbook does not pose as a model: only a model's answer is called

@@ -1,17 +1,21 @@
 //! Texts that mean to be obeyed: the exact request that is made with each, and what is left of the
 //! answer of a model that obeys it to the letter.
 
+use jiff::tz::TimeZone;
 use regex::Regex;
 use schemas::{
-    Facts, IncidentId, Position, ProjectId, StackFrame,
-    job::{Analysis, Rejection, TriageJob},
+    Facts, IncidentId, Position, ProjectId, StackFrame, Time,
+    job::{Analysis, Rejection, SendKind, TriageJob},
 };
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::{BUDGET, Input, Messages, Prompt, Unusable, tests::facts};
-use crate::text::is_hidden;
+use crate::{
+    notify::{Language, Message, feishu_card, render_text, wecom_text},
+    text::is_hidden,
+};
 
 #[derive(Deserialize)]
 struct Document {
@@ -210,6 +214,44 @@ fn harmless(id: &str, analysis: &Analysis) {
     let lines = ["alert.", "frequency", "releases", "rejection."];
     for line in evidence {
         assert!(lines.iter().any(|name| line.starts_with(name)), "{id}: made up: {line}");
+    }
+}
+
+/// What is shown of an obedient answer, in every layout and language.
+#[test]
+fn r29_a_message_with_an_obedient_answer_links_to_nothing_and_rings_nobody() {
+    let (facts, project) = (facts("boom"), ProjectId::new("shop").unwrap());
+    for Injection { id, place, text, obeyed } in injections() {
+        let messages = with(&place, &text).0.messages(Prompt::builtin(), "openclaw", BUDGET);
+        let Ok(analysis) = messages.check(&obeyed) else { continue };
+        for language in Language::ALL {
+            let told = Message {
+                kind: SendKind::Fire,
+                facts: &facts,
+                analysis: Some(&analysis),
+                number: "INC-20260102-007",
+                project: &project,
+                told_at: Time::from_micros(0),
+                zone: &TimeZone::UTC,
+                frequency: None,
+                cause: None,
+                standing: None,
+                summary: None,
+                reply: None,
+                tags: &[],
+                language: Some(language),
+                written: None,
+            };
+            let card = feishu_card(&told, 10_000).to_string();
+            for shown in [render_text(&told), wecom_text(&told), card] {
+                assert!(shown.contains('🧠'), "{id}: {shown}");
+                for forbidden in
+                    ["://", "@", "＠", "﹫", "<at", "<font", "](", "```", "~~", "evil.com"]
+                {
+                    assert!(!shown.contains(forbidden), "{id}: {forbidden} in {shown}");
+                }
+            }
+        }
     }
 }
 

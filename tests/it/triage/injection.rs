@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use domain::triage::{BUDGET, Input, Prompt};
 use schemas::{
     Record, RecordFrame, codec,
     job::{Analysis, SendJob},
@@ -312,8 +313,13 @@ fn asked_the_same(injection: &Injection, attacked: &Story, other: &Story) {
             assert_eq!(line, &others[name], "{id}: {name}");
         }
     }
-    let told: Value = serde_json::from_str(&attacked.answers[0].input).unwrap();
-    assert_eq!(told["alert"], lines["alert"], "{id}");
+    // I7: the same can be asked again of what is recorded, by the prompt that is recorded.
+    let answer = &attacked.answers[0];
+    let told: Input = serde_json::from_str(&answer.input).unwrap();
+    let again = told.messages(Prompt::find(&answer.prompt).unwrap(), "openclaw", BUDGET);
+    for (message, text) in [&again.system, &again.user].into_iter().enumerate() {
+        assert_eq!(&got["messages"][message]["content"], text.as_str(), "{id}");
+    }
     let keys = |alert: &Value| alert.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(keys(&lines["alert"]), keys(&others["alert"]), "{id}");
     let stands = |text: &str| text.contains(&injection.text);

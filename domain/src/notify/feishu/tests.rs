@@ -208,6 +208,8 @@ fn r40_an_analysis_follows_and_says_whose_it_is() {
     assert_eq!(content(&third(&analysis, SendKind::Fire)), expect);
     analysis.model = Some("some-model".into());
     assert!(content(&third(&analysis, SendKind::Fire)).starts_with("**🧠 OpenClaw 分析"));
+    analysis.inconclusive = true;
+    assert!(content(&third(&analysis, SendKind::Fire)).contains("\n尚无定论：the &#91;row&#93;"));
     assert_eq!(third(&analysis, SendKind::Resolve)["tag"], "action");
 }
 

@@ -7,7 +7,7 @@ use super::{
     words::{Language, Words, fill},
 };
 use crate::{
-    notify::render::{analyst, cut, percent, provider_title, severity, single_line},
+    notify::render::{analyst, cut, percent, provider_title, root_cause, severity, single_line},
     providers,
 };
 
@@ -142,7 +142,7 @@ fn analysis(m: &Message<'_>, words: &Words) -> Vec<String> {
     let by = fill(words.analysis, &[("analyst", &analyst(analysis)), ("percent", &share)]);
     vec![
         format!("🧠 {by}"),
-        single_line(&analysis.root_cause, cut::FIELD),
+        root_cause(analysis, words, cut::FIELD),
         format!("💡 {}: {}", words.suggestion, single_line(&analysis.fix_suggestion, cut::FIELD)),
     ]
 }

@@ -71,7 +71,7 @@ macro_rules! words {
 
 words! {
     // The frame of an alert (R35, R66).
-    alert recovered project frequency analysis quote suggestion lasted approval
+    alert recovered project frequency analysis inconclusive quote suggestion lasted approval
     // WeCom's lines (R37, R38).
     app_alert level source environment service place first_seen state unresolved resolved again
     occurrences users details severity instance job time recovered_at number

@@ -63,6 +63,21 @@ fn r66_other_providers_and_a_playbook_that_does_not_pose_as_a_model() {
 }
 
 #[test]
+fn a13_an_analyst_that_found_no_cause_says_so_first() {
+    let facts = billing();
+    let mut analysis = analysis("the input does not suffice", "look at the pool", 0.25, Some("m"));
+    analysis.inconclusive = true;
+    let words = ["尚无定论：the input", "尚無定論：the input", "Inconclusive: the input"];
+    for (language, word) in Language::ALL.into_iter().zip(words) {
+        let fire = message(SendKind::Fire, &facts);
+        let fire = Message { analysis: Some(&analysis), language: Some(language), ..fire };
+        for text in [render_text(&fire), crate::notify::wecom_text(&fire)] {
+            assert!(text.contains(word), "{text}");
+        }
+    }
+}
+
+#[test]
 fn r66_a_resolve_is_marked_and_says_how_long_it_lasted() {
     let over = Facts {
         status: Status::Resolved,

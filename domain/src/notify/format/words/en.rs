@@ -8,6 +8,7 @@ pub(super) const WORDS: Words = Words {
     project: "Project",
     frequency: "Frequency",
     analysis: "{analyst} analysis (confidence: {percent}%):",
+    inconclusive: "Inconclusive: {text}",
     quote: "“{text}”",
     suggestion: "Suggestion",
     lasted: "Lasted",

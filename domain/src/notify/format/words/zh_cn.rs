@@ -8,6 +8,7 @@ pub(super) const WORDS: Words = Words {
     project: "项目",
     frequency: "频率",
     analysis: "{analyst} 分析 (信心: {percent}%):",
+    inconclusive: "尚无定论：{text}",
     quote: "「{text}」",
     suggestion: "建议",
     lasted: "持续",

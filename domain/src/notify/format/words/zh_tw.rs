@@ -8,6 +8,7 @@ pub(super) const WORDS: Words = Words {
     project: "專案",
     frequency: "頻率",
     analysis: "{analyst} 分析 (信心: {percent}%):",
+    inconclusive: "尚無定論：{text}",
     quote: "「{text}」",
     suggestion: "建議",
     lasted: "持續",
