@@ -224,7 +224,8 @@ impl TriageWork {
         };
         let similar = self.store.similar(similar).await?;
         let input = Input::new(asked, &facts, similar);
-        Ok(Question { job: job.id, project: job.project.clone(), facts, input })
+        let (project, runbook) = (job.project.clone(), asked.runbook.clone());
+        Ok(Question { job: job.id, project, facts, input, runbook })
     }
 }
 

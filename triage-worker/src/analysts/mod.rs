@@ -20,7 +20,7 @@ use futures_util::future::BoxFuture;
 use runtime::Health;
 use schemas::{
     Facts, JobId, ProjectId,
-    job::{Analysis, AnswerResult, Usage},
+    job::{Analysis, AnswerResult, RunbookEntry, Usage},
 };
 use serde::Deserialize;
 use store::Store;
@@ -44,6 +44,9 @@ pub struct Question {
     pub facts: Facts,
     /// What a model is told.
     pub input: Input,
+    /// The entries of the playbook that go with the job, whole: their addresses are told to people, and
+    /// to no model.
+    pub runbook: Vec<RunbookEntry>,
 }
 
 /// Tokens told and written.

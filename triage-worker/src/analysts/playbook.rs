@@ -30,9 +30,8 @@ impl Analyst for PlaybookAnalyst {
     }
 
     fn ask<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Asked, store::Error>> {
-        let input = &question.input;
-        let earlier = input.similar.iter().find(|similar| similar.same_problem);
-        let answer = answer(&input.runbook, earlier).ok_or(Failure::NoEntry);
+        let earlier = question.input.similar.iter().find(|similar| similar.same_problem);
+        let answer = answer(&question.runbook, earlier).ok_or(Failure::NoEntry);
         Box::pin(std::future::ready(Ok(Asked::free(answer))))
     }
 }
@@ -72,7 +71,7 @@ mod tests {
         // The title is one that an entry of the built-in playbook is about: it is not asked again.
         let mut question = question("KeyError: 'user'");
         assert_eq!(asked(&question).await, Err(Failure::NoEntry));
-        question.input.runbook = vec![RunbookEntry {
+        question.runbook = vec![RunbookEntry {
             id: "shop-keys".to_owned(),
             cause: "the catalogue lacks it".to_owned(),
             impact: "one page".to_owned(),
@@ -80,7 +79,7 @@ mod tests {
             fix: "ask Ada".to_owned(),
             prevention: "p".to_owned(),
             owner: Some("team-shop".to_owned()),
-            link: None,
+            link: Some("https://wiki.shop.test/keys".to_owned()),
             confidence_percent: 70,
         }];
         let answer = asked(&question).await.unwrap();
@@ -90,7 +89,7 @@ mod tests {
             (answer.root_cause.as_str(), answer.confidence),
             ("the catalogue lacks it", 0.7)
         );
-        assert!(answer.fix_suggestion.contains("team-shop"));
+        assert!(answer.fix_suggestion.ends_with("team-shop\n手冊：https://wiki.shop.test/keys"));
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ pub(crate) fn question(title: &str) -> Question {
     let incident = schemas::IncidentId(schemas::id::hash(&[title.as_bytes()]));
     let job = TriageJob::new(project.clone(), incident, opening, "open", Some(facts.clone()));
     let input = Input::new(&job, &facts, Vec::new());
-    Question { job: JobId(incident.0), project, facts, input }
+    Question { job: JobId(incident.0), project, facts, input, runbook: Vec::new() }
 }
 
 struct Fake {
