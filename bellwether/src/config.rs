@@ -142,7 +142,7 @@ impl Config {
         let channels = Channels::new(&self.channels).map_err(told)?;
         let channels = channels.with_templates_of(&self.deliver).map_err(told)?;
         let own = Own::new(self.sentry.reported_to(), self.sentry.own_projects.clone());
-        let sources = sources.with_channels(self.channel_names()).with_own(own);
+        let sources = sources.with_channels(self.channel_names())?.with_own(own);
         self.deliver.check(&channels).map_err(told)?;
         let (sources, channels) = (Arc::new(sources), Arc::new(channels));
         Ok(Checked { config: self, sources, channels })
@@ -153,7 +153,7 @@ impl Config {
         let name = |(id, channel): (&String, &ChannelConfig)| {
             let address = channel.written("url").map(|url| url.expose_secret().as_bytes());
             let address = address.map(|url| sha2::Sha256::digest(url).into());
-            ingest::ChannelName { id: id.clone(), address }
+            ingest::ChannelName { id: id.clone(), kind: channel.kind.clone(), address }
         };
         self.channels.iter().map(name).collect()
     }
@@ -186,8 +186,8 @@ mod tests {
         Config::read(Some(&example), &[]).map(drop).unwrap();
         let text = std::fs::read_to_string(example).unwrap();
         for section in [
-            "log", "sentry", "nats", "postgres", "ingest", "sources", "triage", "deliver", "channels",
-            "console", "rules", "worker",
+            "log", "sentry", "nats", "postgres", "ingest", "sources", "triage", "deliver",
+            "channels", "console", "rules", "worker",
         ] {
             assert!(text.contains(&format!("[{section}")), "[{section}] is missing");
         }
@@ -207,6 +207,7 @@ mod tests {
         check("[sentry]\ndsn = \"https://key@host\"", "sentry.dsn");
         check("[sentry]\nown_projects = [\"\"]", "sentry.own_projects");
         check("[sources.x]\nprovider = \"nobody\"", "sources.x.provider");
+        check("[sources.sentry]\nchannels = [\"x\"]", "sources.sentry.channels");
         check("[channels.x]\nkind = \"pigeon\"", "channels.x.kind");
     }
 }

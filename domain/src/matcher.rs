@@ -24,6 +24,9 @@ const LONGEST: usize = 1024;
 /// What one compiled expression may take, in bytes. `.{1,1000}` fits, what multiplies that does not.
 const REGEX_BYTES: usize = 1 << 20;
 
+/// What no field of an alert says.
+const UNTHOUGHT: &str = "qzxv-7731";
+
 /// The fields of an alert that a matcher may name beside its labels.
 pub const FIELDS: [&str; 15] = [
     "alertname",
@@ -116,6 +119,19 @@ impl Matchers {
     /// which nothing is known, and so nearly every alert: no silence may be made of them.
     pub fn ask_for_something(&self) -> bool {
         self.all.iter().any(|compiled| !compiled.matches(&[]))
+    }
+
+    /// Whether they match an alert of `project` that nobody thought of: of which every field says
+    /// something, and no label does. Such matchers choose nothing, `provider=~".+"` for one.
+    pub fn choose_nothing(&self, project: &ProjectId) -> bool {
+        self.all.iter().all(|compiled| {
+            let value = match compiled.matcher.name.as_str() {
+                "project" => project.as_str(),
+                name if FIELDS.contains(&name) => UNTHOUGHT,
+                _ => "",
+            };
+            compiled.matches(&[Cow::from(value)])
+        })
     }
 
     /// Whether all of them match the alert.

@@ -1,17 +1,56 @@
 //! What makes a silence of operators: checked before its record is appended, alike wherever it comes
 //! from.
 
-use schemas::{Time, record::Silence};
+use schemas::{ProjectId, Time, id::hash, record::Silence};
 
 use crate::matcher::{self, Matchers};
 
 /// Longest time a silence may hold, in days: one that nobody comes back to is a rule.
 pub const LONGEST_DAYS: i64 = 90;
 
+/// With fewer problems than these no share of them is much: whoever has two may silence one.
+const FEW_PROBLEMS: usize = 5;
+
 /// Longest reason, in characters.
 const MOST_REASON: usize = 1000;
 /// Longest name of an owner, in characters.
 const MOST_OWNER: usize = 128;
+
+/// How much of what fires a silence would be about: problems, not alerts, for one that fires all the
+/// time is the very one to be silenced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Breadth {
+    /// The matchers choose nothing by themselves.
+    pub of_anything: bool,
+    /// Problems that fired lately, and those of them that match.
+    pub problems: usize,
+    pub matching: usize,
+}
+
+impl Breadth {
+    /// Whether it is about so much that whoever means it has to say so.
+    pub fn is_wide(self) -> bool {
+        self.of_anything || (self.problems >= FEW_PROBLEMS && 2 * self.matching > self.problems)
+    }
+}
+
+/// The id of a silence that is asked for without a name: whoever says the same again, because nobody
+/// answered for one, means the same silence.
+pub fn id(project: &ProjectId, operator: &str, silence: &Silence) -> String {
+    let Silence { matchers, starts_at, ends_at, owner, reason } = silence;
+    let matchers = Matchers::new(matchers.iter().cloned()).unwrap_or_default().to_string();
+    let starts_at = starts_at.map(|time| time.to_string()).unwrap_or_default();
+    let ends_at = ends_at.to_string();
+    let parts: [&str; 8] =
+        ["silence", project.as_str(), operator, &matchers, &starts_at, &ends_at, owner, reason];
+    hash(&parts.map(str::as_bytes)).to_string()
+}
+
+/// The id of the silence that an operator asks for under a key of their own.
+pub fn id_of_key(project: &ProjectId, operator: &str, key: &str) -> String {
+    let parts = ["silence by key", project.as_str(), operator, key];
+    hash(&parts.map(str::as_bytes)).to_string()
+}
 
 /// A silence as somebody asks for it.
 #[derive(Clone, Debug)]
@@ -92,6 +131,53 @@ mod tests {
     fn asked(matchers: &'static str, starts_at: Option<i64>, ends_at: i64) -> Asked<'static> {
         let starts_at = starts_at.map(at);
         Asked { matchers, starts_at, ends_at: at(ends_at), owner: "sre", reason: "disks change" }
+    }
+
+    #[test]
+    fn b6_what_is_said_twice_is_one_silence() {
+        let shop = ProjectId::new("shop").unwrap();
+        let of = |asked: &Asked<'_>| silence(asked, at(1)).unwrap().0;
+        let one = of(&asked("job=node", None, 2));
+        let own = id(&shop, "ada", &one);
+        assert_eq!(own, id(&shop, "ada", &of(&asked("{ job = \"node\" }", Some(0), 2))));
+        let others = [
+            id(&ProjectId::new("infra").unwrap(), "ada", &one),
+            id(&shop, "bob", &one),
+            id(&shop, "ada", &of(&asked("job=node", None, 3))),
+            id(&shop, "ada", &of(&asked("job=node", Some(2), 3))),
+            id(&shop, "ada", &of(&asked("job=other", None, 2))),
+            id(&shop, "ada", &of(&Asked { reason: "x", ..asked("job=node", None, 2) })),
+            id_of_key(&shop, "ada", "k1"),
+            id_of_key(&shop, "ada", "k2"),
+            id_of_key(&shop, "bob", "k1"),
+        ];
+        let distinct: std::collections::BTreeSet<_> = others.iter().chain([&own]).collect();
+        assert_eq!(distinct.len(), others.len() + 1);
+    }
+
+    #[test]
+    fn b6_a_silence_is_wide_by_what_it_asks_for_or_by_what_it_finds() {
+        let shop = ProjectId::new("shop").unwrap();
+        for (matchers, of_anything) in [
+            ("project=shop", true),
+            ("project=~\".+\"", true),
+            ("provider=~\".+\"", true),
+            ("title=~\".*\",level!=fatal", true),
+            ("environment=~\".+\",team!=sre", true),
+            ("project=infra", false),
+            ("project=shop,alertname=DiskFull", false),
+            ("provider=~\"sentry|grafana\"", false),
+            ("team=~\".+\"", false),
+        ] {
+            let matchers = Matchers::parse(matchers).unwrap();
+            assert_eq!(matchers.choose_nothing(&shop), of_anything, "{matchers}");
+        }
+        let wide =
+            |of_anything, problems, matching| Breadth { of_anything, problems, matching }.is_wide();
+        assert!(wide(true, 0, 0));
+        assert!(!wide(false, 4, 4), "one of one is not much");
+        assert!(!wide(false, 6, 3));
+        assert!(wide(false, 6, 4) && wide(false, 5, 3) && wide(false, 2000, 2000));
     }
 
     #[test]

@@ -254,7 +254,7 @@ async fn accept<'e, S: Sink>(
     }
     provider.admit(&request, &source.senders).map_err(|reason| Refusal::not_admitted(&reason))?;
     let channel = provider.channel(&request).map(|asked| {
-        edge.sources.channel(&asked).map(str::to_owned).ok_or_else(Refusal::unknown_channel)
+        edge.sources.channel(source, &asked).map(str::to_owned).ok_or_else(Refusal::unknown_channel)
     });
     let channel = channel.transpose()?;
     let _place = limits::enter(&source.limits, &source.project_limits, Instant::now())

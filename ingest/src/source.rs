@@ -39,6 +39,8 @@ pub struct Source {
     /// Of all sources of its project together.
     pub(crate) project_limits: Arc<Limits>,
     pub(crate) meters: Meters,
+    /// The channels its sender may name; absent: see [`crate::Sources`].
+    pub(crate) channels: Option<Vec<String>>,
     /// Networks that may send; empty is everybody.
     allowed_ips: Vec<IpNet>,
     production: bool,
@@ -182,6 +184,7 @@ impl Source {
             limits: Limits::new(&config.limits()),
             project_limits,
             meters: Meters::new(provider.name(), id.as_str()),
+            channels: config.channels.clone(),
             allowed_ips,
             production: matches!(common.environment, Environment::Production),
             configured,

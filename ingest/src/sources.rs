@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use domain::providers::{self, Own, SHARED_PATH, TEST_PATH};
+use domain::providers::{self, NamedChannel, Own, SHARED_PATH, TEST_PATH};
 use runtime::{ConfigError, Environment, Health, config::SOURCE_NAMES};
 use schemas::Time;
 use sha2::{Digest, Sha256};
@@ -22,6 +22,8 @@ use crate::{
 #[derive(Clone, PartialEq, Eq)]
 pub struct ChannelName {
     pub id: String,
+    /// As its section says.
+    pub kind: String,
     /// SHA-256 of its address, where it has one: the address is a credential.
     pub address: Option<[u8; 32]>,
 }
@@ -118,9 +120,20 @@ impl Sources {
     }
 
     /// The same, knowing these channels.
-    #[must_use]
-    pub fn with_channels(self, channels: Vec<ChannelName>) -> Self {
-        Self { channels, ..self }
+    ///
+    /// # Errors
+    /// A source whose sender may name a channel that there is not.
+    pub fn with_channels(self, channels: Vec<ChannelName>) -> Result<Self, ConfigError> {
+        let known = |id: &String| channels.iter().any(|channel| channel.id == *id);
+        for source in self.iter() {
+            let unknown = source.channels.iter().flatten().find(|id| !known(id));
+            if let Some(id) = unknown {
+                let key = format!("sources.{}.channels", source.id);
+                let problem = format!("there is no channel {id:?}");
+                return Err(ConfigError::new(key, problem, "name one of section channels"));
+            }
+        }
+        Ok(Self { channels, ..self })
     }
 
     /// The same, knowing which projects are this system's own.
@@ -139,12 +152,22 @@ impl Sources {
         source.provider.is_about(request, own).then_some(providers::OWN_PROJECT)
     }
 
-    /// The channel a sender named, by its id or its whole address.
-    pub(crate) fn channel(&self, named: &str) -> Option<&str> {
+    /// The channel that a sender of `source` named, by its id or its whole address.
+    ///
+    /// Where one kind is meant, it has to be one that the source lists, or, where it lists none, any
+    /// while all sources are of one project: else who sends for one tenant could write to another's.
+    pub(crate) fn channel(&self, source: &Source, asked: &NamedChannel) -> Option<&str> {
+        let NamedChannel { named, kind } = asked;
         let address: [u8; 32] = Sha256::digest(named.as_bytes()).into();
         let mut channels = self.channels.iter();
-        let found = channels.find(|c| c.id == named || c.address.is_some_and(|a| a == address));
-        found.map(|channel| channel.id.as_str())
+        let found = channels.find(|c| c.id == *named || c.address.is_some_and(|a| a == address))?;
+        let allowed = match (kind, &source.channels) {
+            (None, _) => true,
+            (Some(kind), _) if *kind != found.kind => false,
+            (Some(_), Some(listed)) => listed.contains(&found.id),
+            (Some(_), None) => self.iter().all(|other| other.project == source.project),
+        };
+        allowed.then_some(found.id.as_str())
     }
 
     /// Who answers at this path.

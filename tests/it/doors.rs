@@ -5,6 +5,7 @@ mod corpus;
 mod fixtures;
 mod golden;
 mod outage;
+mod pages;
 mod paths;
 mod poison;
 mod printed;

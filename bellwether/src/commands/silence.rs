@@ -2,17 +2,18 @@
 
 use std::fmt;
 
-use console::api::silences::{Standing, preview, standing_of, written};
+use anyhow::Context;
+use console::api::silences::{Standing, breadth, preview, standing_of, written};
 use domain::{
     matcher::{self, Matchers},
-    silence::{self, Asked, silence},
+    silence::{self, Asked, Breadth, silence},
 };
 use runtime::Clock;
 use schemas::{ProjectId, Time};
 use store::read::Visible;
 
 use super::place::{Place, user};
-use crate::silences::{Kept, end, kept, make};
+use crate::silences::{Kept, Made, end, kept, make};
 
 /// For how long a silence holds that does not say it, in seconds.
 const USUAL: i64 = 3600;
@@ -57,6 +58,10 @@ pub struct Add {
     /// Who says so; your user name when absent.
     #[arg(long)]
     by: Option<String>,
+    /// It is meant although it is about more than half of what fires, or chooses nothing; also where
+    /// the tables cannot be asked.
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     place: Place,
 }
@@ -113,6 +118,8 @@ pub enum Refused {
     NoSilence(silence::Error),
     /// There are no such matchers.
     NoMatchers(matcher::Error),
+    /// It is about so much that it has to be forced.
+    Wide(Breadth),
     /// There is no silence of that id.
     Unknown(String),
     /// It is over.
@@ -126,6 +133,14 @@ impl fmt::Display for Refused {
         match self {
             Self::NoSilence(error) => write!(f, "refused: {error}"),
             Self::NoMatchers(error) => write!(f, "refused: matchers: {error}"),
+            Self::Wide(Breadth { of_anything: true, .. }) => {
+                write!(f, "refused: the matchers choose nothing; narrow them, or say --force")
+            }
+            Self::Wide(Breadth { problems, matching, .. }) => write!(
+                f,
+                "refused: the matchers match {matching} of the {problems} problems that fired in \
+                 the last 24 hours; narrow them, or say --force"
+            ),
             Self::Unknown(id) => {
                 write!(f, "refused: there is no silence {id}; see `bellwether silence list --all`")
             }
@@ -160,9 +175,23 @@ async fn add(args: Add) -> anyhow::Result<()> {
         reason: &args.reason,
     };
     let (made, matchers) = silence(&asked, now).map_err(Refused::NoSilence)?;
+    if !args.force {
+        let store = args.place.store().await;
+        let store = store.context("see how much it is about; --force does not look")?;
+        let mut view = store.view(&Visible::Everything).await?;
+        let found = breadth(&mut view, &args.project, &matchers, now).await?;
+        if found.is_wide() {
+            return Err(Refused::Wide(found).into());
+        }
+    }
     let log = args.place.log().await?;
-    let (id, position) = make(&log, &clock, args.project, made, by).await?;
-    println!("silence {id} of {matchers} holds until {ends_at}, from position {position} on");
+    let Made { id, position } = make(&log, &clock, args.project, made, by).await?;
+    match position {
+        Some(at) => {
+            println!("silence {id} of {matchers} holds until {ends_at}, from position {at} on")
+        }
+        None => println!("silence {id} of {matchers} holds until then already"),
+    }
     Ok(())
 }
 
@@ -232,9 +261,18 @@ async fn look(args: Preview) -> anyhow::Result<()> {
     let seen = preview(&mut view, &args.project, &matchers, since).await?;
     let newest = if seen.complete { "" } else { " newest" };
     println!(
-        "{} of the{newest} {} alerts since {} match {}, of {} incidents",
-        seen.matched, seen.looked_at, seen.since, seen.matchers, seen.incidents,
+        "{} of the{newest} {} alerts since {} match {}, of {} incidents and {} of {} problems",
+        seen.matched,
+        seen.looked_at,
+        seen.since,
+        seen.matchers,
+        seen.incidents,
+        seen.problems_matched,
+        seen.problems,
     );
+    if seen.wide {
+        println!("a silence of them needs --force");
+    }
     for alert in seen.newest {
         let environment = alert.environment.unwrap_or_default();
         println!("{}  {}  {environment}  {}", alert.received_at, alert.provider, alert.title);

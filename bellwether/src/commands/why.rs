@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use console::api::why::{Decision, Steps, Why, trace};
+use console::api::{
+    page::Page,
+    why::{ALERTS, Decision, Steps, Why, trace},
+};
 use schemas::ProjectId;
 use store::read::Visible;
 
@@ -17,6 +20,16 @@ pub struct Args {
     /// The project of a number or of a sender's own id; the console's default when absent.
     #[arg(long)]
     project: Option<ProjectId>,
+    /// Of a delivery: its alerts behind this one, as the last line of the answer before says.
+    #[arg(long, value_parser = clap::value_parser!(i32).range(0..))]
+    after: Option<i32>,
+    /// Of a delivery: how many of its alerts.
+    #[arg(
+        long,
+        default_value_t = ALERTS.1,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(ALERTS.0))
+    )]
+    limit: u32,
     /// As the API answers it.
     #[arg(long)]
     json: bool,
@@ -42,13 +55,14 @@ impl fmt::Display for Unknown {
 
 /// Says why.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let Args { id, project, json, place } = args;
+    let Args { id, project, after, limit, json, place } = args;
+    let page = Page { after: after.unwrap_or(-1), limit };
     let project = match project {
         Some(project) => project,
         None => place.checked()?.config.console.default_project,
     };
     let mut view = place.store().await?.view(&Visible::Everything).await?;
-    let found = trace(&mut view, project.as_str(), &id).await?;
+    let found = trace(&mut view, project.as_str(), &id, page).await?;
     let why = found.ok_or(Unknown(id))?;
     if json {
         println!("{}", serde_json::to_string_pretty(&why)?);
@@ -76,6 +90,9 @@ fn lines(why: &Why) -> Vec<String> {
         ));
     }
     out.extend(why.steps.iter().flat_map(steps));
+    if let Some(next) = why.next {
+        out.push(format!("more      ask with --after {next}"));
+    }
     out
 }
 

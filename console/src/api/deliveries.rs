@@ -14,13 +14,13 @@ use store::read::{
     Visible,
     delivery::{SettledDelivery, SettledSend},
     event::DossierEvent,
-    why::Waiting,
+    why::{Decision, Waiting},
 };
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{App, PAUSES, Params, bounded, incidents::Incident};
+use super::{App, PAUSES, Params, bounded, incidents::Incident, page::Page};
 use crate::{auth::Caller, problem::Problem};
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -30,7 +30,17 @@ pub struct DeliveryQuery {
     /// of a test.
     #[param(minimum = 0, maximum = 10, default = 0)]
     wait: Option<i64>,
+    /// The alerts behind this one, as `next` says; the first when absent.
+    #[param(minimum = 0)]
+    after: Option<i64>,
+    /// How many of its alerts.
+    #[param(minimum = 1, maximum = 1000, default = 500)]
+    limit: Option<i64>,
 }
+
+/// Alerts in one answer, at most and where nothing is said. One delivery may hold ten thousand, each
+/// with an incident of its own.
+const ALERTS: (u32, u32) = (1000, 500);
 
 /// One delivery and what became of it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -47,7 +57,11 @@ pub struct Delivery {
     reason: Option<String>,
     /// In the order of the body.
     alerts: Vec<DeliveredAlert>,
-    /// What its alerts opened, repeated or closed.
+    /// How many it has.
+    alerts_total: i32,
+    /// Where it has more than these: what to ask for as `after`.
+    next: Option<i32>,
+    /// What these alerts opened, repeated or closed.
     incidents: Vec<Incident>,
     /// What was told of those incidents, and of a test.
     sends: Vec<Send>,
@@ -138,10 +152,11 @@ pub async fn delivery(
 ) -> Result<Json<Delivery>, Problem> {
     let Path(id) = id.map_err(|_| Problem::parameter("id", "must be a UUID"))?;
     let wait = bounded("wait", query.wait, 0..=10, 0)?;
+    let page = Page::asked(query.after, query.limit, ALERTS)?;
     let deadline = Instant::now() + Duration::from_secs(wait.into());
     let mut pause = PAUSES.0;
     loop {
-        let found = look(&app, &caller.visible, RecordId(id)).await?;
+        let found = look(&app, &caller.visible, RecordId(id), page).await?;
         let left = deadline.saturating_duration_since(Instant::now());
         if let Some(found) = found
             && (found.settled || left.is_zero())
@@ -165,30 +180,34 @@ struct Found {
     settled: bool,
 }
 
-async fn look(app: &App, visible: &Visible, id: RecordId) -> Result<Option<Found>, Problem> {
+async fn look(
+    app: &App,
+    visible: &Visible,
+    id: RecordId,
+    page: Page,
+) -> Result<Option<Found>, Problem> {
     let mut view = app.store.view(visible).await?;
     let Some(delivery) = view.delivery(id).await? else { return Ok(None) };
-    let alerts = view.alerts_of(&delivery).await?;
+    let alerts = view.alerts_of(&delivery, (page.after, page.limit)).await?;
+    let last = page.after.saturating_add(i32::try_from(alerts.len()).unwrap_or(i32::MAX));
+    let next = Page::next((!alerts.is_empty()).then_some(last), delivery.alerts);
     let mut ids: Vec<Uuid> = alerts.iter().filter_map(|alert| alert.incident).collect();
     ids.sort_unstable();
     ids.dedup();
     let incidents = view.incidents_by_id(&delivery.project, &ids).await?;
-    let tests = tests(&delivery, &alerts);
+    let tests = tests(&delivery, page.after, &alerts);
     ids.extend(&tests);
     let sends = view.sends_of(&delivery.project, &ids).await?;
-    let mut waiting = Vec::new();
-    for id in &ids {
-        waiting.extend(view.waiting_of(&delivery.project, *id).await?);
-    }
-    let mut withheld = Vec::new();
-    let mut settled = true;
-    for test in &tests {
-        let decisions = view.decisions_of(&delivery.project, *test).await?;
-        let planned = decisions.iter().filter(|decision| decision.verdict == "planned").count();
+    let waiting = view.waiting_of(&delivery.project, &ids).await?;
+    let decisions = view.decisions_of(&delivery.project, &tests).await?;
+    let settled = tests.iter().all(|test| {
+        let of = |decision: &&Decision| decision.incident == *test;
+        let planned = |decision: &&Decision| of(decision) && decision.verdict == "planned";
+        let planned = decisions.iter().filter(planned).count();
         let told = sends.iter().filter(|send| send.incident == Some(*test)).count();
-        settled &= !decisions.is_empty() && told >= planned;
-        withheld.extend(decisions.into_iter().filter_map(|decision| decision.reason));
-    }
+        decisions.iter().any(|decision| of(&decision)) && told >= planned
+    });
+    let withheld = decisions.into_iter().filter_map(|decision| decision.reason).collect();
     let settled = settled && (tests.is_empty() || waiting.is_empty());
     let delivery = Delivery {
         event_id: delivery.record.0,
@@ -199,6 +218,8 @@ async fn look(app: &App, visible: &Visible, id: RecordId) -> Result<Option<Found
         outcome: delivery.outcome,
         reason: delivery.reason,
         alerts: alerts.into_iter().map(DeliveredAlert::from).collect(),
+        alerts_total: delivery.alerts,
+        next,
         incidents: incidents.into_iter().map(Incident::from).collect(),
         sends: sends.into_iter().map(Send::from).collect(),
         waiting: waiting.into_iter().map(WaitingSend::from).collect(),
@@ -208,7 +229,9 @@ async fn look(app: &App, visible: &Visible, id: RecordId) -> Result<Option<Found
 }
 
 /// What the tests in a delivery are known by, in place of incidents.
-fn tests(delivery: &SettledDelivery, alerts: &[DossierEvent]) -> Vec<Uuid> {
+///
+/// `alerts` are those behind the index `after`.
+fn tests(delivery: &SettledDelivery, after: i32, alerts: &[DossierEvent]) -> Vec<Uuid> {
     let Ok(project) = ProjectId::new(delivery.project.as_str()) else { return Vec::new() };
     let (incarnation, sequence, record) = delivery.position;
     let input = InputPosition {
@@ -216,7 +239,8 @@ fn tests(delivery: &SettledDelivery, alerts: &[DossierEvent]) -> Vec<Uuid> {
         sequence: sequence.cast_unsigned(),
         record: record.cast_unsigned(),
     };
-    let numbered = (0u32..).zip(alerts).filter(|(_, alert)| alert.stage == Stage::Test.word());
+    let first = u32::try_from(after.saturating_add(1)).unwrap_or_default();
+    let numbered = (first..).zip(alerts).filter(|(_, alert)| alert.stage == Stage::Test.word());
     numbered.map(|(index, _)| incident_of_test(&project, input.alert(index)).0).collect()
 }
 

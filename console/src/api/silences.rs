@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
 };
 use domain::{matcher::Matchers, silence};
 use eventlog::AppendError;
@@ -17,10 +17,9 @@ use schemas::{
     subject::Class,
 };
 use serde::{Deserialize, Serialize};
-use store::read::{View, silence::SilenceItem};
+use store::read::silence::SilenceItem;
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
-use uuid::Uuid;
 
 use super::{App, PAUSES, Params, bounded};
 use crate::{
@@ -28,14 +27,19 @@ use crate::{
     problem::Problem,
 };
 
+mod preview;
+
+pub use preview::{Preview, PreviewAlert, PreviewRequest, breadth, preview, preview_silence};
+// The router finds a handler's document beside it.
+pub use preview::__path_preview_silence;
+
+/// The header under which a silence is asked for again.
+const KEY: &str = "idempotency-key";
+/// Longest key, in bytes.
+const LONGEST_KEY: usize = 128;
+
 /// A silence that ends within so many seconds is shown as expiring.
 const EXPIRING_SECONDS: i64 = 3600;
-
-/// How many alerts a preview shows.
-const SHOWN: usize = 20;
-/// How many alerts a preview reads at once, and at most.
-const PAGE: u32 = 2_000;
-const MOST_LOOKED_AT: u64 = 100_000;
 
 /// Where a silence is in its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -193,8 +197,9 @@ pub struct NewSilence {
     /// The tenant; yours, or the default, when absent.
     project_id: Option<String>,
     /// In Alertmanager's syntax: `alertname="DiskFull",instance=~"db-.*"`. All of them match; labels,
-    /// and the fields `alertname`, `severity`, `environment`, `provider`, `source`, `service`,
-    /// `namespace`, `target`, `sender_project`, `platform`, `culprit`, `title` and `risk`.
+    /// `annotations.<name>`, and the fields `alertname`, `severity` (our word for the level, or the
+    /// sender's own), `environment`, `provider`, `source`, `project`, `service`, `namespace`,
+    /// `target`, `sender_project`, `platform`, `culprit`, `title`, `level` and `risk`.
     matchers: String,
     /// From when on; at once when absent.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -205,6 +210,10 @@ pub struct NewSilence {
     /// Whom to ask about it; you when absent.
     owner: Option<String>,
     reason: String,
+    /// It is meant although it is about more than half of the problems that fired in the last 24
+    /// hours (of at least 5), or its matchers choose nothing (`provider=~".+"`). Else that is a 422.
+    #[serde(default)]
+    force: bool,
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -229,11 +238,18 @@ pub struct Said {
 /// Makes a silence.
 ///
 /// 202 says that it stands in the log and holds from there on; 200, with `wait`, that the tables show
-/// it.
+/// it. Said again it is the same silence, and nothing is written where the tables show it already: by
+/// the header `Idempotency-Key`, or without one by all that is said of it, `ends_at` included. One
+/// that was ended holds again when it is said again without a key.
 #[utoipa::path(
     post,
     path = "/api/v1/silences",
-    params(WaitQuery),
+    params(
+        WaitQuery,
+        ("Idempotency-Key" = Option<String>, Header, description = "Names what is asked for: said \
+            again with the same key it is the same silence, whatever became of it. At most 128 \
+            visible ASCII characters."),
+    ),
     request_body = NewSilence,
     security(("operator_key" = [])),
     responses(
@@ -251,10 +267,12 @@ pub async fn new_silence(
     State(app): State<Arc<App>>,
     Caller(caller): Caller,
     Params(query): Params<WaitQuery>,
+    headers: HeaderMap,
     body: axum::body::Bytes,
 ) -> Result<(StatusCode, Json<Said>), Problem> {
     operator(&caller)?;
     let wait = bounded("wait", query.wait, 0..=10, 0)?;
+    let key = key(&headers)?;
     let asked: NewSilence = read(&body)?;
     let project_id = app.project(&caller, asked.project_id.as_deref())?;
     let now = app.clock.now();
@@ -265,14 +283,34 @@ pub async fn new_silence(
         owner: asked.owner.as_deref().unwrap_or(&caller.operator_id),
         reason: &asked.reason,
     };
-    let (made, _) = silence::silence(&wanted, now).map_err(refused)?;
-    let id = runtime::record_id(&app.clock);
-    let change = SilenceChange {
-        id: id.0.to_string(),
-        silence: Some(made),
-        operator: caller.operator_id.clone(),
+    let (made, matchers) = silence::silence(&wanted, now).map_err(refused)?;
+    let project = ProjectId::new(&project_id)
+        .map_err(|_| Problem::parameter("project_id", "is no project's id"))?;
+    let operator = caller.operator_id.clone();
+    let silence_id = match &key {
+        Some(key) => silence::id_of_key(&project, &operator, key),
+        None => silence::id(&project, &operator, &made),
     };
-    let silence_id = change.id.clone();
+    let mut view = app.store.view(&caller.visible).await?;
+    if let Some(known) = view.silence(&silence_id).await? {
+        if key.is_some() && !is_of(&known, &made) {
+            return Err(Problem::parameter(KEY, "was used for another silence"));
+        }
+        if key.is_some() || !known.ended {
+            let silence = Some(Silence::of(known, now));
+            return Ok(said(silence_id, project_id, None, silence));
+        }
+    }
+    if !asked.force {
+        let found = breadth(&mut view, &project, &matchers, now).await?;
+        if found.is_wide() {
+            return Err(preview::too_wide(found));
+        }
+    }
+    // Nothing is held open while the log is waited for.
+    drop(view);
+    let change = SilenceChange { id: silence_id.clone(), silence: Some(made), operator };
+    let id = runtime::record_id(&app.clock);
     let position = append(&app, &project_id, id, change).await?;
     let shown = |item: &SilenceItem| !item.ended;
     let silence = shown_as(&app, &caller, &silence_id, wait, shown).await?;
@@ -332,140 +370,6 @@ fn said(
     (status, Json(Said { silence_id, project_id, position, silence }))
 }
 
-/// What a silence would be about.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PreviewRequest {
-    /// The tenant; yours, or the default, when absent.
-    project_id: Option<String>,
-    /// In Alertmanager's syntax.
-    matchers: String,
-    /// How far back to look: 24 or 168 hours; 24 when absent.
-    hours: Option<i64>,
-}
-
-/// What a silence would have matched. Nothing is written.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Preview {
-    pub project_id: String,
-    /// As they were understood.
-    pub matchers: String,
-    pub since: Timestamp,
-    /// Alerts that fired since then, and those of them that match.
-    pub looked_at: u64,
-    pub matched: u64,
-    /// Incidents that the matching ones belong to.
-    pub incidents: usize,
-    /// False where there were more alerts than are looked at: the newest were.
-    pub complete: bool,
-    /// The newest matching ones, at most 20.
-    pub newest: Vec<PreviewAlert>,
-}
-
-/// One alert that a silence would have matched.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct PreviewAlert {
-    pub event_id: Uuid,
-    pub incident_id: Option<Uuid>,
-    pub title: String,
-    pub provider: String,
-    pub environment: Option<String>,
-    pub received_at: Timestamp,
-}
-
-/// Says what a silence would have matched, and writes nothing.
-#[utoipa::path(
-    post,
-    path = "/api/v1/silences/preview",
-    request_body = PreviewRequest,
-    security(("operator_key" = [])),
-    responses(
-        (status = 200, body = Preview),
-        (status = 401, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 422, body = Problem, content_type = "application/problem+json"),
-        (status = 500, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json"),
-    )
-)]
-pub async fn preview_silence(
-    State(app): State<Arc<App>>,
-    Caller(caller): Caller,
-    body: axum::body::Bytes,
-) -> Result<Json<Preview>, Problem> {
-    let asked: PreviewRequest = read(&body)?;
-    let project_id = app.project(&caller, asked.project_id.as_deref())?;
-    let hours = match asked.hours {
-        None | Some(24) => 24,
-        Some(168) => 168,
-        Some(_) => return Err(Problem::parameter("hours", "must be 24 or 168")),
-    };
-    let matchers =
-        Matchers::parse(&asked.matchers).map_err(|error| Problem::parameter("matchers", error))?;
-    let project = ProjectId::new(&project_id)
-        .map_err(|_| Problem::parameter("project_id", "is no project's id"))?;
-    let since = app.clock.now().plus_seconds(-hours * 3600);
-    let mut view = app.store.view(&caller.visible).await?;
-    Ok(Json(preview(&mut view, &project, &matchers, since).await?))
-}
-
-/// What `matchers` would have matched of the alerts that fired since.
-///
-/// # Errors
-/// When the tables cannot be read.
-pub async fn preview(
-    view: &mut View,
-    project: &ProjectId,
-    matchers: &Matchers,
-    since: Time,
-) -> Result<Preview, store::Error> {
-    let mut preview = Preview {
-        project_id: project.to_string(),
-        matchers: matchers.to_string(),
-        since: since.timestamp(),
-        looked_at: 0,
-        matched: 0,
-        incidents: 0,
-        complete: true,
-        newest: Vec::new(),
-    };
-    let mut incidents = std::collections::BTreeSet::new();
-    let mut before = None;
-    loop {
-        let page = view.fired_since(project.as_str(), since, before, PAGE).await?;
-        let Some(last) = page.last().map(|alert| alert.place) else { break };
-        let full = page.len() as u32 == PAGE;
-        for alert in page {
-            preview.looked_at += 1;
-            if !matchers.matches(&alert.facts, project) {
-                continue;
-            }
-            preview.matched += 1;
-            incidents.extend(alert.incident);
-            if preview.newest.len() < SHOWN {
-                preview.newest.push(PreviewAlert {
-                    event_id: alert.event.0,
-                    incident_id: alert.incident,
-                    title: alert.facts.title,
-                    provider: alert.facts.provider,
-                    environment: alert.facts.environment,
-                    received_at: alert.received_at.timestamp(),
-                });
-            }
-        }
-        if !full {
-            break;
-        }
-        if preview.looked_at >= MOST_LOOKED_AT {
-            preview.complete = false;
-            break;
-        }
-        before = Some(last);
-    }
-    preview.incidents = incidents.len();
-    Ok(preview)
-}
-
 fn operator(caller: &Principal) -> Result<(), Problem> {
     if caller.role < Role::Operator {
         return Err(Problem::new(
@@ -478,6 +382,24 @@ fn operator(caller: &Principal) -> Result<(), Problem> {
 
 fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|e| Problem::parameter("body", e))
+}
+
+/// What is said under that key, if there is one.
+fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get(KEY) else { return Ok(None) };
+    let text = value.to_str().ok().filter(|text| (1..=LONGEST_KEY).contains(&text.len()));
+    match text.filter(|text| text.bytes().all(|b| b.is_ascii_graphic())) {
+        Some(key) => Ok(Some(key.to_owned())),
+        None => Err(Problem::parameter(KEY, "must be 1 to 128 visible ASCII characters")),
+    }
+}
+
+/// Whether the tables show a silence as it is asked for. When it begins is not compared: one that begins
+/// at once began when it was first said.
+fn is_of(known: &SilenceItem, made: &Recorded) -> bool {
+    let same = written(&known.matchers) == written(&made.matchers);
+    let ends = known.ended || known.ends_at == made.ends_at;
+    same && ends && known.owner == made.owner && known.reason == made.reason
 }
 
 fn refused(error: silence::Error) -> Problem {

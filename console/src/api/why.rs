@@ -1,6 +1,6 @@
 //! Why something was told, or was not: each step with the rule that decided and what the receiver said.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json,
@@ -18,7 +18,7 @@ use store::read::{
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{App, Params, commands::Action, incidents::Named};
+use super::{App, Params, commands::Action, incidents::Named, page::Page};
 use crate::{auth::Caller, problem::Problem};
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -26,7 +26,17 @@ use crate::{auth::Caller, problem::Problem};
 pub struct WhyQuery {
     /// The tenant of an incident's number or of a sender's id; yours, or the default, when absent.
     project_id: Option<String>,
+    /// Of a delivery: the alerts behind this one, as `next` says; the first when absent.
+    #[param(minimum = 0)]
+    after: Option<i64>,
+    /// Of a delivery: how many of its alerts.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<i64>,
 }
+
+/// Alerts of a delivery in one answer, at most and where nothing is said: each may have an incident of its
+/// own, and of each all is told.
+pub const ALERTS: (u32, u32) = (200, 50);
 
 /// Why something was told, or was not.
 #[derive(Debug, Serialize, ToSchema)]
@@ -41,6 +51,8 @@ pub struct Why {
     pub alerts: Vec<Alert>,
     /// What was decided and sent of each incident, or of each message that is about none.
     pub steps: Vec<Steps>,
+    /// Of a delivery with more alerts than these: what to ask for as `after`.
+    pub next: Option<i32>,
 }
 
 /// A delivery and what became of it.
@@ -187,28 +199,34 @@ pub async fn why(
     Params(query): Params<WhyQuery>,
 ) -> Result<Json<Why>, Problem> {
     let Path(id) = path.map_err(|_| Problem::parameter("id", "cannot be read"))?;
+    let page = Page::asked(query.after, query.limit, ALERTS)?;
     let project = app.project(&caller, query.project_id.as_deref());
     let mut view = app.store.view(&caller.visible).await?;
     let found = if id.parse::<Uuid>().is_ok() {
         // A sender's own id may look like one of ours; it is one of the project's.
-        trace(&mut view, project.as_deref().unwrap_or_default(), &id).await?
+        trace(&mut view, project.as_deref().unwrap_or_default(), &id, page).await?
     } else {
-        trace(&mut view, &project?, &id).await?
+        trace(&mut view, &project?, &id, page).await?
     };
     found.map(Json).ok_or_else(|| Problem::not_found(format!("nothing is known of {id:?}")))
 }
 
 /// Why what `id` names was told, or was not, as far as the view shows it; `project` is that of a number
-/// or of a sender's own id.
+/// or of a sender's own id, `page` that of a delivery.
 ///
 /// # Errors
 /// When the tables cannot be read.
-pub async fn trace(view: &mut View, project: &str, id: &str) -> Result<Option<Why>, store::Error> {
+pub async fn trace(
+    view: &mut View,
+    project: &str,
+    id: &str,
+    page: Page,
+) -> Result<Option<Why>, store::Error> {
     if id.contains('\0') {
         return Ok(None);
     }
     match Named::of(id) {
-        Ok(Named::Id(uuid)) => match of_id(view, id, uuid).await? {
+        Ok(Named::Id(uuid)) => match of_id(view, id, uuid, page).await? {
             Some(why) => Ok(Some(why)),
             None => of_sender(view, project, id).await,
         },
@@ -229,34 +247,39 @@ async fn of_sender(view: &mut View, project: &str, id: &str) -> Result<Option<Wh
     }
 }
 
-async fn of_id(view: &mut View, id: &str, uuid: Uuid) -> Result<Option<Why>, store::Error> {
+async fn of_id(
+    view: &mut View,
+    id: &str,
+    uuid: Uuid,
+    page: Page,
+) -> Result<Option<Why>, store::Error> {
     if let Some(project) = view.project_of(uuid).await? {
         return of_incident(view, id, &project, uuid).await;
     }
     if let Some(asked) = view.asked_for(uuid).await? {
-        let mut steps = steps(view, &asked.project, asked.incident).await?;
+        let mut steps = steps_of(view, &asked.project, asked.incident).await?;
         steps.decisions.retain(|decision| decision.position == asked.trigger);
         steps.sends.retain(|send| send.job_id == asked.job);
         steps.waiting.retain(|waiting| waiting.job_id == asked.job);
         let (deliveries, alerts) = opening(view, &asked.project, &steps).await?;
         let (about, id) = ("message", id.to_owned());
         let project_id = asked.project;
-        return Ok(Some(Why { about, id, project_id, deliveries, alerts, steps: vec![steps] }));
+        let (steps, next) = (vec![steps], None);
+        return Ok(Some(Why { about, id, project_id, deliveries, alerts, steps, next }));
     }
     let Some(delivery) = view.delivery(RecordId(uuid)).await? else { return Ok(None) };
     let (project_id, day, position) = (delivery.project.clone(), delivery.day, delivery.position);
-    let folded = view.folded_of(&project_id, day, position).await?;
-    let mut all = Vec::new();
-    for incident in distinct(&folded) {
-        let mut of_one = steps(view, &project_id, incident).await?;
-        // What else was decided of it is not about this delivery.
-        let (inc, seq, rec) = position;
-        let place = format!("{inc}-{seq}-{rec}");
-        let of_it = |at: &str| at == place || at.starts_with(&format!("{place}-"));
+    let folded = view.folded_of(&project_id, day, position, (page.after, page.limit)).await?;
+    let next = Page::next(folded.last().map(|alert| alert.position.3), delivery.alerts);
+    let mut all = steps(view, &project_id, &distinct(&folded)).await?;
+    // What else was decided of them is not about this delivery.
+    let (inc, seq, rec) = position;
+    let (place, within) = (format!("{inc}-{seq}-{rec}"), format!("{inc}-{seq}-{rec}-"));
+    let of_it = |at: &str| at == place || at.starts_with(&within);
+    for of_one in &mut all {
         of_one.decisions.retain(|decision| of_it(&decision.position));
         of_one.sends.retain(|send| of_it(&send.position));
         of_one.waiting.retain(|waiting| of_it(&waiting.position));
-        all.push(of_one);
     }
     Ok(Some(Why {
         about: "delivery",
@@ -265,6 +288,7 @@ async fn of_id(view: &mut View, id: &str, uuid: Uuid) -> Result<Option<Why>, sto
         deliveries: vec![delivery.into()],
         alerts: folded.into_iter().map(Alert::from).collect(),
         steps: all,
+        next,
     }))
 }
 
@@ -274,29 +298,28 @@ async fn of_incident(
     project: &str,
     incident: Uuid,
 ) -> Result<Option<Why>, store::Error> {
-    let steps = steps(view, project, incident).await?;
+    let steps = steps_of(view, project, incident).await?;
     if steps.incident.is_none() {
         return Ok(None);
     }
     let (deliveries, alerts) = opening(view, project, &steps).await?;
     let (about, id, project_id) = ("incident", id.to_owned(), project.to_owned());
-    Ok(Some(Why { about, id, project_id, deliveries, alerts, steps: vec![steps] }))
+    let (steps, next) = (vec![steps], None);
+    Ok(Some(Why { about, id, project_id, deliveries, alerts, steps, next }))
 }
 
 async fn of_alert(view: &mut View, id: &str, alert: Folded) -> Result<Why, store::Error> {
     let delivery = view.delivery(alert.record).await?;
     let project_id = alert.project.clone();
-    let mut all = Vec::new();
-    if let Some(incident) = alert.incident {
-        all.push(steps(view, &project_id, incident).await?);
-    }
+    let steps = steps(view, &project_id, alert.incident.as_slice()).await?;
     Ok(Why {
         about: "alert",
         id: id.to_owned(),
         project_id,
         deliveries: delivery.into_iter().map(Delivery::from).collect(),
         alerts: vec![alert.into()],
-        steps: all,
+        steps,
+        next: None,
     })
 }
 
@@ -323,17 +346,44 @@ fn distinct(alerts: &[Folded]) -> Vec<Uuid> {
     incidents
 }
 
-/// All that was decided, sent and asked for of an incident, or of what stands in the place of one.
-async fn steps(view: &mut View, project: &str, incident: Uuid) -> Result<Steps, store::Error> {
-    let item = view.incidents_by_id(project, &[incident]).await?.pop();
-    Ok(Steps {
-        incident_id: incident,
-        incident: item.map(Brief::from),
-        decisions: decisions(view, project, incident).await?,
-        sends: view.sends_of(project, &[incident]).await?.into_iter().map(Send::from).collect(),
-        waiting: view.waiting_of(project, incident).await?.into_iter().map(Waiting::from).collect(),
-        actions: view.actions_of(project, incident).await?.into_iter().map(Action::from).collect(),
-    })
+/// All that was decided, sent and asked for of each of these incidents, or of what stands in the place
+/// of one.
+async fn steps(
+    view: &mut View,
+    project: &str,
+    incidents: &[Uuid],
+) -> Result<Vec<Steps>, store::Error> {
+    let mut all: BTreeMap<Uuid, Steps> =
+        incidents.iter().map(|incident| (*incident, Steps::of(*incident))).collect();
+    for item in view.incidents_by_id(project, incidents).await? {
+        all.entry(item.incident).and_modify(|of| of.incident = Some(item.into()));
+    }
+    for decided in view.decisions_of(project, incidents).await? {
+        all.entry(decided.incident).and_modify(|of| of.decisions.push(decided.into()));
+    }
+    for sent in view.sends_of(project, incidents).await? {
+        let Some(incident) = sent.incident else { continue };
+        all.entry(incident).and_modify(|of| of.sends.push(sent.into()));
+    }
+    for waits in view.waiting_of(project, incidents).await? {
+        all.entry(waits.incident).and_modify(|of| of.waiting.push(waits.into()));
+    }
+    for asked in view.actions_of(project, incidents).await? {
+        all.entry(asked.incident).and_modify(|of| of.actions.push(asked.into()));
+    }
+    Ok(all.into_values().collect())
+}
+
+async fn steps_of(view: &mut View, project: &str, incident: Uuid) -> Result<Steps, store::Error> {
+    Ok(steps(view, project, &[incident]).await?.pop().unwrap_or_else(|| Steps::of(incident)))
+}
+
+impl Steps {
+    /// Nothing so far.
+    fn of(incident_id: Uuid) -> Self {
+        let (decisions, sends, waiting, actions) = Default::default();
+        Self { incident_id, incident: None, decisions, sends, waiting, actions }
+    }
 }
 
 /// What was decided about an incident, and why.
@@ -345,7 +395,7 @@ pub async fn decisions(
     project: &str,
     incident: Uuid,
 ) -> Result<Vec<Decision>, store::Error> {
-    let found = view.decisions_of(project, incident).await?;
+    let found = view.decisions_of(project, &[incident]).await?;
     Ok(found.into_iter().map(Decision::from).collect())
 }
 

@@ -11,8 +11,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Credential, DeliveryKey, Likeness, Normalised, NotAdmitted, Outgoing, Proof, Provider, Reading,
-    Refused, Request, Secret, Senders, Silence, TEST_PATH, auth, build,
+    Credential, DeliveryKey, Likeness, NamedChannel, Normalised, NotAdmitted, Outgoing, Proof,
+    Provider, Reading, Refused, Request, Secret, Senders, Silence, TEST_PATH, auth, build,
     json::{self, text},
     sign,
 };
@@ -65,8 +65,10 @@ impl Provider for Custom {
     }
 
     /// A test may name the one channel it tries.
-    fn channel(&self, request: &Request<'_>) -> Option<String> {
-        request.parameter("channel").filter(|named| request.path == TEST_PATH && !named.is_empty())
+    fn channel(&self, request: &Request<'_>) -> Option<NamedChannel> {
+        let named = request.parameter("channel");
+        let named = named.filter(|named| request.path == TEST_PATH && !named.is_empty())?;
+        Some(NamedChannel { named, kind: None })
     }
 
     /// A Standard Webhooks signature where there is one and the source has a secret, else the

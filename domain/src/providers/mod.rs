@@ -40,7 +40,7 @@ pub use interaction::{
     Ask, By, Interaction, Number, Place, ReplyCredential, SILENCE_MINUTES, Target, is_chat_user,
 };
 pub use own::Own;
-pub use request::{Credential, NotAdmitted, Refused, Reply, Request, Senders};
+pub use request::{Credential, NamedChannel, NotAdmitted, Refused, Reply, Request, Senders};
 pub use sign::{Outgoing, Proof, Secret};
 
 macro_rules! providers {
@@ -353,9 +353,9 @@ pub trait Provider: Sync {
         false
     }
 
-    /// The channel the sender wants its messages to go to: the id or the address of a configured
-    /// one. Anything else is answered 422.
-    fn channel(&self, _request: &Request<'_>) -> Option<String> {
+    /// The channel the sender wants its messages to go to. One that there is not, or that it may not
+    /// name, is answered 422.
+    fn channel(&self, _request: &Request<'_>) -> Option<NamedChannel> {
         None
     }
 

@@ -150,6 +150,15 @@ pub struct Refused {
     pub detail: &'static str,
 }
 
+/// A channel that a sender names.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NamedChannel {
+    /// The id or the whole address of a configured one.
+    pub named: String,
+    /// Only one of this kind is meant, and only one that the source may name; absent: any.
+    pub kind: Option<&'static str>,
+}
+
 /// What an authentic request is answered; bodies are JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {

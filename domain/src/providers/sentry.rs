@@ -12,8 +12,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Credential, DeliveryKey, Normalised, Outgoing, Own, Proof, Provider, Reading, Refused, Reply,
-    Request, Secret, auth, json, sign,
+    Credential, DeliveryKey, NamedChannel, Normalised, Outgoing, Own, Proof, Provider, Reading,
+    Refused, Reply, Request, Secret, auth, json, sign,
 };
 use crate::redact::Redactor;
 
@@ -26,6 +26,9 @@ mod stack;
 mod tests;
 
 use shape::{Verdict, shape};
+
+/// What names a bot in the plugin's address, and the kind of channel that is one.
+const BOT: &str = "feishu";
 
 /// Where the plugin sends to, by a path of its own.
 const HOOK: &str = "/hook";
@@ -104,8 +107,10 @@ impl Provider for Sentry {
     }
 
     /// The plugin's address could say which bot tells of its alerts (R5).
-    fn channel(&self, request: &Request<'_>) -> Option<String> {
-        request.parameter("feishu").filter(|named| request.path == HOOK && !named.is_empty())
+    fn channel(&self, request: &Request<'_>) -> Option<NamedChannel> {
+        let named = request.parameter(BOT);
+        let named = named.filter(|named| request.path == HOOK && !named.is_empty())?;
+        Some(NamedChannel { named, kind: Some(BOT) })
     }
 
     fn is_about(&self, request: &Request<'_>, own: &Own) -> bool {

@@ -168,8 +168,12 @@ fn r5_the_plugin_has_a_path_of_its_own_and_may_name_a_channel() {
     assert_eq!(sentry.paths(), ["/hook"]);
     assert_eq!(sentry.reply(&request("/hook", "")), Reply::Created);
     assert_eq!(sentry.reply(&request("/webhook/sentry", "")), Reply::Accepted);
-    let named = |path, query| sentry.channel(&request(path, query));
-    assert_eq!(named("/hook", "feishu=https%3A%2F%2Fx%2Fy"), Some("https://x/y".to_owned()));
+    let named = |path, query| {
+        let asked = sentry.channel(&request(path, query));
+        asked.map(|asked| (asked.named, asked.kind))
+    };
+    let bot = ("https://x/y".to_owned(), Some("feishu"));
+    assert_eq!(named("/hook", "feishu=https%3A%2F%2Fx%2Fy"), Some(bot));
     assert_eq!(named("/hook", "feishu="), None);
     assert_eq!(named("/webhook/sentry", "feishu=ops"), None);
 }

@@ -79,6 +79,9 @@ pub struct SourceConfig {
     pub bearer: Vec<BearerConfig>,
     /// Tokens of Microsoft Entra, for a provider whose senders show them.
     pub entra: Option<EntraConfig>,
+    /// The channels its sender may name in its address, where its senders can (`?feishu=` of `/hook`).
+    /// Absent: every one of the kind while all sources are of one project, and none otherwise.
+    pub channels: Option<Vec<String>>,
     /// Who may send to a source whose bodies name their sender: nobody in production while it is
     /// empty, anybody elsewhere. `"*"` alone is anybody, also without a name. From `ALERT_BOT_IDS`,
     /// a text with commas, for the source `custom`.
@@ -105,6 +108,7 @@ impl Default for SourceConfig {
             basic: None,
             bearer: Vec::new(),
             entra: None,
+            channels: None,
             senders: Vec::new(),
         }
     }

@@ -8,19 +8,30 @@ use crate::sources::ChannelName;
 
 /// A world outside production with a source of each of these providers, all of them open.
 pub(super) fn open(ids: &[&str]) -> (Router, World) {
+    let all = ids.iter().map(|id| ((*id).to_owned(), SourceConfig::default()));
+    open_with(all.collect())
+}
+
+/// The same with sources of these sections.
+fn open_with(configured: BTreeMap<String, SourceConfig>) -> (Router, World) {
     let world = world("development");
-    let configured = ids.iter().map(|id| ((*id).to_owned(), SourceConfig::default())).collect();
     let environment = Environment::from("test".to_owned());
     let config = Config::default();
     let sources = Sources::build(&config, &configured, &environment, lanes()).unwrap();
     let channels = vec![
-        ChannelName { id: "ops".to_owned(), address: None },
+        ChannelName { id: "ops".to_owned(), kind: "feishu".to_owned(), address: None },
         ChannelName {
             id: "bot".to_owned(),
+            kind: "feishu".to_owned(),
             address: Some(Sha256::digest("https://open.feishu.cn/hook/k").into()),
         },
+        ChannelName {
+            id: "hook".to_owned(),
+            kind: "webhook".to_owned(),
+            address: Some(Sha256::digest("https://hooks.example/k").into()),
+        },
     ];
-    let sources = Arc::new(sources.with_channels(channels));
+    let sources = Arc::new(sources.with_channels(channels).unwrap());
     let app = router(&config, sources, world.appender.clone(), Clock::fixed(NOW));
     (app, world)
 }
@@ -107,6 +118,9 @@ async fn threat_r5_hook_never_takes_an_address_from_a_request() {
     for named in [
         "nobody",
         "OPS",
+        // Channels, but no bots.
+        "hook",
+        "https://hooks.example/k",
         "http://169.254.169.254/",
         "https://open.feishu.cn/hook/k2",
         "https://open.feishu.cn/hook/k#",
@@ -117,9 +131,37 @@ async fn threat_r5_hook_never_takes_an_address_from_a_request() {
         // What stands behind `#` is never sent.
         let expect = if said { StatusCode::CREATED } else { StatusCode::UNPROCESSABLE_ENTITY };
         assert_eq!(status, expect, "{named}: {text}");
-        assert!(!text.contains("feishu"), "{text}");
+        assert!(!text.contains("feishu") && !text.contains("hooks.example"), "{text}");
     }
     assert_eq!(world.records().await.len(), 1);
+}
+
+#[tokio::test]
+async fn threat_r5_who_sends_for_one_project_names_no_bot_of_another() {
+    let section = |project: &str, channels: Option<&[&str]>| SourceConfig {
+        project: project.to_owned(),
+        channels: channels.map(|ids| ids.iter().map(|id| (*id).to_owned()).collect()),
+        ..SourceConfig::default()
+    };
+    let status = async |configured: [(&str, SourceConfig); 2], named: &str| {
+        let configured = configured.map(|(id, section)| (id.to_owned(), section));
+        let (app, _) = open_with(configured.into());
+        answer(&app, to(&format!("/hook?feishu={named}"), "{}")).await.0
+    };
+    let (good, bad) = (StatusCode::CREATED, StatusCode::UNPROCESSABLE_ENTITY);
+    let other = |project: &str| ("grafana", section(project, None));
+    // Of one project alone, any bot; of several, those that are listed.
+    assert_eq!(status([("sentry", section("shop", None)), other("shop")], "ops").await, good);
+    assert_eq!(status([("sentry", section("shop", None)), other("infra")], "ops").await, bad);
+    let listed = || ("sentry", section("shop", Some(&["bot", "hook"])));
+    for (named, expect) in
+        [("bot", good), ("https://open.feishu.cn/hook/k", good), ("ops", bad), ("hook", bad)]
+    {
+        assert_eq!(status([listed(), other("infra")], named).await, expect, "{named}");
+        assert_eq!(status([listed(), other("shop")], named).await, expect, "{named}");
+    }
+    let none = || ("sentry", section("shop", Some(&[])));
+    assert_eq!(status([none(), other("shop")], "ops").await, bad);
 }
 
 #[tokio::test]

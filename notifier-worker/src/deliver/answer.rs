@@ -105,9 +105,9 @@ async fn why(
     zone: &TimeZone,
 ) -> Result<Vec<String>, store::Error> {
     let name = project.as_str();
-    let decisions = view.decisions_of(name, incident).await?;
+    let decisions = view.decisions_of(name, &[incident]).await?;
     let sends = view.sends_of(name, &[incident]).await?;
-    let waiting = view.waiting_of(name, incident).await?;
+    let waiting = view.waiting_of(name, &[incident]).await?;
     let mut lines = Vec::new();
     lines.extend(last(&decisions).iter().map(|d| decided(d, zone)));
     lines.extend(last(&sends).iter().map(|s| sent(s, zone)));

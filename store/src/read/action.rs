@@ -4,15 +4,13 @@ use schemas::{EventId, RecordId, Time, id};
 use sqlx::{Row, postgres::PgRow, types::Json};
 use uuid::Uuid;
 
-use super::View;
+use super::{View, by_incident::ByIncident};
 use crate::{Error, time};
-
-/// Most commands of one incident that are shown.
-const MOST: i64 = 500;
 
 /// One command that was applied or refused.
 #[derive(Clone, Debug)]
 pub struct ActionItem {
+    pub incident: Uuid,
     /// Where it stands: incarnation, sequence, index.
     pub position: (i64, i64, i32),
     /// `applied` or `refused`.
@@ -31,25 +29,20 @@ pub struct ActionItem {
 }
 
 impl View {
-    /// What operators asked for of an incident of `project`, oldest first; the newest 500.
+    /// What operators asked for of each of `incidents` of `project`, oldest first; the newest 500.
     pub async fn actions_of(
         &mut self,
         project: &str,
-        incident: Uuid,
+        incidents: &[Uuid],
     ) -> Result<Vec<ActionItem>, Error> {
-        let rows = sqlx::query(
-            "select * from (select * from incident_action where generation = $1 and project = $2 \
-               and ($3::text[] is null or project = any($3)) and incident = $4 \
-               order by inc desc, seq desc, rec desc limit $5) a order by inc, seq, rec",
-        )
-        .bind(self.generation)
-        .bind(project)
-        .bind(&self.projects)
-        .bind(incident)
-        .bind(MOST)
-        .fetch_all(&mut *self.transaction)
-        .await
-        .map_err(Error::doing("read an incident's commands"))?;
+        const READ: ByIncident = ByIncident {
+            columns: "*",
+            from: "incident_action where true",
+            taken: "inc desc, seq desc, rec desc",
+            shown: "r.inc, r.seq, r.rec",
+            doing: "read the commands of incidents",
+        };
+        let rows = self.of_incidents(&READ, project, incidents).await?;
         rows.iter().map(item).collect::<Result<_, _>>().map_err(Error::doing("read a command"))
     }
 
@@ -111,6 +104,7 @@ impl View {
 
 fn item(row: &PgRow) -> Result<ActionItem, sqlx::Error> {
     Ok(ActionItem {
+        incident: row.try_get("incident")?,
         position: (row.try_get("inc")?, row.try_get("seq")?, row.try_get("rec")?),
         verdict: row.try_get("verdict")?,
         verb: row.try_get("verb")?,

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{
     View,
+    by_incident::ByIncident,
     event::{DossierEvent, dossier_event},
 };
 use crate::{Error, time};
@@ -82,10 +83,11 @@ impl View {
         row.map(delivery).transpose().map_err(Error::doing("read a delivery"))
     }
 
-    /// The alerts of a delivery, in the order of its body.
+    /// The alerts of a delivery, in the order of its body: at most `limit` behind the index `after`.
     pub async fn alerts_of(
         &mut self,
         delivery: &SettledDelivery,
+        (after, limit): (i32, u32),
     ) -> Result<Vec<DossierEvent>, Error> {
         let (inc, seq, rec) = delivery.position;
         let rows = sqlx::query(
@@ -96,8 +98,8 @@ impl View {
                effect, is_duplicate, incident, provider_ts, received_at \
              from dossier \
              where generation = $1 and project = $2 and ($3::text[] is null or project = any($3)) \
-               and day = $4 and inc = $5 and seq = $6 and rec = $7 \
-             order by idx",
+               and day = $4 and inc = $5 and seq = $6 and rec = $7 and idx > $8 \
+             order by idx limit $9",
         )
         .bind(self.generation)
         .bind(&delivery.project)
@@ -106,6 +108,8 @@ impl View {
         .bind(inc)
         .bind(seq)
         .bind(rec)
+        .bind(after)
+        .bind(i64::from(limit))
         .fetch_all(&mut *self.transaction)
         .await
         .map_err(Error::doing("read a delivery's alerts"))?;
@@ -121,20 +125,14 @@ impl View {
         project: &str,
         incidents: &[Uuid],
     ) -> Result<Vec<SettledSend>, Error> {
-        let rows = sqlx::query(
-            "select s.* from unnest($4::uuid[]) u(incident) cross join lateral \
-               (select * from send where generation = $1 and project = $2 \
-                 and ($3::text[] is null or project = any($3)) and incident = u.incident \
-                 order by settled_at desc limit 500) s \
-             order by s.settled_at, s.job",
-        )
-        .bind(self.generation)
-        .bind(project)
-        .bind(&self.projects)
-        .bind(incidents)
-        .fetch_all(&mut *self.transaction)
-        .await
-        .map_err(Error::doing("read sends"))?;
+        const READ: ByIncident = ByIncident {
+            columns: "*",
+            from: "send where true",
+            taken: "settled_at desc",
+            shown: "r.settled_at, r.job",
+            doing: "read sends",
+        };
+        let rows = self.of_incidents(&READ, project, incidents).await?;
         let send = |row: &PgRow| {
             Ok(SettledSend {
                 job: row.try_get("job")?,

@@ -4,6 +4,7 @@
 //! projects its caller may see. There is no other way in, so no query can forget the filter.
 
 pub mod action;
+mod by_incident;
 pub mod coverage;
 pub mod delivery;
 pub mod event;

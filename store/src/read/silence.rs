@@ -33,6 +33,8 @@ pub struct SilenceItem {
 pub struct Matchable {
     pub event: EventId,
     pub facts: Facts,
+    /// Of its problem.
+    pub fingerprint: Uuid,
     pub incident: Option<Uuid>,
     pub received_at: Time,
     /// Where it stands, for the next page: day, incarnation, sequence, record, index.
@@ -74,7 +76,7 @@ impl View {
 
     /// The silence of that id, of a visible project.
     pub async fn silence(&mut self, id: &str) -> Result<Option<SilenceItem>, Error> {
-        // Ids are made at random: no two projects have the same.
+        // Ids are made at random or of their project: no two projects have the same.
         let sql = format!(
             "select {COLUMNS} from silence where generation = $1 and silence = $2 \
                and ($3::text[] is null or project = any($3)) limit 1"
@@ -101,7 +103,7 @@ impl View {
         let (day, inc, seq, rec, idx) =
             before.unwrap_or((i32::MAX, i64::MAX, i64::MAX, i32::MAX, i32::MAX));
         let rows = sqlx::query(
-            "select event_id, facts, incident, received_at, day, inc, seq, rec, idx from dossier \
+            "select event_id, facts, fingerprint, incident, received_at, day, inc, seq, rec, idx from dossier \
              where generation = $1 and project = $2 and ($3::text[] is null or project = any($3)) \
                and day >= $4 and received_at >= $5 \
                and (day, inc, seq, rec, idx) < ($6, $7, $8, $9, $10) \
@@ -127,6 +129,7 @@ impl View {
             Ok(Matchable {
                 event: EventId(row.try_get("event_id")?),
                 facts,
+                fingerprint: row.try_get("fingerprint")?,
                 incident: row.try_get("incident")?,
                 received_at: time(row.try_get("received_at")?),
                 place: (

@@ -182,6 +182,7 @@ impl View {
         incidents: &[Uuid],
     ) -> Result<Vec<Decision>, Error> {
         const READ: ByIncident = ByIncident {
+            columns: "*",
             from: "notice where true",
             taken: "lane_time desc, event_id",
             shown: "r.lane_time, r.at, r.event_id",
@@ -214,6 +215,8 @@ impl View {
         incidents: &[Uuid],
     ) -> Result<Vec<Waiting>, Error> {
         const READ: ByIncident = ByIncident {
+            // Not the payload: it holds whole messages.
+            columns: "id, incident, target, ordinal, state, attempts, not_before, reason, trigger",
             from: "job where queue = 'send' and state in ('pending', 'claimed')",
             taken: "target, ordinal",
             shown: "r.incident, r.target, r.ordinal",
