@@ -78,6 +78,16 @@ impl Config {
         self.prompt.as_deref().map_or(Ok(Prompt::builtin()), Prompt::find)
     }
 
+    /// Hashes of the prompts that models are asked with: `usual`, and those of analysts that have
+    /// their own.
+    fn prompts(&self, usual: &'static Prompt) -> Vec<&'static str> {
+        let own = self.analysts.iter().filter_map(|analyst| match analyst {
+            AnalystConfig::Openai(config) => Prompt::find(config.prompt.as_deref()?).ok(),
+            AnalystConfig::Playbook {} | AnalystConfig::Recorded(_) => None,
+        });
+        own.chain([usual]).map(Prompt::hash).collect()
+    }
+
     /// Checks the section, with a client that asks nobody: a line of each analyst, in the order they
     /// are asked.
     pub fn check(&self, client: &reqwest::Client) -> Result<Vec<String>, ConfigError> {
@@ -181,7 +191,8 @@ impl TriageWork {
             return Ok(Performed::Retry { after, reason, pause_target: false, untold: None });
         }
         let models: Vec<&str> = self.chain.analysts().filter_map(|a| a.model()).collect();
-        if let Some(found) = self.past.answer(&asked, self.prompt.hash(), &models).await? {
+        let prompts = self.config.prompts(self.prompt);
+        if let Some(found) = self.past.answer(&asked, &prompts, &models).await? {
             metrics::counter!("bellwether_answers_found_total").increment(1);
             tracing::info!(
                 incident = %asked.incident,
@@ -197,7 +208,9 @@ impl TriageWork {
         let question = self.question(job, &asked, facts).await?;
         let verdict = self.chain.ask(&question).await?;
         let input = verdict.told.unwrap_or_else(|| question.input.json());
-        let kept = Kept::new(verdict.result, self.prompt.hash().to_owned(), input);
+        let own = verdict.result.analysis.as_ref().and_then(|said| said.prompt.clone());
+        let prompt = own.unwrap_or_else(|| self.prompt.hash().to_owned());
+        let kept = Kept::new(verdict.result, prompt, input);
         if let Some((analyst, failure)) = &verdict.model_failure {
             report(&question.facts.provider, &asked.incident.to_string(), analyst, failure);
         }

@@ -70,16 +70,16 @@ impl Past {
         Ok(Ok(()))
     }
 
-    /// The answer to be given again: that of the same prompt and one of these models, else the first.
+    /// The answer to be given again: that of one of these prompts and models, else the first.
     /// In one generation only the first of a reason ever took effect, whatever was asked of whom.
     pub(super) async fn answer(
         &self,
         asked: &TriageJob,
-        prompt: &str,
+        prompts: &[&str],
         models: &[&str],
     ) -> Result<Option<Kept>, store::Error> {
         let answers = self.store.recorded_answers(asked.opening, &asked.reason).await?;
-        let Some(answer) = choose(&answers, prompt, models) else { return Ok(None) };
+        let Some(answer) = choose(&answers, prompts, models) else { return Ok(None) };
         let result: AnswerResult =
             codec::decode("recorded answer", &answer.result).map_err(|e| store::Error::Column {
                 table: "answer",
@@ -114,10 +114,12 @@ impl Past {
 
 fn choose<'a>(
     answers: &'a [RecordedAnswer],
-    prompt: &str,
+    prompts: &[&str],
     models: &[&str],
 ) -> Option<&'a RecordedAnswer> {
-    let same = |a: &&RecordedAnswer| a.prompt == prompt && models.contains(&a.model.as_str());
+    let same = |a: &&RecordedAnswer| {
+        prompts.contains(&a.prompt.as_str()) && models.contains(&a.model.as_str())
+    };
     answers.iter().find(same).or_else(|| answers.first())
 }
 
@@ -140,10 +142,10 @@ mod tests {
         };
         let answers = [answer(3, "", ""), answer(4, "p1", "m1"), answer(5, "p2", "m1")];
         let chosen =
-            |prompt, models: &[&str]| choose(&answers, prompt, models).unwrap().at.sequence;
+            |prompt, models: &[&str]| choose(&answers, &[prompt], models).unwrap().at.sequence;
         assert_eq!(chosen("p1", &["m0", "m1"]), 4);
         assert_eq!(chosen("p2", &["m1"]), 5);
         assert_eq!(chosen("p2", &["m2"]), 3);
-        assert_eq!(choose(&[], "p1", &["m1"]), None);
+        assert_eq!(choose(&[], &["p1"], &["m1"]), None);
     }
 }

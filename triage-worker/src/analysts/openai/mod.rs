@@ -23,7 +23,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Analyst, BreakerConfig, BudgetConfig, ConfigError, Failure, Means, PriceConfig, Question, Tokens,
+    Analyst, BreakerConfig, BudgetConfig, ConfigError, Failure, Means, PriceConfig, Question,
+    Tokens,
     guarded::{Bounds, Guarded, Model, Reply, Spent},
 };
 
@@ -51,6 +52,8 @@ pub struct OpenAiConfig {
     /// What it can be held to answer in.
     #[serde(default)]
     pub output: Output,
+    /// Version and language of what it is told; absent: as the section says.
+    pub prompt: Option<String>,
     /// Most tokens it is told; what is less important is left away before that.
     #[serde(default = "input_tokens")]
     pub input_tokens: usize,
@@ -156,6 +159,7 @@ impl OpenAiConfig {
             api_version: None,
             local: false,
             output: Output::default(),
+            prompt: None,
             input_tokens: input_tokens(),
             output_tokens: output_tokens(),
             output_tokens_key: OutputTokensKey::default(),
@@ -181,10 +185,14 @@ impl OpenAiConfig {
         }
     }
 
+    /// What it is told; `usual` where it has no prompt of its own.
+    fn prompt(&self, usual: &'static Prompt) -> Result<&'static Prompt, String> {
+        self.prompt.as_deref().map_or(Ok(usual), Prompt::find).map_err(|e| e.to_string())
+    }
+
     /// Where it is asked. An error is what is wrong; the address may hold a key and is not repeated.
     fn endpoint(&self) -> Result<Url, String> {
-        let mut endpoint: Url =
-            self.url.parse().map_err(|e| format!("url is not a url: {e}"))?;
+        let mut endpoint: Url = self.url.parse().map_err(|e| format!("url is not a url: {e}"))?;
         if !matches!(endpoint.scheme(), "http" | "https") {
             return Err("url is neither http nor https".into());
         }
@@ -207,14 +215,17 @@ impl OpenAiConfig {
             return Err("model is empty; name the model to ask for".into());
         }
         if self.input_tokens < BUDGET_MIN {
-            return Err(format!("input_tokens is too few for a prompt; give at least {BUDGET_MIN}"));
+            return Err(format!(
+                "input_tokens is too few for a prompt; give at least {BUDGET_MIN}"
+            ));
         }
         if self.output_tokens == 0 {
             return Err("output_tokens is 0; give at least what an answer needs".into());
         }
         self.bounds().check()?;
         let key = self.api_key.as_ref().map(ExposeSecret::expose_secret);
-        if key.is_some_and(|key| key.is_empty() || !key.bytes().all(|b| (0x21..0x7f).contains(&b))) {
+        if key.is_some_and(|key| key.is_empty() || !key.bytes().all(|b| (0x21..0x7f).contains(&b)))
+        {
             return Err("api_key is empty or has characters that no header can have".into());
         }
         self.endpoint()
@@ -229,6 +240,7 @@ pub(super) fn build(
 ) -> Result<Box<dyn Analyst>, ConfigError> {
     let wrong = |reason| ConfigError::Analyst { name: config.name.clone(), reason };
     let endpoint = config.check().map_err(wrong)?;
+    let prompt = config.prompt(prompt).map_err(wrong)?;
     let (local, bounds) = (config.local, config.bounds());
     let model = OpenAi { config: config.clone(), endpoint, client: means.client.clone(), prompt };
     Ok(Box::new(Guarded::new(model, local, bounds, means.store.clone(), means.health.clone())))

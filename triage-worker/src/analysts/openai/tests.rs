@@ -20,7 +20,8 @@ fn config(url: &str) -> OpenAiConfig {
 fn endpoint(config: OpenAiConfig) -> OpenAi {
     let endpoint = config.check().unwrap();
     let client = client(&ClientConfig::default()).unwrap();
-    OpenAi { config, endpoint, client, prompt: Prompt::builtin() }
+    let prompt = config.prompt(Prompt::builtin()).unwrap();
+    OpenAi { config, endpoint, client, prompt }
 }
 
 /// Answers one request with `response` and returns the request's text.
@@ -98,6 +99,21 @@ async fn r29_a_model_is_told_the_context_and_its_answer_is_checked() {
     assert_eq!(body["messages"][0]["role"], "system");
     let user = body["messages"][1]["content"].as_str().unwrap();
     assert!(user.contains("KeyError: 'user'"), "{user}");
+}
+
+#[tokio::test]
+async fn r29_an_analyst_may_have_a_prompt_of_its_own() {
+    let own = |prompt: &str| {
+        let prompt = Some(prompt.to_owned());
+        move |config| OpenAiConfig { prompt, ..config }
+    };
+    let (_, body, reply) = ask(own("v2.en"), false, &completion(r#"{"root_cause":"x"}"#)).await;
+    let english = Prompt::find("v2.en").unwrap();
+    assert!(body["messages"][0]["content"].as_str().unwrap().contains("plain text in English"));
+    assert_eq!(reply.answer.unwrap().prompt.as_deref(), Some(english.hash()));
+
+    let wrong = own("v9")(config("http://localhost/v1")).prompt(Prompt::builtin()).unwrap_err();
+    assert!(wrong.starts_with("there is no prompt v9; name one of v2.zh-TW,"), "{wrong}");
 }
 
 #[tokio::test]
