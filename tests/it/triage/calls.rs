@@ -7,6 +7,7 @@ use std::{
 };
 
 use schemas::{InputPosition, Lane, LaneKey, subject};
+use sqlx::{Connection, Executor};
 use tests::{
     asks::{self, error},
     fleet::Fleet,
@@ -156,8 +157,13 @@ async fn i7_after_a_rebuild_nobody_is_asked() {
     assert_eq!(model.calls().len(), INCIDENTS as usize);
     let said = records().await;
 
-    // when
+    // when the log is folded once more, by a generation of its own, into tables that hold nothing
     let fresh = tests::database(&fleet.world.postgres, "rebuilt").await;
+    let mut sql = sqlx::PgConnection::connect(&fresh).await.unwrap();
+    let second = "update generation set state = 'dropped';
+                  insert into generation (generation, state) values (2, 'active');
+                  select bw_open_generation(2)";
+    sql.execute(sqlx::raw_sql(second)).await.unwrap();
     let text = std::fs::read_to_string(fleet.config()).unwrap();
     std::fs::write(fleet.config(), text.replace(&fleet.world.database_url, &fresh)).unwrap();
     model.does([], Does::Says("第二次".into()));
