@@ -11,7 +11,7 @@ const MOST: usize = 5;
 /// Of a word that many have, the newest that many are looked at: with the most words of an alert
 /// that bounds what is read, whatever the table holds.
 const NEWEST_OF_A_WORD: i64 = 50;
-/// The best of what is found, of which some may not be confirmed any more.
+/// The best of what is found so, which are compared word by word; some may not be confirmed any more.
 const CANDIDATES: i64 = 50;
 
 /// What a past incident has to have.
@@ -43,18 +43,25 @@ impl Store {
         let rows = sqlx::query(
             "with live as materialized (
                  select generation from generation where state = 'active'),
-             shared as (
-                 select l.run, w.weight,
-                     w.weight / (1 + ln(count(*) over (partition by w.word))) as worth
+             hits as materialized (
+                 select w.word, w.weight, l.run, l.at, count(*) over (partition by w.word) as n
                  from live, unnest($2::text[], $3::int[]) as w(word, weight)
                  cross join lateral (
-                     select k.run from likeness k
+                     select k.run, k.at from likeness k
                      where k.generation = live.generation and k.project = $1
                        and k.word = w.word
                      order by k.at desc limit $6) l),
+             rarity as (
+                 select word, weight, weight / (1 + ln(max(n))) as worth
+                 from hits group by word, weight),
+             candidate as (
+                 select run, at from hits group by run, at
+                 order by sum(weight / (1 + ln(n))) desc, run limit $7),
              near as (
-                 select run, sum(worth) as worth from shared group by run
-                 having sum(weight) >= $5 order by sum(worth) desc, run limit $7)
+                 select c.run, sum(r.worth) as worth from live, candidate c cross join rarity r
+                 where exists (select from likeness k where k.generation = live.generation
+                     and k.project = $1 and k.word = r.word and k.at = c.at and k.run = c.run)
+                 group by c.run having sum(r.weight) >= $5)
              select d.incident, d.analysis, i.facts->>'title' as title, i.opened_at, i.closed_at,
                  n.day, n.number, coalesce(i.fingerprint = $8, false) as same_problem
              from live cross join near
