@@ -7,6 +7,7 @@ mod doors;
 mod main_line;
 mod notify;
 mod observe;
+mod triage;
 
 use std::{
     path::{Path, PathBuf},
@@ -26,7 +27,7 @@ pub struct Area {
 }
 
 /// Every area.
-const AREAS: &[Area] = &[main_line::AREA, observe::AREA, doors::AREA, notify::AREA];
+const AREAS: &[Area] = &[main_line::AREA, observe::AREA, doors::AREA, notify::AREA, triage::AREA];
 
 /// Runs the area of that name; `long` adds what does not belong in CI.
 pub fn run(root: &Path, name: &str, long: bool) -> anyhow::Result<()> {
@@ -77,6 +78,22 @@ impl Verification {
         let mut tests = self.cargo(words);
         for name in packages {
             tests.args(["--package", name]);
+        }
+        self.holds(what, &mut tests)
+    }
+
+    /// The tests of these crates whose names begin so; it fails where there is none.
+    pub fn named(&mut self, what: &str, packages: &[&str], names: &[&str]) -> anyhow::Result<()> {
+        let nextest = has_nextest(&self.root)?;
+        let mut tests = self.cargo(if nextest { &["nextest", "run"] } else { &["test"] });
+        for name in packages {
+            tests.args(["--package", name]);
+        }
+        if nextest {
+            let any = names.join("|");
+            tests.args(["--no-tests", "fail", "-E", &format!("test(/(^|::)({any})/)")]);
+        } else {
+            tests.arg("--").args(names);
         }
         self.holds(what, &mut tests)
     }
