@@ -148,18 +148,24 @@ fn cut<'a, T: 'a>(
 ) -> Vec<(Vec<u8>, u32)> {
     const { assert!(MAX_PART_BYTES == MAX_FRAME_BYTES, "one limit for both") };
     let mut payloads: Vec<(Vec<u8>, u32)> = Vec::new();
-    let mut one = Vec::new();
-    for item in items {
-        one.clear();
-        encode(item, &mut one);
-        match payloads.last_mut() {
-            Some((payload, count))
-                if payload.len() + one.len() <= MAX_PART_BYTES && (*count as usize) < max_items =>
-            {
-                payload.extend_from_slice(&one);
-                *count += 1;
-            }
-            _ => payloads.push((one.clone(), 1)),
+    let (_, most) = items.size_hint();
+    for (index, item) in items.enumerate() {
+        let full = payloads.last().is_none_or(|(_, count)| *count as usize >= max_items);
+        if full {
+            payloads.push((Vec::new(), 0));
+        }
+        let Some((payload, count)) = payloads.last_mut() else { continue };
+        let before = payload.len();
+        encode(item, payload);
+        *count += 1;
+        if index == 0 {
+            // The others are about as long. A payload that grows by and by is copied by and by.
+            payload.reserve((payload.len() * most.unwrap_or(0)).min(MAX_PART_BYTES));
+        }
+        if payload.len() > MAX_PART_BYTES && *count > 1 {
+            *count -= 1;
+            let over = payload.split_off(before);
+            payloads.push((over, 1));
         }
     }
     payloads

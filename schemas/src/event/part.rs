@@ -1,8 +1,13 @@
 //! The message events travel in.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    io,
+    sync::{Mutex, PoisonError},
+};
 
 use minicbor::Decoder;
+use zstd::bulk::Compressor;
 
 use super::{EVENT_VERSION, Event};
 use crate::{CodecError, InputPosition, subject::EventChannel};
@@ -94,7 +99,7 @@ impl PartHeader {
         if !(WORTH_PACKING..=MAX_UNPACKED).contains(&events.len()) {
             return events;
         }
-        match zstd::bulk::compress(&events, LEVEL) {
+        match packed(&events) {
             Ok(packed) if packed.len() < events.len() => {
                 self.unpacked = Some(events.len() as u32);
                 packed
@@ -133,6 +138,45 @@ impl PartHeader {
     ) -> String {
         format!("{stage}:{generation}:{lane}:{}:{}:{}", self.batch, channel.token(), self.part)
     }
+}
+
+/// What a message is packed with. Made anew for each it is as much work as packing: half a megabyte
+/// of tables, and room for what could become longer than it was.
+struct Packer {
+    compressor: Compressor<'static>,
+    room: Vec<u8>,
+}
+
+/// One that nobody uses now; who finds none makes one.
+static PACKER: Mutex<Option<Packer>> = Mutex::new(None);
+
+impl Packer {
+    fn free() -> io::Result<Self> {
+        match PACKER.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(packer) => Ok(packer),
+            None => Ok(Self { compressor: Compressor::new(LEVEL)?, room: Vec::new() }),
+        }
+    }
+
+    fn release(self) {
+        *PACKER.lock().unwrap_or_else(PoisonError::into_inner) = Some(self);
+    }
+
+    /// The bytes as one Zstandard frame.
+    fn pack(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        self.room.clear();
+        self.room.reserve(zstd::zstd_safe::compress_bound(bytes.len()));
+        let length = self.compressor.compress_to_buffer(bytes, &mut self.room)?;
+        Ok(self.room[..length].to_vec())
+    }
+}
+
+/// The bytes as one Zstandard frame.
+fn packed(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut packer = Packer::free()?;
+    let packed = packer.pack(bytes);
+    packer.release();
+    packed
 }
 
 /// The events of one message.
