@@ -435,15 +435,15 @@ pub struct ChatOperator {
     /// Who said so.
     #[n(4)]
     pub by: String,
-}
-
-impl Record {
-    /// A record in the current format.
     /// The source whose user it is: another workspace has users of its own, and may call one of them
     /// the same. Absent: whichever source of the provider the user is heard of at. The one of a source
     /// goes before.
     #[n(5)]
     pub source: Option<SourceId>,
+}
+
+impl Record {
+    /// A record in the current format.
     pub fn new(id: RecordId, received_at: Time, project: Option<ProjectId>, body: Body) -> Self {
         Self { version: RECORD_VERSION, id, received_at, project, key: None, trace: None, body }
     }
