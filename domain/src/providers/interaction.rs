@@ -159,14 +159,14 @@ pub(crate) const QUESTIONS: [&str; 2] = ["why", "status"];
 /// The words of commands that ask for an answer alone.
 const ANSWERS: [&str; 4] = ["help", "status", "why", "top"];
 
-/// What cards made elsewhere call their buttons.
-const ACTIONS: [(&str, &str); 3] =
-    [("confirm_diagnosis", "confirm"), ("reject_diagnosis", "reject"), ("acknowledge", "ack")];
-
 /// Whether a chat of ours takes this word, in small letters, behind a slash for a command.
 pub(crate) fn is_command(word: &str) -> bool {
     ANSWERS.contains(&word) || VERBS.iter().any(|(name, _)| *name == word)
 }
+
+/// What cards made elsewhere call their buttons.
+const ACTIONS: [(&str, &str); 3] =
+    [("confirm_diagnosis", "confirm"), ("reject_diagnosis", "reject"), ("acknowledge", "ack")];
 
 /// What a message asks for: its first word is the command's name, behind a slash or, where
 /// the message is meant for us and nobody else, without one. `replied_to` is the message it
@@ -395,18 +395,6 @@ mod tests {
     }
 
     #[test]
-    fn r15_an_answer_to_a_message_is_about_its_incident() {
-        let message = || Some(Target::Message { chat: "lark", id: "om_1".into() });
-        let check = |text: &str, expect: &str| {
-            assert_eq!(shown(&command(text, false, message()).unwrap()), expect, "{text}");
-        };
-        check("/ack", "ack lark:om_1 {}");
-        check("/silence 2h", r#"silence lark:om_1 {"minutes":120}"#);
-        check("/why", "why lark:om_1 {}");
-        check("/note it is DNS", r#"note lark:om_1 {"text":"it is DNS"}"#);
-        check("/ack INC-20261120-001", "ack /20261120-1 {}");
-    }
-    #[test]
     fn i8_a_reply_credential_shows_nothing_and_is_of_a_form() {
         let long = "x".repeat(MAX_CREDENTIAL + 1);
         for none in [None, Some(""), Some("a b"), Some("a\nb"), Some("ä"), Some(long.as_str())] {
@@ -419,6 +407,18 @@ mod tests {
         assert!(shown.contains("60") && !shown.contains("295ee"), "{shown}");
     }
 
+    #[test]
+    fn r15_an_answer_to_a_message_is_about_its_incident() {
+        let message = || Some(Target::Message { chat: "lark", id: "om_1".into() });
+        let check = |text: &str, expect: &str| {
+            assert_eq!(shown(&command(text, false, message()).unwrap()), expect, "{text}");
+        };
+        check("/ack", "ack lark:om_1 {}");
+        check("/silence 2h", r#"silence lark:om_1 {"minutes":120}"#);
+        check("/why", "why lark:om_1 {}");
+        check("/note it is DNS", r#"note lark:om_1 {"text":"it is DNS"}"#);
+        check("/ack INC-20261120-001", "ack /20261120-1 {}");
+    }
 
     #[test]
     fn r17_r36_buttons_are_ours_or_name_an_action_and_an_incident() {
