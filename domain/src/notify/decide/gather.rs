@@ -436,6 +436,10 @@ impl Desk<'_> {
             self.state.gathered_changed = true;
         }
         self.state.gathered_changed |= calm;
+        if calm {
+            // Whoever was given it as an alert of its own ends that.
+            self.tell_summary(&gathering, SendKind::Resolve, &gathering.told);
+        }
         (!calm).then_some(gathering)
     }
 }

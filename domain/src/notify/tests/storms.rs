@@ -27,7 +27,9 @@ fn r44_a_storm_of_ten_thousand_is_one_message_that_grows_and_counts_all() {
     assert_eq!(count("summary to default of storm:storm"), 1, "one message");
     let updates = count("update to default of storm:storm");
     assert!((4..=8).contains(&updates), "edited {updates} times");
-    assert_eq!(said.len(), 30 + 9_970 + 1 + updates);
+    assert_eq!(count("resolve to default of storm:storm"), 1, "it ends once");
+    assert_eq!(said.last().unwrap(), "resolve to default of storm:storm");
+    assert_eq!(said.len(), 30 + 9_970 + 1 + updates + 1);
     let plan = story.plan();
     let summary = plan.summary.clone().unwrap();
     assert_eq!(
@@ -75,7 +77,8 @@ fn r44_what_a_storm_tells_of_repeats_and_ends_in_it_and_after_it_in_the_next_sum
     story.new_one(3, Level::Fatal);
     assert_eq!(story.repeat(2), ["storm in storm:few"]);
     assert_eq!(story.resolve(2), ["resolve_in_summary in storm:few"]);
-    assert_eq!(story.at(60).tick(), ["update to default of storm:few"]);
+    let last = ["update to default of storm:few", "resolve to default of storm:few"];
+    assert_eq!(story.at(60).tick(), last);
     let summary = story.plan().summary.clone().unwrap();
     assert_eq!((summary.incidents, summary.alerts), (2, 4));
     assert_eq!(summary.items[0].state, IncidentState::Resolved);
