@@ -7,6 +7,7 @@
 
 mod busy;
 mod config;
+mod hold;
 mod pace;
 
 use std::{any::Any, future::Future, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
@@ -24,23 +25,32 @@ use schemas::{
     subject::{Class, LaneKey},
 };
 use store::Store;
-pub use store::job::{Budget, End, Job, NewJob, Queue};
+pub use store::job::{Budget, End, Job, NewJob, Queue, Room, Untold};
 use tokio::{
     sync::OnceCell,
     time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
 pub use self::config::{Faults, JobLoopConfig};
-use self::{busy::Busy, pace::Pace};
+use self::{
+    busy::{Busy, Place},
+    hold::{Limits, Times},
+    pace::Pace,
+};
 
 /// One kind of effect.
 pub trait Work: Send + Sync + 'static {
     /// Whose jobs it performs.
     fn queue(&self) -> Queue;
 
-    /// How long a claim lasts. Half of it is for [`Work::perform`], which is dropped then; the rest
-    /// for keeping the result.
+    /// How long a claim lasts: the longest that a job of a process that died is left alone.
     fn lease(&self) -> Duration;
+
+    /// How long [`Work::perform`] may take; it is dropped then. Half a lease, so that the rest is for
+    /// keeping the result; while it takes longer than that, the claim is renewed.
+    fn limit(&self) -> Duration {
+        self.lease() / 2
+    }
 
     /// How many jobs this process performs at once.
     fn concurrency(&self) -> usize;
@@ -54,17 +64,21 @@ pub trait Work: Send + Sync + 'static {
     /// Does it. An error of the tables, a panic and a deadline passed are tried again later.
     fn perform<'a>(&'a self, job: &'a Job) -> BoxFuture<'a, Result<Performed, store::Error>>;
 
-    /// What is appended to the log for a kept result. An error parks the job with that reason.
-    fn record(&self, job: &Job, result: &[u8]) -> Result<Body, String>;
+    /// What is appended to the log for a kept result; none where the log says it already. An error
+    /// parks the job with that reason.
+    fn record(&self, job: &Job, result: &[u8]) -> Result<Option<Body>, String>;
 }
 
 /// What came of an effect.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Performed {
     /// It is over: `result` goes into the row, from there into the log, and the job ends as `end`.
-    Finish { result: Vec<u8>, end: End, reason: Option<String> },
+    ///
+    /// `untold` is what this claim noted as told, and is certain not to be: it is taken back before
+    /// anything else is written.
+    Finish { result: Vec<u8>, end: End, reason: Option<String>, untold: Option<Untold> },
     /// Not now. With `pause_target` no other job of the target starts before then either.
-    Retry { after: Duration, reason: String, pause_target: bool },
+    Retry { after: Duration, reason: String, pause_target: bool, untold: Option<Untold> },
 }
 
 /// Performs the jobs of one queue, together with any number of others that do the same.
@@ -75,7 +89,7 @@ pub struct JobLoop<W> {
     clock: Clock,
     config: JobLoopConfig,
     queue: Queue,
-    lease: Duration,
+    limits: Limits,
     concurrency: usize,
     per_target: usize,
     /// The targets' budgets have their rows.
@@ -99,30 +113,13 @@ struct Claim {
     jobs: Result<Vec<Job>, store::Error>,
 }
 
-/// [`Work::perform`] panicked.
-struct Panicked {
-    reason: String,
-}
-
-/// The times within one claim, all by this process's clock and from before the claim was asked for,
-/// so that each comes before the row's own.
-#[derive(Clone, Copy)]
-struct Times {
-    asked: Instant,
-    perform_until: Instant,
-    append_until: Instant,
-    lease_until: Instant,
-}
-
-impl Times {
-    fn new(asked: Instant, lease: Duration) -> Self {
-        Self {
-            asked,
-            perform_until: asked + lease / 2,
-            append_until: asked + lease - lease / 8,
-            lease_until: asked + lease,
-        }
-    }
+/// Why nothing came of [`Work::perform`].
+enum Unperformed {
+    Panicked {
+        reason: String,
+    },
+    /// Another worker has the claim.
+    Lost,
 }
 
 impl<W: Work> JobLoop<W> {
@@ -138,7 +135,7 @@ impl<W: Work> JobLoop<W> {
         let per_target = config.per_target.unwrap_or(concurrency / 4).clamp(1, concurrency);
         Self {
             queue: work.queue(),
-            lease: work.lease(),
+            limits: Limits { lease: work.lease(), perform: work.limit() },
             work,
             store,
             appender,
@@ -153,7 +150,7 @@ impl<W: Work> JobLoop<W> {
     /// Claims and performs until the soft token, then finishes what it holds; until the hard token.
     pub async fn run(self, shutdown: Shutdown) {
         let this = &self;
-        let mut running = FuturesUnordered::<BoxFuture<'_, String>>::new();
+        let mut running = FuturesUnordered::<BoxFuture<'_, Place>>::new();
         let mut busy = Busy::new(self.per_target);
         let mut pace = Pace::new(self.config.poll_min, self.config.poll_max);
         let mut claiming = pin!(Fuse::terminated());
@@ -168,20 +165,20 @@ impl<W: Work> JobLoop<W> {
                 biased;
                 () = shutdown.hard() => break,
                 () = shutdown.stopping(), if !stopping => {}
-                Some(target) = running.next(), if !running.is_empty() => {
-                    busy.release(&target);
+                Some(place) = running.next(), if !running.is_empty() => {
+                    busy.release(&place);
                     pace.ended();
                 }
                 // A claim on its way is waited for: dropped, its jobs would rest for a lease.
                 claimed = &mut claiming, if asking => {
                     for (job, times) in this.claimed(claimed, &mut pace) {
-                        busy.hold(&job.target);
+                        busy.hold(&Place::of(&job));
                         running.push(this.attempt(job, times).boxed());
                     }
                 }
                 () = sleep_until(pace.wake()), if !stopping && !asking && free > 0 => {
-                    let (n, full) = busy.room(free);
-                    claiming.set(this.claim(n, full).fuse());
+                    let (n, room) = busy.room(free);
+                    claiming.set(this.claim(n, room).fuse());
                 }
             }
         }
@@ -197,7 +194,7 @@ impl<W: Work> JobLoop<W> {
                 }
                 metrics::counter!("bellwether_jobs_claimed_total", "queue" => queue)
                     .increment(jobs.len() as u64);
-                let times = Times::new(claim.asked, self.lease);
+                let times = Times::new(claim.asked, self.limits);
                 jobs.into_iter().map(|job| (job, times)).collect()
             }
             Err(e) => {
@@ -210,23 +207,23 @@ impl<W: Work> JobLoop<W> {
     }
 
     /// The first claim opens the targets' budgets.
-    async fn claim(&self, wanted: usize, full: Vec<String>) -> Claim {
+    async fn claim(&self, wanted: usize, room: Room) -> Claim {
         let asked = Instant::now();
         let budgets = self.work.budgets();
         let claim = async {
             self.opened.get_or_try_init(|| self.store.open_targets(budgets)).await?;
-            self.store.claim(self.queue, wanted, self.lease, &full, budgets).await
+            self.store.claim(self.queue, wanted, self.limits.lease, &room, budgets).await
         };
         // What was claimed unheard rests for a lease anyway.
-        let jobs = timeout(self.lease, claim).await.unwrap_or_else(|_| {
+        let jobs = timeout(self.limits.lease, claim).await.unwrap_or_else(|_| {
             tracing::warn!(queue = self.queue.word(), "jobs_claim_unanswered");
             Ok(Vec::new())
         });
         Claim { wanted, asked, jobs }
     }
 
-    /// One claim of one job, from beginning to end. Returns the target.
-    async fn attempt(&self, job: Job, times: Times) -> String {
+    /// One claim of one job, from beginning to end. Returns the place it took.
+    async fn attempt(&self, job: Job, times: Times) -> Place {
         let queue = self.queue.word();
         let ended = self.carry(&job, times).await;
         metrics::histogram!("bellwether_job_seconds", "queue" => queue)
@@ -248,26 +245,33 @@ impl<W: Work> JobLoop<W> {
                 tracing::warn!(queue, job = %job.id, attempts = job.attempts, "job_left_to_lease");
             }
         }
-        job.target
+        Place::of(&job)
     }
 
-    async fn carry(&self, job: &Job, times: Times) -> Ended {
+    async fn carry(&self, job: &Job, mut times: Times) -> Ended {
         self.fault("claimed");
         let (result, end, reason) = match (&job.result, &job.result_end) {
             (Some(result), Some((end, reason))) => (result.clone(), *end, reason.clone()),
-            _ => match self.perform(job, times).await {
-                Err(Panicked { reason }) if job.attempts >= self.config.panics_max => {
+            _ => match self.perform(job, &mut times).await {
+                Err(Unperformed::Lost) => return Ended::Left,
+                Err(Unperformed::Panicked { reason }) if job.attempts >= self.config.panics_max => {
                     return self.settle(job, times, End::Parked, Some(&reason)).await;
                 }
-                Err(Panicked { reason }) => {
+                Err(Unperformed::Panicked { reason }) => {
                     let after = self.config.backoff(job.attempts);
                     return self.retry(job, times, after, &reason, false).await;
                 }
-                Ok(Performed::Retry { after, reason, pause_target }) => {
+                Ok(Performed::Retry { after, reason, pause_target, untold }) => {
+                    if !self.take_back(job, times, untold).await {
+                        return Ended::Left;
+                    }
                     return self.retry(job, times, after, &reason, pause_target).await;
                 }
-                Ok(Performed::Finish { result, end, reason }) => {
+                Ok(Performed::Finish { result, end, reason, untold }) => {
                     self.fault("performed");
+                    if !self.take_back(job, times, untold).await {
+                        return Ended::Left;
+                    }
                     let store = || self.store.store_result(job, &result, end, reason.as_deref());
                     match self.insist(job, times.lease_until, store).await {
                         Some(true) => (result, end, reason),
@@ -289,21 +293,34 @@ impl<W: Work> JobLoop<W> {
                 return self.settle(job, times, End::Parked, Some(&reason)).await;
             }
         };
-        if !self.append(job, body, times.append_until).await {
-            return Ended::Left;
+        if let Some(body) = body {
+            if !self.append(job, body, times.append_until).await {
+                return Ended::Left;
+            }
+            self.fault("appended");
         }
-        self.fault("appended");
         self.settle(job, times, end, reason.as_deref()).await
     }
 
     /// Performs within the deadline; everything that goes wrong becomes a retry.
-    async fn perform(&self, job: &Job, times: Times) -> Result<Performed, Panicked> {
+    async fn perform(&self, job: &Job, times: &mut Times) -> Result<Performed, Unperformed> {
         let retry = |reason: String| {
             let after = self.config.backoff(job.attempts);
-            Ok(Performed::Retry { after, reason, pause_target: false })
+            Ok(Performed::Retry { after, reason, pause_target: false, untold: None })
         };
         let performing = AssertUnwindSafe(async { self.work.perform(job).await }).catch_unwind();
-        match timeout_at(times.perform_until, performing).await {
+        let mut performing = pin!(timeout_at(times.perform_until, performing));
+        let ended = loop {
+            tokio::select! {
+                biased;
+                ended = &mut performing => break ended,
+                kept = self.keep(job, *times) => match kept {
+                    Some(renewed) => *times = renewed,
+                    None => return Err(Unperformed::Lost),
+                },
+            }
+        };
+        match ended {
             Ok(Ok(Ok(performed))) => Ok(performed),
             Ok(Ok(Err(e))) => retry(format!("the tables: {e}")),
             Ok(Err(panic)) => {
@@ -315,10 +332,45 @@ impl<W: Work> JobLoop<W> {
                     panic = said,
                     "job_panicked"
                 );
-                Err(Panicked { reason: format!("panicked: {said}") })
+                Err(Unperformed::Panicked { reason: format!("panicked: {said}") })
             }
-            Err(_) => retry(format!("did not end within {} s", (self.lease / 2).as_secs_f64())),
+            Err(_) => retry(format!("did not end within {} s", self.limits.perform.as_secs_f64())),
         }
+    }
+
+    /// Renews a claim when that is due, however often the tables have to be asked; none when it is
+    /// lost. What is being performed is not given up because the tables are away: nobody else can
+    /// claim it meanwhile.
+    async fn keep(&self, job: &Job, times: Times) -> Option<Times> {
+        let (queue, mut due) = (self.queue.word(), self.limits.renew_at(times));
+        loop {
+            match due {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+            let asked = Instant::now();
+            match timeout(self.limits.lease, self.store.renew(job, self.limits.lease)).await {
+                Ok(Ok(true)) => return Some(times.renewed(asked, self.limits)),
+                Ok(Ok(false)) => {
+                    tracing::warn!(queue, job = %job.id, "job_claim_lost");
+                    return None;
+                }
+                Ok(Err(e)) => {
+                    let error = &e as &dyn std::error::Error;
+                    tracing::warn!(queue, job = %job.id, error, "job_claim_not_renewed");
+                }
+                Err(_) => tracing::warn!(queue, job = %job.id, "job_claim_renewal_unanswered"),
+            }
+            due = Some(Instant::now() + RETRY_MAX.min(self.limits.lease / 8));
+        }
+    }
+
+    /// Takes back what is certain not to be told, however often the tables have to be asked: what is
+    /// not taken back the next claim has to take for told. False: not in time.
+    async fn take_back(&self, job: &Job, times: Times, untold: Option<Untold>) -> bool {
+        let Some(untold) = untold else { return true };
+        let retract = || self.store.retract(job, &untold);
+        self.insist(job, times.lease_until, retract).await.is_some()
     }
 
     async fn retry(
@@ -427,17 +479,4 @@ fn said(panic: &(dyn Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("something that is no text")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_parts_of_a_lease_come_in_order() {
-        let times = Times::new(Instant::now(), Duration::from_millis(10));
-        assert!(times.asked < times.perform_until);
-        assert!(times.perform_until < times.append_until);
-        assert!(times.append_until < times.lease_until);
-    }
 }

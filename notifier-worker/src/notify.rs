@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use lanes::{Halt, Input, Item, Out, Stage};
 use schemas::{
     CodecError, Event, EventBatch, IncidentId, JobId, Lane, SourceId,
-    event::Kind,
+    event::{Kind, Planned},
     job::{SendJob, SendKind},
     subject::EventChannel,
 };
@@ -50,18 +50,23 @@ impl NotifyStage {
     }
 
     /// The channels behind a recipient. A chat is answered through a channel that can answer there:
-    /// one of its source, else one of no source in particular; the first by id, so that nobody is
-    /// answered twice.
+    /// one of its source, else one of no source in particular; one that can write there by itself,
+    /// else one that answers by what a question brings; the first by id, so that nobody is answered
+    /// twice.
     fn targets<'a>(&'a self, to: &'a Recipient) -> Vec<&'a Target> {
         match to {
             Recipient::Receiver(receiver) => self.channels.serving(receiver).collect(),
             Recipient::Channel(id) => self.channels.get(id).into_iter().collect(),
             Recipient::Chat(provider, source) => {
+                let chat = Some(provider.as_str());
                 let of = |wanted: Option<&SourceId>| {
-                    self.channels.all().find(|target| {
-                        target.channel.answers(target) == Some(provider.as_str())
-                            && target.source.as_ref() == wanted
-                    })
+                    let of_source: Vec<&Target> =
+                        self.channels.all().filter(|t| t.source.as_ref() == wanted).collect();
+                    let by_itself = of_source.iter().find(|t| t.channel.answers(t) == chat);
+                    let brought = || {
+                        of_source.iter().find(|t| t.channel.answers_by_credential(t) == chat)
+                    };
+                    by_itself.or_else(brought).copied()
                 };
                 of(Some(source)).or_else(|| of(None)).into_iter().collect()
             }
@@ -247,6 +252,10 @@ impl Stage for NotifyStage {
 
 /// R45: what was decided, by kind of message or by why there is none.
 fn count(event: &Event) {
+    if let Kind::Planned(Planned { reason: Some(reason), .. }) = &event.kind {
+        // `level_rose`, `still_fires`, `silence_over`: people are rung again.
+        metrics::counter!("bellwether_told_again_total", "why" => reason.clone()).increment(1);
+    }
     let (decided, why) = match &event.kind {
         Kind::Planned(planned) => ("planned", planned.kind.word().to_owned()),
         Kind::Withheld(withheld) => ("withheld", withheld.reason.clone()),
@@ -286,6 +295,7 @@ mod tests {
         alert::Risk,
         event::{Cause, EVENT_VERSION},
     };
+    use serde_json::json;
     use uuid::Uuid;
 
     use super::*;
@@ -313,11 +323,22 @@ mod tests {
             }
             serde_json::from_value(config).unwrap()
         };
+        let slack = |keys: serde_json::Value| {
+            let mut config = json!({ "kind": "slack" });
+            config.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+            serde_json::from_value(config).unwrap()
+        };
         let configs = BTreeMap::from([
             ("a-screen".to_owned(), serde_json::from_str(r#"{"kind": "log"}"#).unwrap()),
             ("b-others".to_owned(), telegram(Some("others"))),
             ("c-any".to_owned(), telegram(None)),
             ("d-ops".to_owned(), telegram(Some("ops"))),
+            ("e-hook".to_owned(), slack(json!({"url": "https://hooks.slack.com/services/T/B/x"}))),
+            ("f-bot".to_owned(), slack(json!({"token": "xoxb-0123456789", "channel": "C01234567"}))),
+            (
+                "g-west".to_owned(),
+                slack(json!({"url": "https://hooks.slack.com/services/T/B/y", "source": "west"})),
+            ),
         ]);
         let channels = Channels::new(&configs).unwrap_or_else(|error| panic!("{error}"));
         let stage = NotifyStage::new(Arc::new(channels), None);
@@ -325,6 +346,9 @@ mod tests {
             ("telegram", "ops", &["d-ops"][..]),
             ("telegram", "third", &["c-any"]),
             ("lark", "ops", &[]),
+            // Who needs nothing from the question goes before, where both are of the same source.
+            ("slack", "east", &["f-bot"]),
+            ("slack", "west", &["g-west"]),
         ] {
             let source = SourceId::new(source).unwrap();
             let chat = Recipient::Chat(provider.into(), source);

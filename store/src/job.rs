@@ -9,6 +9,8 @@ mod budget;
 mod claim;
 mod given_up;
 mod later;
+mod lease;
+mod silent;
 mod told;
 
 use std::time::Duration;
@@ -24,8 +26,10 @@ use crate::{
 };
 
 pub use budget::Budget;
+pub use claim::Room;
 pub use given_up::{Resent, Unsent};
-pub use told::{History, Message, Telling, Told};
+pub use silent::Health;
+pub use told::{History, Message, Telling, Told, Untold};
 
 /// What kind of effect; each has its own workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -114,6 +118,8 @@ pub struct Job {
     pub result_end: Option<(End, Option<String>)>,
     /// This claim.
     pub claim: Uuid,
+    /// How its target answered until this claim.
+    pub health: Health,
 }
 
 #[derive(FromRow)]
@@ -131,6 +137,7 @@ struct JobRow {
     result_end: Option<String>,
     reason: Option<String>,
     claim: Uuid,
+    health: i32,
 }
 
 impl JobRow {
@@ -159,6 +166,7 @@ impl JobRow {
             result: self.result,
             result_end,
             claim: self.claim,
+            health: Health::of(self.health),
         })
     }
 }

@@ -1,6 +1,8 @@
 //! Notify and deliver against a real database and a strict receiver: from a decision event to a
 //! signed message, and what is told again, or not, after each way of failing.
 
+mod faults;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
@@ -25,7 +27,7 @@ use schemas::{
 use sqlx::{Connection, PgConnection};
 use store::{
     Store,
-    job::{End, Job, Queue},
+    job::{End, Job, Queue, Room},
     lane::LaneConnection,
 };
 use tempfile::TempDir;
@@ -122,7 +124,8 @@ impl Desk {
     }
 
     async fn claim(&self) -> BTreeMap<String, Job> {
-        let jobs = self.store.claim(Queue::Send, 10, LEASE, &[], &[]).await.unwrap();
+        let room = Room::default();
+        let jobs = self.store.claim(Queue::Send, 10, LEASE, &room, &[]).await.unwrap();
         jobs.into_iter().map(|job| (job.target.clone(), job)).collect()
     }
 
@@ -138,20 +141,26 @@ impl Desk {
         sqlx::query("update sent set delivered_at = null").execute(&mut self.sql).await.unwrap();
     }
 
-    /// Performs `job`, and checks how it ends and how often it counts as told then.
+    /// Performs `job` under another claim, and checks how it ends and how often it counts as told
+    /// then.
     async fn check(&mut self, job: &Job, expect: Expect, told: i64) {
+        let job = &Job { claim: runtime::random_uuid(), ..job.clone() };
         let performed = self.work.perform(job).await.unwrap();
+        let (Performed::Finish { untold, .. } | Performed::Retry { untold, .. }) = &performed;
+        if let Some(untold) = untold {
+            self.store.retract(job, untold).await.unwrap();
+        }
         match (&performed, &expect) {
             (Performed::Finish { result, end, .. }, Expect::Finish(want, want_end)) => {
                 let got: SendResult = schemas::codec::decode("send result", result).unwrap();
                 assert_eq!((&got, end), (want, want_end));
-                let Ok(Body::Outcome(outcome)) = self.work.record(job, result) else {
+                let Ok(Some(Body::Outcome(outcome))) = self.work.record(job, result) else {
                     panic!("no outcome of {performed:?}");
                 };
                 assert_eq!((outcome.job, &outcome.result), (job.id, want));
             }
             (
-                Performed::Retry { after, reason, pause_target },
+                Performed::Retry { after, reason, pause_target, .. },
                 Expect::Retry(at_least, want, pauses),
             ) => {
                 assert!(after >= at_least, "{after:?}");

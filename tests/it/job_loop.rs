@@ -5,6 +5,7 @@ mod budget;
 mod crash;
 mod order;
 mod rows;
+mod silent;
 mod triage;
 
 use std::{
@@ -18,7 +19,7 @@ use eventlog::{Appender, AppenderConfig, Log, Read};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture};
 use lanes::{
     JobLoop, JobLoopConfig, Performed, Work,
-    job::{End, Job, NewJob, Queue},
+    job::{End, Job, NewJob, Queue, Room},
 };
 use runtime::{Clock, Controller, Shutdown};
 use schemas::{
@@ -133,9 +134,9 @@ impl Work for Stub {
         .boxed()
     }
 
-    fn record(&self, job: &Job, result: &[u8]) -> Result<Body, String> {
+    fn record(&self, job: &Job, result: &[u8]) -> Result<Option<Body>, String> {
         let text = String::from_utf8(result.to_vec()).map_err(|e| e.to_string())?;
-        Ok(Body::Outcome(Box::new(SendOutcome {
+        Ok(Some(Body::Outcome(Box::new(SendOutcome {
             job: job.id,
             incident: Some(job.incident),
             target: job.target.clone(),
@@ -145,13 +146,13 @@ impl Work for Stub {
             trigger: job.trigger,
             attempts: job.attempts,
             result: SendResult::Delivered(Some(text)),
-        })))
+        }))))
     }
 }
 
 /// It worked.
 fn done() -> Performed {
-    Performed::Finish { result: b"ok".to_vec(), end: End::Done, reason: None }
+    Performed::Finish { result: b"ok".to_vec(), end: End::Done, reason: None, untold: None }
 }
 
 /// A behaviour that always works, after `pause`.

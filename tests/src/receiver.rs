@@ -167,6 +167,11 @@ impl Receiver {
 impl Drop for Receiver {
     fn drop(&mut self) {
         self.server.abort();
+        // No test passes while what is sent cannot be proved or read.
+        if !std::thread::panicking() {
+            let invalid = &lock(&self.shared.seen).invalid;
+            assert!(invalid.is_empty(), "against the receiver's rules: {invalid:?}");
+        }
     }
 }
 

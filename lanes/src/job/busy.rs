@@ -1,42 +1,73 @@
-//! Who may be claimed for: a slow target must leave room for the others.
+//! Who may be claimed for: slow targets must leave room for the others, however many are slow.
+//!
+//! A target may hold a third as many places as are free besides, at least one, and no more than its
+//! share. So one slow target leaves three of four places to the others, each further one a quarter
+//! less, and a target that holds none gets the last. Those that are only probed count as one target.
 
 use std::collections::HashMap;
 
-/// How many jobs of each target are held here.
+use store::job::{Health, Job, Room};
+
+/// What a job holds while it is performed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    target: String,
+    probe: bool,
+}
+
+impl Place {
+    pub(super) fn of(job: &Job) -> Self {
+        Self { target: job.target.clone(), probe: job.health == Health::Probed }
+    }
+}
+
+/// How many places each target holds here.
 pub(super) struct Busy {
     per_target: usize,
     held: HashMap<String, usize>,
+    probes: usize,
 }
 
 impl Busy {
     /// None held yet; `per_target` is at least 1.
     pub(super) fn new(per_target: usize) -> Self {
-        Self { per_target, held: HashMap::new() }
+        Self { per_target, held: HashMap::new(), probes: 0 }
     }
 
-    pub(super) fn hold(&mut self, target: &str) {
-        if !target.is_empty() {
-            *self.held.entry(target.to_owned()).or_default() += 1;
+    pub(super) fn hold(&mut self, place: &Place) {
+        self.probes += usize::from(place.probe);
+        if !place.target.is_empty() {
+            *self.held.entry(place.target.clone()).or_default() += 1;
         }
     }
 
-    pub(super) fn release(&mut self, target: &str) {
-        if let Some(held) = self.held.get_mut(target) {
+    pub(super) fn release(&mut self, place: &Place) {
+        self.probes -= usize::from(place.probe);
+        if let Some(held) = self.held.get_mut(&place.target) {
             *held -= 1;
             if *held == 0 {
-                self.held.remove(target);
+                self.held.remove(&place.target);
             }
         }
     }
 
-    /// How many to claim with `free` permits, and the targets that have their share: so few that
-    /// all of them may be of one target.
-    pub(super) fn room(&self, free: usize) -> (usize, Vec<String>) {
+    /// How many to claim with `free` places, so few that all of them may be of one target, and what
+    /// there is no room for.
+    pub(super) fn room(&self, free: usize) -> (usize, Room) {
+        let more = |held| self.more(held, free);
         let (full, open): (Vec<_>, Vec<_>) =
-            self.held.iter().partition(|(_, held)| **held >= self.per_target);
-        let most = open.into_iter().map(|(_, held)| *held).max().unwrap_or(0);
-        let n = free.min(self.per_target - most).max(1);
-        (n, full.into_iter().map(|(target, _)| target.clone()).collect())
+            self.held.iter().partition(|(_, held)| more(**held) == 0);
+        let n = open.into_iter().map(|(_, held)| more(*held)).min().unwrap_or(usize::MAX);
+        let full = full.into_iter().map(|(target, _)| target.clone()).collect();
+        (n.min(more(0)).min(free), Room { full, probes: more(self.probes) > 0 })
+    }
+
+    /// How many of the free places a target may have that holds so many: with them it holds no more
+    /// than a third of what is free then.
+    fn more(&self, held: usize, free: usize) -> usize {
+        let more = free.saturating_sub(3 * held) / 4;
+        let more = more.min(self.per_target.saturating_sub(held));
+        if held == 0 { more.max(1) } else { more }
     }
 }
 
@@ -44,20 +75,71 @@ impl Busy {
 mod tests {
     use super::*;
 
+    fn of(target: &str) -> Place {
+        Place { target: target.into(), probe: false }
+    }
+
+    fn room(busy: &Busy, free: usize) -> (usize, Vec<String>) {
+        let (n, room) = busy.room(free);
+        (n, room.full)
+    }
+
     #[test]
     fn one_target_never_gets_more_than_its_share() {
-        let mut busy = Busy::new(3);
-        assert_eq!(busy.room(8), (3, vec![]));
-        busy.hold("slow");
-        busy.hold("slow");
-        assert_eq!(busy.room(6), (1, vec![]), "one more of it would fill it");
-        busy.hold("slow");
-        assert_eq!(busy.room(5), (3, vec!["slow".to_owned()]));
-        busy.release("slow");
-        assert_eq!(busy.room(6), (1, vec![]));
-        busy.release("slow");
-        busy.release("slow");
-        busy.release("");
+        let (mut busy, slow) = (Busy::new(3), of("slow"));
+        assert_eq!(room(&busy, 32), (3, vec![]));
+        busy.hold(&slow);
+        busy.hold(&slow);
+        assert_eq!(room(&busy, 30), (1, vec![]), "one more of it would fill it");
+        busy.hold(&slow);
+        assert_eq!(room(&busy, 29), (3, vec!["slow".to_owned()]));
+        busy.release(&slow);
+        assert_eq!(room(&busy, 30), (1, vec![]));
+        busy.release(&slow);
+        busy.release(&slow);
+        busy.release(&of(""));
         assert!(busy.held.is_empty());
+        // Of few places there is one for each.
+        assert_eq!(room(&busy, 1), (1, vec![]));
+        busy.hold(&slow);
+        assert_eq!(room(&busy, 1), (1, vec!["slow".to_owned()]));
+    }
+
+    /// Places that are free once so many targets took what they get, and gave nothing back.
+    fn left_by(slow: usize) -> usize {
+        let (mut busy, mut free) = (Busy::new(8), 32);
+        for turn in 0..40 * slow {
+            if free == 0 {
+                break;
+            }
+            let target = format!("slow-{}", turn % slow);
+            let (n, room) = busy.room(free);
+            if !room.full.contains(&target) {
+                (0..n).for_each(|_| busy.hold(&of(&target)));
+                free -= n;
+            }
+        }
+        free
+    }
+
+    #[test]
+    fn f7_slow_targets_leave_places_to_the_others() {
+        assert_eq!([1, 2, 3, 4, 8].map(left_by), [24, 18, 14, 11, 5]);
+        assert!(left_by(12) > 0, "twelve are slow");
+    }
+
+    #[test]
+    fn f7_probes_of_many_silent_targets_hold_no_more_than_one_target_would() {
+        let (mut busy, mut free) = (Busy::new(8), 32);
+        let probe = |n: usize| Place { target: format!("silent-{n}"), probe: true };
+        while busy.room(free).1.probes {
+            busy.hold(&probe(free));
+            free -= 1;
+        }
+        assert_eq!(free, 24);
+        let (_, room) = busy.room(free);
+        assert!(room.full.is_empty(), "what is no probe is not kept back");
+        busy.release(&probe(32));
+        assert!(busy.room(free + 1).1.probes);
     }
 }

@@ -181,16 +181,7 @@ fn fires(n: &Notification, target: &Target) -> Result<(Time, Time), String> {
     let kept = target.number("keep_hours").unwrap_or(KEEP_HOURS) * 3_600;
     // What the sender says of a time to come is no beginning.
     let stated = n.facts.started_at.filter(|at| *at <= n.planned_at);
-    let began = match n.kind {
-        SendKind::Summary => n.summary.as_ref().map(|summary| summary.since),
-        SendKind::Fire
-        | SendKind::Resolve
-        | SendKind::Update
-        | SendKind::Remind
-        | SendKind::Test
-        | SendKind::Reply => stated,
-    }
-    .unwrap_or(n.planned_at);
+    let began = n.summary.as_ref().map(|summary| summary.since).or(stated).unwrap_or(n.planned_at);
     let over = n.standing.as_ref().is_some_and(|standing| standing.state.is_over());
     let lasts = match n.kind {
         SendKind::Fire | SendKind::Remind => kept,
@@ -216,14 +207,19 @@ fn labels(n: &Notification, target: &Target) -> BTreeMap<String, String> {
             put(&mut labels, &name_of(name), value, MAX_LABEL);
         }
     }
-    let name = match n.kind {
-        SendKind::Summary => "BellwetherSummary",
-        SendKind::Test => "BellwetherTest",
-        SendKind::Fire
-        | SendKind::Resolve
-        | SendKind::Update
-        | SendKind::Remind
-        | SendKind::Reply => &n.facts.provider,
+    let name = match (n.kind, &n.summary) {
+        // Its end as well.
+        (_, Some(_)) => "BellwetherSummary",
+        (SendKind::Test, None) => "BellwetherTest",
+        (
+            SendKind::Fire
+            | SendKind::Resolve
+            | SendKind::Update
+            | SendKind::Remind
+            | SendKind::Summary
+            | SendKind::Reply,
+            None,
+        ) => &n.facts.provider,
     };
     put(&mut labels, "alertname", name, MAX_LABEL);
     for label in target.texts("labels") {

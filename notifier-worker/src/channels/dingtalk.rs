@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
-use reqwest::{Method, Url};
+use reqwest::Method;
 use schemas::job::SendKind;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
 use super::{
-    Channel, Form, Key, Need, Notification, Rate, Request, Response, Verdict, excerpt,
-    http_verdict, is_said, text,
+    Channel, Form, Key, Need, Notification, Rate, Request, Response, Verdict, excerpt, is_said,
+    robot, text,
 };
 use crate::config::Target;
 
@@ -78,15 +78,7 @@ impl Channel for DingTalk {
     }
 
     fn check(&self, target: &Target) -> Result<(), (&'static str, String, &'static str)> {
-        let named = |url: &Url| url.query_pairs().any(|(name, _)| name == "access_token");
-        match target.address("url").is_some_and(named) {
-            true => Ok(()),
-            false => Err((
-                "url",
-                "it has no access_token".into(),
-                "copy the whole address from the robot's settings",
-            )),
-        }
+        robot::check(target, "access_token")
     }
 
     fn can_edit(&self, _: &Target) -> bool {
@@ -97,9 +89,8 @@ impl Channel for DingTalk {
         false
     }
 
-    /// Never more than twenty in any minute: a burst and what is allowed meanwhile.
     fn rate(&self) -> Rate {
-        Rate { per_minute: 18, burst: 2 }
+        robot::RATE
     }
 
     fn request(&self, n: &Notification, target: &Target) -> Result<Request, String> {
@@ -131,19 +122,7 @@ impl Channel for DingTalk {
     }
 
     fn outcome(&self, response: &Response) -> Verdict {
-        let reply: Value = serde_json::from_slice(&response.body).unwrap_or_default();
-        let said = reply["errmsg"].as_str().unwrap_or_default();
-        match (reply["errcode"].as_i64(), http_verdict(response)) {
-            (Some(0), Verdict::Delivered(_)) => Verdict::Delivered(None),
-            (None, Verdict::Delivered(_)) => {
-                Verdict::Ambiguous(format!("status {} without an errcode", response.status))
-            }
-            (Some(0) | None, _) if response.status == 413 => {
-                Verdict::TryPlain("status 413".to_owned())
-            }
-            (Some(0) | None, verdict) => verdict,
-            (Some(code), _) => by_code(code, said),
-        }
+        robot::outcome(response, by_code)
     }
 }
 

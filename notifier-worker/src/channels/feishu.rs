@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use super::{
-    Channel, Form, Key, Need, Notification, Rate, Request, Response, Verdict, excerpt,
-    http_verdict, is_said, retry_after,
+    Channel, Form, Key, Need, Notification, Rate, Request, Response, Verdict, excerpt, is_said,
+    retry_after, robot,
 };
 use crate::config::Target;
 
@@ -93,17 +93,8 @@ impl Channel for Feishu {
         let reply: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         let code = ["code", "StatusCode"].iter().find_map(|key| reply[key].as_i64());
         let said = reply["msg"].as_str().or_else(|| reply["StatusMessage"].as_str());
-        match (code, http_verdict(response)) {
-            (Some(0), Verdict::Delivered(_)) => Verdict::Delivered(None),
-            (None, Verdict::Delivered(_)) => {
-                Verdict::Ambiguous(format!("status {} without a code", response.status))
-            }
-            (Some(0) | None, _) if response.status == 413 => {
-                Verdict::TryPlain("status 413".to_owned())
-            }
-            (Some(0) | None, verdict) => verdict,
-            (Some(code), _) => by_code(code, said.unwrap_or_default(), response),
-        }
+        let by_code = |code| by_code(code, said.unwrap_or_default(), response);
+        robot::coded(response, code, "a code", by_code)
     }
 }
 

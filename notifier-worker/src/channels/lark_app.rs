@@ -4,6 +4,9 @@
 //! A message has a `uuid`, under which the application sends once an hour; so a repeat within the
 //! hour is recognised, and one after it is not. Cards can be changed for fourteen days.
 //!
+//! What comes of a press on a card that is not changed anyway is shown on that card ("Delay updating
+//! message card"), by the token that the press brings; everything else is answered by a message.
+//!
 //! Whatever stands in an alert is text: the card escapes it, buttons carry a position and a verb
 //! alone, and no `<` is left in a text, where `<at user_id="all">` would ring everybody.
 
@@ -41,6 +44,9 @@ const MAX_PLAIN_TEXT: usize = 4_000;
 
 /// How long a token may be, in bytes.
 const MAX_TOKEN: usize = 4_096;
+
+/// How long Lark remembers the `uuid` of a message.
+const UUID_LASTS: Duration = Duration::from_secs(3_600);
 
 /// How many buttons stand beside one another.
 const ROW: usize = 3;
@@ -91,6 +97,11 @@ impl Channel for LarkApp {
         true
     }
 
+    /// A second message with the same `uuid` is not sent, within an hour.
+    fn recognises_for(&self) -> Option<Duration> {
+        Some(UUID_LASTS)
+    }
+
     /// Never more than five in any second in one chat: a burst and what is allowed meanwhile.
     fn rate(&self) -> Rate {
         Rate { per_minute: 180, burst: 2 }
@@ -98,7 +109,10 @@ impl Channel for LarkApp {
 
     fn request(&self, n: &Notification, target: &Target) -> Result<Request, String> {
         match n.kind {
-            SendKind::Reply => self.send(n, "text", &words(&n.text, MAX_TEXT), target),
+            SendKind::Reply => match on_the_card(n, target) {
+                Some(request) => request,
+                None => self.send(n, "text", &words(&n.text, MAX_TEXT), target),
+            },
             SendKind::Fire
             | SendKind::Resolve
             | SendKind::Update
@@ -200,12 +214,17 @@ impl Channel for LarkApp {
                 | Verdict::Refused(_)
                 | Verdict::Ambiguous(_)
                 | Verdict::Renew(_)
-                | Verdict::CannotEdit(_) => Err(again(reason(code, &reply))),
+                | Verdict::CannotEdit(_)
+                | Verdict::Moved { .. } => Err(again(reason(code, &reply))),
             },
         }
     }
 
     fn answers(&self, _: &Target) -> Option<&'static str> {
+        Some("lark")
+    }
+
+    fn answers_by_credential(&self, _: &Target) -> Option<&'static str> {
         Some("lark")
     }
 }
@@ -244,6 +263,32 @@ impl LarkApp {
     }
 }
 
+/// That what a press asks for was done, on the card that was pressed; none of what was not done, which
+/// is nobody else's business, of what brings no token, or where the card shows an incident.
+fn on_the_card(n: &Notification, target: &Target) -> Option<Result<Request, String>> {
+    let (reply, token) = n.reply.as_ref().zip(target.answer_at.as_ref())?;
+    if reply.to.provider != "lark" || reply.refused.is_some() || reply.to.ours {
+        return None;
+    }
+    let request = || {
+        let url = address(target, &["interactive", "v1", "card", "update"])?;
+        let body = json!({ "token": token.expose_secret(), "card": bare_card(n) });
+        authorised(Method::POST, url, &body, target)
+    };
+    Some(request())
+}
+
+/// The text alone, as a card that everybody sees changed.
+fn bare_card(n: &Notification) -> Value {
+    let (title, body) = n.text.split_once('\n').unwrap_or((&n.text, &n.text));
+    let plain = |text: &str, limit| json!({ "tag": "plain_text", "content": cut(text, limit, char::len_utf8) });
+    json!({
+        "config": { "wide_screen_mode": true, "update_multi": true },
+        "header": { "title": plain(title, 200) },
+        "elements": [{ "tag": "div", "text": plain(body, MAX_PLAIN_TEXT) }],
+    })
+}
+
 /// The cards that tell it, each smaller than the one before.
 fn cards(n: &Notification) -> impl Iterator<Item = Value> {
     let of_limit = move |limit| {
@@ -253,16 +298,7 @@ fn cards(n: &Notification) -> impl Iterator<Item = Value> {
         card["config"]["update_multi"] = json!(true);
         with_buttons(card, n)
     };
-    let bare = move || {
-        let (title, body) = n.text.split_once('\n').unwrap_or((&n.text, ""));
-        let plain = |text: &str, limit| json!({ "tag": "plain_text", "content": cut(text, limit, char::len_utf8) });
-        let card = json!({
-            "config": { "wide_screen_mode": true, "update_multi": true },
-            "header": { "title": plain(title, 200) },
-            "elements": [{ "tag": "div", "text": plain(body, MAX_PLAIN_TEXT) }],
-        });
-        with_buttons(card, n)
-    };
+    let bare = move || with_buttons(bare_card(n), n);
     TEXT_LIMITS.into_iter().map(of_limit).chain(std::iter::once_with(bare))
 }
 

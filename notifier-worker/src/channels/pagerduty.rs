@@ -3,12 +3,17 @@
 //!
 //! Both sides mean the same incident by `dedup_key`, which is our incident's id. So a repeat changes
 //! nothing, and every later message is a change of the first.
+//!
+//! An incident there has to end there. So what is no incident becomes none: a summary of an hour or a
+//! day, and one of what is over, is a change event, which is shown beside the service and wakes nobody
+//! ("Send a Change Event"). A storm is an incident from its first message to its end, and a bundle of
+//! what fires is one.
 
 use reqwest::Url;
 use schemas::{
     alert::Risk,
     event::IncidentState,
-    job::{SendKind, Summary},
+    job::{SendKind, Summary, SummaryReason},
 };
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
@@ -25,8 +30,9 @@ mod tests;
 /// Where events of accounts outside the EU go.
 const OFFICIAL: &str = "https://events.pagerduty.com";
 
-/// Where events go below that.
+/// Where events go below that: alerts, and changes.
 const PATH: &str = "/v2/enqueue";
+const CHANGE_PATH: &str = "/v2/change/enqueue";
 
 /// The longest summary, in characters.
 const MAX_SUMMARY: usize = 1_024;
@@ -73,7 +79,8 @@ impl Channel for PagerDuty {
         true
     }
 
-    /// An event with the same key is a change of the incident.
+    /// An event with the same key is a change of the incident. A change event has no key, and one that
+    /// is shown twice wakes nobody.
     fn replaces(&self) -> bool {
         true
     }
@@ -92,7 +99,7 @@ impl Channel for PagerDuty {
         for limit in TEXT_LIMITS {
             let event = event(n, action, target, Some(limit))?;
             if event.to_string().len() <= MAX_EVENT {
-                return Ok(Request::post_json(address(target)?, &event));
+                return Ok(Request::post_json(address(target, action)?, &event));
             }
         }
         self.plain(n, target)
@@ -132,47 +139,78 @@ impl Channel for PagerDuty {
 
     /// The event with nothing that it need not have.
     fn plain(&self, n: &Notification, target: &Target) -> Result<Request, String> {
-        let event = event(n, action(n)?, target, None)?;
-        Ok(Request::post_json(address(target)?, &event))
+        let action = action(n)?;
+        let event = event(n, action, target, None)?;
+        Ok(Request::post_json(address(target, action)?, &event))
     }
 }
 
 /// What becomes of PagerDuty's incident.
-fn action(n: &Notification) -> Result<&'static str, String> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    Trigger,
+    Acknowledge,
+    Resolve,
+    /// There is none.
+    Change,
+}
+
+fn action(n: &Notification) -> Result<Action, String> {
     Ok(match n.kind {
-        SendKind::Fire | SendKind::Remind | SendKind::Summary | SendKind::Test => "trigger",
-        SendKind::Resolve => "resolve",
+        SendKind::Fire | SendKind::Remind | SendKind::Test => Action::Trigger,
+        SendKind::Summary if n.summary.as_ref().is_some_and(is_report) => Action::Change,
+        SendKind::Summary => Action::Trigger,
+        SendKind::Resolve => Action::Resolve,
         SendKind::Update => match n.standing.as_ref().map(|standing| standing.state) {
             Some(
                 IncidentState::Acknowledged | IncidentState::Confirmed | IncidentState::HandedOff,
-            ) => "acknowledge",
+            ) => Action::Acknowledge,
             Some(
                 IncidentState::Resolved
                 | IncidentState::Suppressed
                 | IncidentState::Expired
                 | IncidentState::Superseded,
-            ) => "resolve",
-            Some(IncidentState::Open | IncidentState::Reopened) | None => "trigger",
+            ) => Action::Resolve,
+            Some(IncidentState::Open | IncidentState::Reopened) | None => Action::Trigger,
         },
         SendKind::Reply => return Err("PagerDuty has no chat to answer in".into()),
     })
 }
 
+/// A summary of what nobody has to be woken for.
+fn is_report(summary: &Summary) -> bool {
+    match summary.reason {
+        SummaryReason::Hourly | SummaryReason::Daily => true,
+        // Of those that are not named nobody here knows where they stand.
+        SummaryReason::Bundle => {
+            summary.incidents <= summary.items.len() as u64
+                && summary.items.iter().all(|item| item.state.is_over())
+        }
+        SummaryReason::Storm => false,
+    }
+}
+
 /// The event; with details of which so many characters of each text are told, or with none.
 fn event(
     n: &Notification,
-    action: &str,
+    action: Action,
     target: &Target,
     limit: Option<usize>,
 ) -> Result<Value, String> {
     let key = target.secret("routing_key").ok_or("the channel has no routing_key")?;
-    let mut event = json!({
-        "routing_key": key.expose_secret(),
-        "event_action": action,
-        "dedup_key": n.incident,
-    });
-    if action != "trigger" {
-        return Ok(event);
+    let mut event = json!({ "routing_key": key.expose_secret() });
+    let word = match action {
+        Action::Trigger => Some("trigger"),
+        Action::Acknowledge => Some("acknowledge"),
+        Action::Resolve => Some("resolve"),
+        Action::Change => None,
+    };
+    if let Some(word) = word {
+        event["event_action"] = json!(word);
+        event["dedup_key"] = json!(n.incident);
+        if action != Action::Trigger {
+            return Ok(event);
+        }
     }
     let facts = &n.facts;
     let place = [&facts.target, &facts.service, &facts.culprit, &facts.sender_project];
@@ -180,21 +218,25 @@ fn event(
     let mut payload = json!({
         "summary": summary(n),
         "source": head(place.unwrap_or(&facts.provider), MAX_WORD),
-        "severity": severity(n),
     });
+    if action == Action::Trigger {
+        payload["severity"] = json!(severity(n));
+    }
     if let Some(limit) = limit {
         payload["timestamp"] = json!(facts.started_at.unwrap_or(n.planned_at));
-        for (name, word) in [
-            ("component", &facts.service),
-            ("group", &facts.namespace),
-            ("class", &facts.alertname),
-        ] {
-            if let Some(word) = word {
-                payload[name] = json!(head(word, MAX_WORD));
-            }
-        }
         payload["custom_details"] = details(n, limit);
-        event["client"] = json!("Bellwether");
+        if action == Action::Trigger {
+            for (name, word) in [
+                ("component", &facts.service),
+                ("group", &facts.namespace),
+                ("class", &facts.alertname),
+            ] {
+                if let Some(word) = word {
+                    payload[name] = json!(head(word, MAX_WORD));
+                }
+            }
+            event["client"] = json!("Bellwether");
+        }
         if let Some((url, label)) = text::link(n) {
             event["links"] = json!([{ "href": url.as_str(), "text": label }]);
         }
@@ -286,11 +328,15 @@ fn head(text: &str, limit: usize) -> String {
     text::cut(text, limit, |_| 1).into_owned()
 }
 
-/// The whole address, or the host it is below.
-fn address(target: &Target) -> Result<Url, String> {
+/// Below the configured host, or beside the configured address of alerts.
+fn address(target: &Target, action: Action) -> Result<Url, String> {
     let base = target.address("url").map_or(OFFICIAL, Url::as_str).trim_end_matches('/');
     let base = base.strip_suffix(PATH).unwrap_or(base);
-    Url::parse(&format!("{base}{PATH}")).map_err(|_| "url makes no address".to_owned())
+    let path = match action {
+        Action::Trigger | Action::Acknowledge | Action::Resolve => PATH,
+        Action::Change => CHANGE_PATH,
+    };
+    Url::parse(&format!("{base}{path}")).map_err(|_| "url makes no address".to_owned())
 }
 
 fn is_routing_key(text: &str) -> bool {

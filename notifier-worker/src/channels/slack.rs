@@ -5,6 +5,11 @@
 //! `<!channel>` in an alert rings nobody. The webhook answers with a word and gives no message id.
 //! The bot answers 200 to nearly everything, with the verdict in `ok` and `error`; it can change its
 //! messages, has buttons, and answers in threads. Neither knows a repeat.
+//!
+//! A press and a slash command bring a `response_url` ("Handling user interaction"): for half an hour it
+//! takes answers without a token, in any conversation, so it goes before the bot, which may not be
+//! there. What is nobody else's business is answered for whoever asked alone. A question is posted to
+//! no other host than Slack's.
 
 use std::time::Duration;
 
@@ -33,6 +38,12 @@ const MAX_TEXT: usize = 4_000;
 
 /// How long to wait where Slack asks for patience and does not say how long.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where the public service takes answers.
+const ANSWERS: &str = "hooks.slack.com";
+
+/// What is asked for in order to read the answer: nobody else asked.
+const QUESTIONS: [&str; 4] = ["help", "status", "top", "why"];
 
 /// POSTs messages of blocks.
 pub struct Slack;
@@ -101,8 +112,12 @@ impl Channel for Slack {
     }
 
     fn request(&self, n: &Notification, target: &Target) -> Result<Request, String> {
+        if let Some(request) = answer(with_blocks(n, false), n, target) {
+            return request;
+        }
         let Some(token) = target.secret("token") else {
-            return hook(with_blocks(n, false), n, target);
+            // A press is heard of where the app of the webhook sends it.
+            return hook(with_blocks(n, target.source.is_some()), n, target);
         };
         let mut body = addressed(with_blocks(n, true), n, target)?;
         if let Some((channel, ts)) = follows(n) {
@@ -158,7 +173,9 @@ impl Channel for Slack {
 
     fn plain(&self, n: &Notification, target: &Target) -> Result<Request, String> {
         match target.secret("token") {
-            None => hook(words_only(n), n, target),
+            None => {
+                answer(words_only(n), n, target).unwrap_or_else(|| hook(words_only(n), n, target))
+            }
             Some(token) => {
                 let mut body = addressed(words_only(n), n, target)?;
                 // Perhaps the thread is what was refused.
@@ -170,6 +187,10 @@ impl Channel for Slack {
 
     fn answers(&self, target: &Target) -> Option<&'static str> {
         target.secret("token").map(|_| "slack")
+    }
+
+    fn answers_by_credential(&self, _: &Target) -> Option<&'static str> {
+        Some("slack")
     }
 }
 
@@ -269,9 +290,38 @@ fn follows(n: &Notification) -> Option<(&str, &str)> {
     }
 }
 
+/// The answer to a question that brings where it is answered; none of what is no answer, or of a
+/// question that brings nothing.
+fn answer(mut body: Value, n: &Notification, target: &Target) -> Option<Result<Request, String>> {
+    let (reply, brought) = n.reply.as_ref().zip(target.answer_at.as_ref())?;
+    let Some(url) = Url::parse(brought.expose_secret()).ok().filter(|url| is_slacks(url, target))
+    else {
+        let bot = target.secret("token").is_some();
+        let reason = "the question is to be answered at an address that is not Slack's".to_owned();
+        return (!bot).then_some(Err(reason));
+    };
+    let done = reply.refused.is_none() && !QUESTIONS.contains(&reply.verb.as_str());
+    body["response_type"] = json!(if done { "in_channel" } else { "ephemeral" });
+    // Otherwise it could take the place of the message that was pressed.
+    body["replace_original"] = json!(false);
+    if let Some(message) = reply.to.message.as_deref().filter(|_| done) {
+        body["thread_ts"] = json!(message);
+    }
+    Some(Ok(Request::post_json(url, &body)))
+}
+
+/// Whether answers may be posted there: to Slack, or to whom the configuration names in its place.
+fn is_slacks(url: &Url, target: &Target) -> bool {
+    let configured = ["url", "api_url"].into_iter().filter_map(|key| target.address(key));
+    let plain = url.username().is_empty() && url.password().is_none();
+    let official =
+        url.scheme() == "https" && url.host_str() == Some(ANSWERS) && url.port().is_none();
+    plain && (official || configured.into_iter().any(|known| known.origin() == url.origin()))
+}
+
 fn hook(body: Value, n: &Notification, target: &Target) -> Result<Request, String> {
     if n.kind == SendKind::Reply {
-        return Err("an incoming webhook answers nobody: use token and channel".into());
+        return Err("an incoming webhook answers only where a question says: use a bot".into());
     }
     Ok(Request::post_json(target.url()?.clone(), &body))
 }

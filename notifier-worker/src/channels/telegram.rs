@@ -3,7 +3,8 @@
 //!
 //! Without a parse mode nothing in the text is markup, so nothing has to be escaped and the text
 //! arrives as it was rendered. The bot's token stands in the address, which is therefore never
-//! shown. A repeat is not recognised.
+//! shown. A repeat is not recognised. A group that became a supergroup has another id
+//! (`ResponseParameters.migrate_to_chat_id`), and what stood in it cannot be changed any more.
 
 use std::time::Duration;
 
@@ -109,6 +110,13 @@ impl Channel for Telegram {
         Some("telegram")
     }
 
+    fn chat<'a>(&self, n: &'a Notification, target: &'a Target) -> Option<&'a str> {
+        match &n.reply {
+            Some(reply) => reply.to.chat.as_deref(),
+            None => target.text("chat_id"),
+        }
+    }
+
     fn outcome(&self, response: &Response) -> Verdict {
         let reply: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         match (reply["ok"].as_bool(), http_verdict(response)) {
@@ -158,9 +166,7 @@ fn refused(reply: &Value, response: &Response, by_status: Verdict) -> Verdict {
     let said = said.to_ascii_lowercase();
     let parameters = &reply["parameters"];
     if let Some(chat) = parameters["migrate_to_chat_id"].as_i64() {
-        return Verdict::Refused(format!(
-            "{reason} (the group became a supergroup: set the channel's chat_id to {chat})"
-        ));
+        return Verdict::Moved { to: chat.to_string(), reason };
     }
     match code {
         429 => {
@@ -206,11 +212,13 @@ fn sent(n: &Notification, limit: usize, target: &Target) -> Result<Value, String
     let mut body = told(n, limit);
     let below = match text::asked(n, "telegram")? {
         Some((chat, message)) => {
-            body["chat_id"] = chat_id(chat);
-            message
+            body["chat_id"] = chat_id(target.moved.as_deref().unwrap_or(chat));
+            // What asks stayed behind in the group.
+            message.filter(|_| target.moved.is_none())
         }
         None => {
             let chat = target.text("chat_id").ok_or("the channel has no chat_id")?;
+            let chat = target.moved.as_deref().unwrap_or(chat);
             body["chat_id"] = chat_id(chat);
             if let Some(thread) = target.number("thread_id") {
                 body["message_thread_id"] = json!(thread);

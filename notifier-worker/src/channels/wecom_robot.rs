@@ -10,8 +10,8 @@ use schemas::job::SendKind;
 use serde_json::{Value, json};
 
 use super::{
-    Channel, Form, Key, Need, Notification, Rate, Request, Response, Verdict, excerpt,
-    http_verdict, is_said, text,
+    Channel, Form, Key, Need, Notification, Rate, Request, Response, Verdict, excerpt, is_said,
+    robot, text,
 };
 use crate::config::Target;
 
@@ -57,15 +57,7 @@ impl Channel for WecomRobot {
     }
 
     fn check(&self, target: &Target) -> Result<(), (&'static str, String, &'static str)> {
-        let has_key = |url: &reqwest::Url| url.query_pairs().any(|(name, _)| name == "key");
-        match target.address("url").is_some_and(has_key) {
-            true => Ok(()),
-            false => Err((
-                "url",
-                "it has no key".into(),
-                "copy the whole address from the robot's settings",
-            )),
-        }
+        robot::check(target, "key")
     }
 
     fn can_edit(&self, _: &Target) -> bool {
@@ -76,9 +68,8 @@ impl Channel for WecomRobot {
         false
     }
 
-    /// Never more than twenty in any minute: a burst and what is allowed meanwhile.
     fn rate(&self) -> Rate {
-        Rate { per_minute: 18, burst: 2 }
+        robot::RATE
     }
 
     fn request(&self, n: &Notification, target: &Target) -> Result<Request, String> {
@@ -109,19 +100,7 @@ impl Channel for WecomRobot {
     }
 
     fn outcome(&self, response: &Response) -> Verdict {
-        let reply: Value = serde_json::from_slice(&response.body).unwrap_or_default();
-        let said = reply["errmsg"].as_str().unwrap_or_default();
-        match (reply["errcode"].as_i64(), http_verdict(response)) {
-            (Some(0), Verdict::Delivered(_)) => Verdict::Delivered(None),
-            (None, Verdict::Delivered(_)) => {
-                Verdict::Ambiguous(format!("status {} without an errcode", response.status))
-            }
-            (Some(0) | None, _) if response.status == 413 => {
-                Verdict::TryPlain("status 413".to_owned())
-            }
-            (Some(0) | None, verdict) => verdict,
-            (Some(code), _) => by_code(code, said),
-        }
+        robot::outcome(response, by_code)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use domain::notify::{KeyName, Language};
 use reqwest::Url;
 use schemas::SourceId;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use super::SigningKey;
 use crate::channels::{Channel, Form, Need, Rate};
@@ -25,6 +25,8 @@ pub struct Target {
     pub timeout: Duration,
     /// What may have arrived is sent again.
     pub repeats: bool,
+    /// Only so long after it may have arrived; absent: whenever that is.
+    pub recognises_for: Option<Duration>,
     pub rate: Rate,
     /// The language of its messages; absent: that of section `deliver`.
     pub language: Option<Language>,
@@ -32,6 +34,10 @@ pub struct Target {
     pub keys: Option<Vec<KeyName>>,
     /// The token for its requests, where the receiver grants one; see [`Channel::access`].
     pub access: Option<SecretString>,
+    /// What the question that a send answers brings for its answer; of that send alone.
+    pub answer_at: Option<SecretString>,
+    /// Where the chat of a send went, see [`crate::channels::Verdict::Moved`]; of that send alone.
+    pub moved: Option<String>,
     pub(crate) settings: BTreeMap<&'static str, Setting>,
 }
 
@@ -82,7 +88,7 @@ impl Target {
                 Setting::Text(_) | Setting::Number(_) | Setting::Texts(_) => {}
             }
         }
-        Self { settings, access: shown.access, ..self.clone() }
+        Self { settings, access: shown.access, answer_at: None, ..self.clone() }
     }
 
     /// A target of that kind behind which nobody is.
@@ -96,10 +102,13 @@ impl Target {
             allow_private: false,
             timeout: Duration::from_secs(15),
             repeats: channel.idempotent(),
+            recognises_for: channel.recognises_for(),
             rate: channel.rate(),
             language: None,
             keys: None,
             access: Some(SecretString::from(NO_CREDENTIAL)),
+            answer_at: None,
+            moved: None,
             settings: keys.map(|key| (key.name, invented(key.form))).collect(),
         };
         // Of keys of which one has to be there, the one that is missed first.
@@ -194,34 +203,6 @@ impl Target {
             )
             | None => &[],
         }
-    }
-
-    /// `text` without this target's credentials, should what a receiver says repeat them.
-    pub(crate) fn hide_credentials(&self, text: &str) -> String {
-        let mut shown = text.to_owned();
-        let mut hide = |secret: &str| {
-            if !secret.is_empty() && shown.contains(secret) {
-                shown = shown.replace(secret, "…");
-            }
-        };
-        for setting in self.settings.values() {
-            match setting {
-                Setting::Address(url) => {
-                    // Shorter parts of a path are words like `hook`.
-                    url.path().split('/').filter(|part| part.len() >= 12).for_each(&mut hide);
-                    hide(url.query().unwrap_or_default());
-                    url.query_pairs()
-                        .filter(|(_, value)| value.len() >= 12)
-                        .for_each(|(_, value)| hide(&value));
-                    hide(url.password().unwrap_or_default());
-                }
-                Setting::Secret(secret) => hide(secret.expose_secret()),
-                // What messages are signed with is in no request.
-                Setting::Key(_) | Setting::Text(_) | Setting::Number(_) | Setting::Texts(_) => {}
-            }
-        }
-        hide(self.access.as_ref().map_or("", |token| token.expose_secret()));
-        shown
     }
 }
 

@@ -41,7 +41,11 @@ impl DeliverWork {
         };
         // Told that it is over, a message does not go back to an alarm, unless it was opened again.
         let kind = match (send.kind, &send.standing) {
-            (SendKind::Update, None) if history.ended => SendKind::Resolve,
+            (SendKind::Update, None) if send.summary.is_none() && history.ended => {
+                SendKind::Resolve
+            }
+            // What a storm grew to reads as its beginning did.
+            (SendKind::Update, _) if send.summary.is_some() => SendKind::Summary,
             (kind, _) => kind,
         };
         let mut notification = Notification {
@@ -72,7 +76,12 @@ impl DeliverWork {
         let shown = target.keys.as_deref().unwrap_or(&self.config.keys);
         let place = (job.lane, send.opening);
         notification.buttons = wording::buttons(&notification, target, shown, place);
+        // The end of a storm has the words of what it grew to.
+        if notification.summary.is_some() {
+            notification.kind = SendKind::Summary;
+        }
         wording::put_into_words(&mut notification, target, self.channels.templates());
+        notification.kind = kind;
         Ok(notification)
     }
 }

@@ -57,6 +57,7 @@ const NEWER: &str = "a newer one waits";
 const SHOWN: &str = "the message shows it already";
 const CANNOT: &str = "the channel cannot change its messages";
 const REFUSED: &str = "its message was refused";
+const GREW: &str = "what the storm grew to says it all";
 const OVER: &str = "it was never told, and is over";
 
 /// Whether [`step`] looks at what was told before.
@@ -76,6 +77,8 @@ pub(super) fn collapses(send: &SendJob) -> bool {
 /// Whether `later` says all that `send` says.
 pub(super) fn says_all(later: &SendJob, send: &SendJob) -> bool {
     let kind = match send.kind {
+        // The end of a storm is told to those alone who know it by a key.
+        SendKind::Update if of_storm(send) => later.kind == SendKind::Update,
         SendKind::Update => matches!(later.kind, SendKind::Update | SendKind::Resolve),
         SendKind::Summary => grows(later),
         SendKind::Fire
@@ -119,6 +122,7 @@ pub(super) fn step(send: &SendJob, given: Given<'_>) -> Step {
             Step::Nothing(REFUSED)
         }
         SendKind::Resolve if given.replaces => Step::Send,
+        SendKind::Resolve if of_storm(send) => Step::Nothing(GREW),
         SendKind::Resolve => match (&given.history.message, editable()) {
             (Some(message), Some(name)) if message.shown != given.shown => Step::EditAndSend(name),
             _ => Step::Send,
@@ -316,6 +320,13 @@ mod tests {
         check(&grown, given(&history, true), Step::Edit("m".into()));
         // Where it cannot be changed, what it grew to would be told nowhere.
         check(&grown, given(&history, false), Step::Send);
+        // Its end is for those alone who know it by its key.
+        let end = SendJob { kind: SendKind::Resolve, ..storm.clone() };
+        for can_edit in [true, false] {
+            check(&end, given(&history, can_edit), Step::Nothing(GREW));
+        }
+        check(&end, Given { replaces: true, ..given(&history, true) }, Step::Send);
+        assert!(!says_all(&end, &grown) && says_all(&grown, &grown));
         let hourly = summary(SummaryReason::Hourly);
         check(&hourly, given(&history, true), Step::Send);
         assert!(says_all(&storm, &storm) && !says_all(&hourly, &storm));

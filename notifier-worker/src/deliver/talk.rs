@@ -53,10 +53,13 @@ impl<'a> Talk<'a> {
         &self.target
     }
 
-    /// Tells it as a message of its own, and once more plainly where only the form is refused.
-    pub(super) async fn tell(&mut self) -> Result<Attempt, store::Error> {
-        let attempt = self.ask(Form::New).await?;
-        let Verdict::TryPlain(reason) = attempt.verdict else { return Ok(attempt) };
+    /// Tells it as a message of its own, and once more plainly where only the form is refused, or the
+    /// message that it was to stand below or on is gone.
+    pub(super) async fn tell(&mut self) -> Attempt {
+        let attempt = self.ask(Form::New).await;
+        let (Verdict::TryPlain(reason) | Verdict::CannotEdit(reason)) = attempt.verdict else {
+            return attempt;
+        };
         let (incident, channel) = (self.notification.incident, self.target.channel.kind());
         metrics::counter!("bellwether_sends_plain_total", "channel" => channel).increment(1);
         tracing::warn!(
@@ -65,8 +68,8 @@ impl<'a> Talk<'a> {
              {reason}",
             self.target.id,
         );
-        let plain = self.ask(Form::Plain).await?;
-        Ok(match plain.verdict {
+        let plain = self.ask(Form::Plain).await;
+        match plain.verdict {
             Verdict::TryPlain(again) => {
                 Attempt::refused(Class::Markup, format!("{reason}; told plainly: {again}"))
             }
@@ -79,30 +82,90 @@ impl<'a> Talk<'a> {
             | Verdict::Retry { .. }
             | Verdict::Ambiguous(_)
             | Verdict::Renew(_)
-            | Verdict::CannotEdit(_) => plain,
-        })
+            | Verdict::CannotEdit(_)
+            | Verdict::Moved { .. } => plain,
+        }
     }
 
     /// Changes the message of that name. Made twice, a change does no harm.
-    pub(super) async fn edit(&mut self, name: &str) -> Result<Attempt, store::Error> {
-        let mut attempt = self.ask(Form::Edit(name)).await?;
+    pub(super) async fn edit(&mut self, name: &str) -> Attempt {
+        let mut attempt = self.ask(Form::Edit(name)).await;
         if let Verdict::Delivered(id) = attempt.verdict {
             attempt.verdict = Verdict::Delivered(id.or_else(|| Some(name.to_owned())));
         }
-        Ok(attempt)
+        attempt
+    }
+
+    /// Asks, and once more where the chat went.
+    async fn ask(&mut self, form: Form<'_>) -> Attempt {
+        let attempt = self.ask_there(form).await;
+        let Verdict::Moved { to, reason } = attempt.verdict else { return attempt };
+        self.note_move(&to, &reason).await;
+        match form {
+            // What was told before stayed behind.
+            Form::Edit(_) => Attempt { verdict: Verdict::CannotEdit(reason), ..attempt },
+            Form::New | Form::Plain => {
+                self.target.to_mut().moved = Some(to);
+                let attempt = self.ask_there(form).await;
+                match attempt.verdict {
+                    Verdict::Moved { reason, .. } => Attempt::refused(Class::ChatMoved, reason),
+                    Verdict::Delivered(_)
+                    | Verdict::DeliveredInPart { .. }
+                    | Verdict::Retry { .. }
+                    | Verdict::TryPlain(_)
+                    | Verdict::Refused(_)
+                    | Verdict::Ambiguous(_)
+                    | Verdict::Renew(_)
+                    | Verdict::CannotEdit(_) => attempt,
+                }
+            }
+        }
+    }
+
+    /// Keeps where the chat went, and says so when nobody knew. When the tables are away whoever
+    /// writes next hears of it as well.
+    async fn note_move(&self, to: &str, reason: &str) {
+        let (id, channel) = (&self.target.id, self.target.channel);
+        let Some(chat) = channel.chat(self.notification, &self.target) else { return };
+        match self.work.store.chat_moved(id, chat, to).await {
+            Ok(true) => {
+                metrics::counter!("bellwether_chats_moved_total", "channel" => channel.kind())
+                    .increment(1);
+                tracing::warn!(
+                    target = id,
+                    channel = channel.kind(),
+                    chat,
+                    moved_to = to,
+                    reason,
+                    "chat {chat} of {id} is now {to}, and is written to there; name {to} in the \
+                     configuration: {reason}",
+                );
+            }
+            Ok(false) => {}
+            Err(e) => tracing::warn!(
+                target = id,
+                channel = channel.kind(),
+                chat,
+                moved_to = to,
+                error = &e as &dyn std::error::Error,
+                "that chat {chat} of {id} is now {to} is not kept",
+            ),
+        }
     }
 
     /// Asks, and once more with a fresh token where the token is refused.
-    async fn ask(&mut self, form: Form<'_>) -> Result<Attempt, store::Error> {
+    async fn ask_there(&mut self, form: Form<'_>) -> Attempt {
         let attempt = self.request(form).await;
-        let Verdict::Renew(reason) = &attempt.verdict else { return Ok(attempt) };
+        let Verdict::Renew(reason) = &attempt.verdict else { return attempt };
         let left = self.target.within(self.left(form));
-        let fresh = match self.work.access.renew(&left, reason).await? {
-            Ok(fresh) => Target { timeout: self.target.timeout, ..fresh },
-            Err(verdict) => return Ok(Attempt { verdict, not_taken: true, class: Class::Token }),
+        let fresh = match self.work.access.renew(&left, reason).await {
+            Ok(Ok(fresh)) => Target { timeout: self.target.timeout, ..fresh },
+            Ok(Err(verdict)) => return Attempt { verdict, not_taken: true, class: Class::Token },
+            // The receiver took nothing, whatever is wrong with the tables.
+            Err(e) => return Attempt::later(Class::Token, format!("the tables: {e}")),
         };
         self.target = Cow::Owned(fresh);
-        Ok(self.request(form).await)
+        self.request(form).await
     }
 
     async fn request(&mut self, form: Form<'_>) -> Attempt {

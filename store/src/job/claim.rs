@@ -2,25 +2,42 @@
 
 use std::time::Duration;
 
-use super::{Budget, Job, JobRow, Queue};
+use super::{Budget, Job, JobRow, Queue, silent::SILENT};
 use crate::{Error, Store};
+
+/// What a worker has no place for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Targets that have their share of its places.
+    pub full: Vec<String>,
+    /// It has a place for finding out whether a silent target answers again.
+    pub probes: bool,
+}
+
+impl Default for Room {
+    /// For everything.
+    fn default() -> Self {
+        Self { full: Vec::new(), probes: true }
+    }
+}
 
 impl Store {
     /// Claims up to `n` due jobs of `queue` for `lease`: urgent ones first, then the oldest.
     ///
     /// Due is a job of the live or the frozen generation that is pending and not put off, or whose
-    /// lease ran out; whose target is not paused and not one of `full`; and before which no job of
+    /// lease ran out; whose target is not paused and has `room`; and before which no job of
     /// the same (queue, target, incident) is still to be done. Of a target in `budgets` no more are
     /// claimed than its budget allows, and each claim spends one message of it, by this server's
     /// clock: so any number of workers share one budget, and a job that has to wait for it is not
     /// claimed, which costs it no attempt. An urgent job never waits for what is not, however old
-    /// that is; with urgent ones without end the others wait.
+    /// that is; with urgent ones without end the others wait. Of a target in `budgets` that is silent
+    /// (see [`super::Health`]) one is claimed at a time, however many workers there are.
     pub async fn claim(
         &self,
         queue: Queue,
         n: usize,
         lease: Duration,
-        full: &[String],
+        room: &Room,
         budgets: &[Budget],
     ) -> Result<Vec<Job>, Error> {
         let rows: Vec<JobRow> = sqlx::query_as(
@@ -51,20 +68,25 @@ impl Store {
                  select * from unnest($5::text[], $6::float8[], $7::float8[])
                                as l (target, per_second, burst)
              ), budget as (
-                 select b.target,
-                        least(l.burst, coalesce(b.tokens + l.per_second * greatest(0,
-                              extract(epoch from now() - b.filled_at)::float8), l.burst)) as tokens
+                 select b.target, has.tokens, b.silent >= $8 as probed,
+                        case when b.silent >= $8 then 1 else floor(has.tokens)::bigint end as room,
+                        case when b.silent >= $8 then 2 when b.silent > 0 then 1 else 0 end
+                        as health
                  from target b join limited l on l.target = b.target
+                 cross join lateral (
+                     select least(l.burst, coalesce(b.tokens + l.per_second * greatest(0,
+                            extract(epoch from now() - b.filled_at)::float8), l.burst)) as tokens
+                 ) has
                  where b.target in (select target from targets)
                    and b.target <> all ($4)
                    and b.not_before <= now()
-                   and least(l.burst, coalesce(b.tokens + l.per_second * greatest(0,
-                             extract(epoch from now() - b.filled_at)::float8), l.burst)) >= 1
+                   and has.tokens >= 1
+                   and (b.silent < $8 or $9 and coalesce(b.probe_at <= now(), true))
                  for update of b skip locked
              ), open as (
-                 select t.generation, t.target,
+                 select t.generation, t.target, coalesce(b.health, 0) as health,
                         least($2, case when l.target is null then $2
-                                       else floor(coalesce(b.tokens, 0))::bigint end) as room
+                                       else coalesce(b.room, 0) end) as room
                  from targets t
                  left join limited l on l.target = t.target
                  left join budget b on b.target = t.target
@@ -81,7 +103,7 @@ impl Store {
                  cross join (values (true), (false)) as class (urgent)
                  cross join lateral (
                      select j.generation, j.id, j.target, j.urgent, j.not_before, j.ordinal,
-                            open.room
+                            open.room, open.health
                      from job j
                      where j.generation = open.generation and j.queue = $1
                        and j.target = open.target and j.urgent = class.urgent
@@ -104,14 +126,16 @@ impl Store {
                      for update of j skip locked
                  ) next
              ), due as (
-                 select generation, id, target from candidate
+                 select generation, id, target, health from candidate
                  where place <= room
                  order by urgent desc, not_before, ordinal
                  limit $2
              ), spent as (
                  update target
                  set tokens = budget.tokens - taken.messages,
-                     filled_at = greatest(target.filled_at, now())
+                     filled_at = greatest(target.filled_at, now()),
+                     probe_at = case when budget.probed then now() + make_interval(secs => $3)
+                                     else target.probe_at end
                  from budget
                  join (select target, count(*) as messages from due group by target) taken
                    on taken.target = budget.target
@@ -124,15 +148,17 @@ impl Store {
              where job.generation = due.generation and job.id = due.id
              returning job.generation, job.id, job.lane, job.project, job.incident, job.target,
                        job.attempts, job.trigger, job.payload, job.result, job.result_end,
-                       job.reason, job.claim",
+                       job.reason, job.claim, due.health",
         )
         .bind(queue.word())
         .bind(i64::try_from(n).unwrap_or(i64::MAX))
         .bind(lease.as_secs_f64())
-        .bind(full)
+        .bind(&room.full)
         .bind(budgets.iter().map(|b| b.target.as_str()).collect::<Vec<_>>())
         .bind(budgets.iter().map(|b| f64::from(b.per_minute) / 60.0).collect::<Vec<_>>())
         .bind(budgets.iter().map(|b| f64::from(b.burst)).collect::<Vec<_>>())
+        .bind(SILENT)
+        .bind(room.probes)
         .fetch_all(self.pool())
         .await
         .map_err(Error::doing("claim jobs"))?;

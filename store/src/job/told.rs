@@ -1,9 +1,12 @@
 //! What was told before (I6): one row a telling, in no generation.
 
+use std::time::Duration;
+
 use schemas::{Generation, JobId, Position, ProjectId, id};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::Job;
 use crate::{Error, Store, projection::text};
 
 /// How many tellings about one subject are looked at, the newest first.
@@ -14,8 +17,11 @@ const MOST_TELLINGS: i64 = 200;
 pub enum Told {
     /// Nobody so far, or it was refused: the row is this job's, go on.
     First,
-    /// This job, at an earlier attempt of which no refusal is known: it may have arrived.
-    Again,
+    /// This job, under an earlier claim of which no refusal is known: it may have arrived.
+    Again {
+        /// How long ago the first attempt that may have arrived was made.
+        since: Duration,
+    },
     /// This job, and the receiver took it.
     Delivered(Message),
     /// Another job: there is nothing left to tell.
@@ -54,6 +60,21 @@ impl Telling<'_> {
     }
 }
 
+/// What [`Store::tell`] noted under a claim, and of which it is certain that it was not told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Untold {
+    /// As in [`Telling::kind`].
+    pub kind: String,
+    /// As in [`Telling::subject`].
+    pub subject: String,
+}
+
+impl From<Telling<'_>> for Untold {
+    fn from(telling: Telling<'_>) -> Self {
+        Self { kind: telling.kind.to_owned(), subject: telling.subject.to_owned() }
+    }
+}
+
 /// What a target was told about a subject, by other tellings than the one that asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
@@ -69,6 +90,15 @@ pub struct History {
     pub refused: bool,
     /// It was told, or may have been, that it is over.
     pub ended: bool,
+}
+
+#[derive(FromRow)]
+struct TellerRow {
+    #[sqlx(flatten)]
+    row: SentRow,
+    claim: Option<Uuid>,
+    /// Seconds since it was noted.
+    age: f64,
 }
 
 #[derive(FromRow)]
@@ -90,15 +120,16 @@ impl SentRow {
 }
 
 impl Store {
-    /// Claims the right to tell something, once for ever (I6).
-    pub async fn tell(&self, telling: Telling<'_>) -> Result<Told, Error> {
+    /// Claims the right to tell something, once for ever (I6), for the claim `claim` of its job. Asked
+    /// again under the same claim, the answer is the same: whoever did not hear it may ask again.
+    pub async fn tell(&self, telling: Telling<'_>, claim: Uuid) -> Result<Told, Error> {
         // The row can be made between the two statements and go again; then the next round makes it.
         loop {
             let made = sqlx::query(
-                "insert into sent (project, target, kind, subject, trigger, job)
-                 values ($1, $2, $3, $4, $5, $6)
+                "insert into sent (project, target, kind, subject, trigger, job, claim)
+                 values ($1, $2, $3, $4, $5, $6, $7)
                  on conflict (project, target, kind, subject, trigger) do update
-                 set job = excluded.job, refused_at = null
+                 set job = excluded.job, claim = excluded.claim, told_at = now(), refused_at = null
                  where sent.refused_at is not null",
             )
             .bind(telling.project.as_str())
@@ -107,15 +138,17 @@ impl Store {
             .bind(telling.subject)
             .bind(telling.trigger.to_string())
             .bind(telling.job.0)
+            .bind(claim)
             .execute(self.pool())
             .await
             .map_err(Error::doing("note what is told"))?;
             if made.rows_affected() > 0 {
                 return Ok(Told::First);
             }
-            let by: Option<SentRow> = sqlx::query_as(
+            let by: Option<TellerRow> = sqlx::query_as(
                 "select kind, job, delivered_at is not null as delivered,
-                        refused_at is not null as refused, message, shown, analysed
+                        refused_at is not null as refused, message, shown, analysed, claim,
+                        greatest(0, extract(epoch from now() - told_at))::float8 as age
                  from sent
                  where project = $1 and target = $2 and kind = $3 and subject = $4
                    and trigger = $5",
@@ -128,30 +161,33 @@ impl Store {
             .fetch_optional(self.pool())
             .await
             .map_err(Error::doing("read who told it"))?;
-            match by {
-                Some(row) if row.refused => {}
-                Some(row) if row.job != telling.job.0 => return Ok(Told::ByAnother),
-                Some(row) if row.delivered => return Ok(Told::Delivered(row.message())),
-                Some(_) => return Ok(Told::Again),
-                None => {}
+            let Some(by) = by else { continue };
+            match by.row {
+                row if row.refused => {}
+                row if row.job != telling.job.0 => return Ok(Told::ByAnother),
+                row if row.delivered => return Ok(Told::Delivered(row.message())),
+                _ if by.claim == Some(claim) => return Ok(Told::First),
+                _ => return Ok(Told::Again { since: Duration::from_secs_f64(by.age) }),
             }
         }
     }
 
-    /// Takes back what [`Store::tell`] noted, after an answer that says for certain that nothing
-    /// was told; the next attempt is [`Told::First`] again.
-    pub async fn retract(&self, telling: Telling<'_>) -> Result<(), Error> {
+    /// Takes back what [`Store::tell`] noted under the claim of `job`, after an answer that says for
+    /// certain that nothing was told; the next attempt is [`Told::First`] again. What was noted under
+    /// an earlier claim stays: that may have been told.
+    pub async fn retract(&self, job: &Job, untold: &Untold) -> Result<(), Error> {
         sqlx::query(
             "update sent set refused_at = now()
              where project = $1 and target = $2 and kind = $3 and subject = $4 and trigger = $5
-               and job = $6 and delivered_at is null",
+               and job = $6 and claim = $7 and delivered_at is null",
         )
-        .bind(telling.project.as_str())
-        .bind(telling.target)
-        .bind(telling.kind)
-        .bind(telling.subject)
-        .bind(telling.trigger.to_string())
-        .bind(telling.job.0)
+        .bind(job.project.as_str())
+        .bind(&job.target)
+        .bind(&untold.kind)
+        .bind(&untold.subject)
+        .bind(job.trigger.to_string())
+        .bind(Telling::teller(job.generation, job.id).0)
+        .bind(job.claim)
         .execute(self.pool())
         .await
         .map_err(Error::doing("take back what was noted as told"))?;

@@ -49,6 +49,8 @@ async fn deliver_by_three(office: &mut Office, channels: &Value) {
 #[tokio::test(flavor = "multi_thread")]
 async fn r39_all_notifiers_together_ask_for_a_token_once_and_once_more_when_it_is_withdrawn() {
     let server = lark_app::Server::start().await;
+    // A token that is withdrawn is used until somebody notices.
+    server.inbox.may_refuse();
     let channels = six_chats(&server.url);
     let mut office = Office::open(channels.clone()).await;
     for n in 1..=10 {
@@ -152,7 +154,7 @@ async fn r39_sends_wait_while_no_token_is_granted_and_the_endpoint_is_left_alone
     for (turn, said) in [(1, "errcode 45009: api freq out of limit"), (2, "no token is granted")] {
         let work = notifier(&office, &configs);
         let performed = work.perform(&job).await.unwrap();
-        let Performed::Retry { after, reason, pause_target: false } = performed else {
+        let Performed::Retry { after, reason, pause_target: false, .. } = performed else {
             panic!("{turn}: {performed:?}")
         };
         assert!(after > Duration::from_secs(50), "{turn}: {after:?}");

@@ -104,3 +104,38 @@ async fn a8_what_was_never_sent_is_sent_by_its_change_and_has_no_end_without_a_b
     ]);
     assert_eq!(ends(&office).await, expect);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a7_what_was_told_in_a_group_is_told_anew_where_the_group_went() {
+    let api = telegram::Api::start().await;
+    api.inbox.may_refuse();
+    let old = json!(telegram::MOVED);
+    let channel = with(super::telegram(&api.url), "chat_id", old);
+    let mut office = Office::open(json!({ "chat": channel })).await;
+    let facts = sample("sentry", SendKind::Fire);
+    office.ask(SendKind::Fire, 1, facts.clone(), |_| ()).await;
+    office.deliver_all().await;
+    // given that it was told before the group was moved
+    let name = format!("{}/55", telegram::MOVED);
+    let told_there = "update sent set message = $1 where message is not null";
+    let changed = sqlx::query(told_there).bind(&name).execute(&mut office.sql).await.unwrap();
+    assert_eq!(changed.rows_affected(), 1);
+    // when it changes, then it is told as a new message, which is changed from then on
+    let stands = |state| move |send: &mut SendJob| send.standing = Some(standing(state));
+    for state in [IncidentState::Acknowledged, IncidentState::HandedOff] {
+        office.ask(SendKind::Update, 1, facts.clone(), stands(state)).await;
+        office.deliver_all().await;
+    }
+    let changes: Vec<Option<u64>> = told(&api).iter().map(|(message, _)| *message).collect();
+    assert_eq!(changes, [None, None, Some(101)]);
+    assert!(api.inbox.taken().iter().all(|body| body["chat_id"] == telegram::CHAT));
+    // Twice it was said where the group went: to the first message, and to the change.
+    assert_eq!(api.inbox.refused().len(), 2, "{:?}", api.inbox.arrivals());
+    let kept: Vec<(String, String, String)> =
+        sqlx::query_as("select target, chat, moved_to from moved_chat")
+            .fetch_all(&mut office.sql)
+            .await
+            .unwrap();
+    let (chat, moved_to) = (telegram::MOVED.to_string(), telegram::CHAT.to_string());
+    assert_eq!(kept, [("chat".to_owned(), chat, moved_to)]);
+}

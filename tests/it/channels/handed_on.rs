@@ -1,5 +1,6 @@
 //! Incidents handed on: to a service that keeps PagerDuty's rules, and to a real Alertmanager.
 
+use schemas::job::{Summary, SummaryReason};
 use tests::receivers::{
     Fault,
     alertmanager::Alertmanager,
@@ -53,9 +54,50 @@ async fn a8_an_incident_is_triggered_acknowledged_and_resolved_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a8_what_a_summary_opens_at_pagerduty_ends_there() {
+    let service = pagerduty::Service::start().await;
+    let mut office = Office::open(json!({ "pager": pagerduty(&service) })).await;
+    let summary = |reason: SummaryReason, incidents: u64| {
+        move |send: &mut SendJob| {
+            send.summary = Some(Box::new(Summary {
+                reason,
+                key: "k".into(),
+                since: told_at(),
+                until: told_at(),
+                incidents,
+                alerts: incidents,
+                group: Vec::new(),
+                items: Vec::new(),
+            }));
+        }
+    };
+    let facts = || sample("sentry", SendKind::Fire);
+    // A storm begins, grows twice, and is over; one hour is summed up meanwhile.
+    for (kind, n, change) in [
+        (SendKind::Summary, 1, summary(SummaryReason::Storm, 31)),
+        (SendKind::Summary, 2, summary(SummaryReason::Hourly, 7)),
+        (SendKind::Update, 1, summary(SummaryReason::Storm, 400)),
+        (SendKind::Update, 1, summary(SummaryReason::Storm, 9_970)),
+        (SendKind::Resolve, 1, summary(SummaryReason::Storm, 9_970)),
+    ] {
+        office.ask(kind, n, facts(), change).await;
+        office.deliver_all().await;
+    }
+    let incidents = service.incidents();
+    assert_eq!(incidents.len(), 1, "{incidents:?}");
+    assert_eq!(incidents[&incident("shop", 1).to_string()], [Triggered, Resolved]);
+    let told: Vec<Value> = service.inbox.taken();
+    let grown = &told.iter().rfind(|event| event["event_action"] == "trigger").unwrap()["payload"];
+    assert!(grown["summary"].as_str().unwrap().contains("9970"), "{grown}");
+    let [change] = &service.changes()[..] else { panic!("{told:?}") };
+    assert!(change.contains('7'), "{change}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a7_pagerduty_is_waited_for_and_what_it_refuses_is_told_with_less() {
     let service = pagerduty::Service::start().await;
     let other = "fedcba9876543210fedcba9876543210";
+    service.inbox.may_refuse();
     let mut office = Office::open(json!({
         "pager": pagerduty(&service),
         "other": with(pagerduty(&service), "routing_key", json!(other)),

@@ -107,6 +107,7 @@ async fn a3_a_repeat_is_known_by_its_key() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a7_limits_bots_and_cards_that_are_refused() {
     let server = lark_app::Server::start().await;
+    server.inbox.may_refuse();
     let mut office = Office::open(json!({
         "chat": lark(&server.url, "a"),
         "left": with(lark(&server.url, "x"), "receive_id", json!(lark_app::LEFT)),

@@ -17,7 +17,6 @@ async fn a7_a_credential_problem_is_parked_with_its_remedy() {
         "word": super::feishu(&strict.url, SECRET),
         "token": chat("token", json!("987654321:another_token_of_these_tests_only")),
         "left": chat("chat_id", json!(telegram::LEFT)),
-        "moved": chat("chat_id", json!(telegram::MOVED)),
         "unknown": chat("chat_id", json!(12345)),
         "topic": chat("thread_id", json!(8)),
     }))
@@ -32,7 +31,6 @@ async fn a7_a_credential_problem_is_parked_with_its_remedy() {
         ("word", ["19024", "keyword"]),
         ("token", ["401: Unauthorized", "token"]),
         ("left", ["403: Forbidden", "kicked"]),
-        ("moved", ["supergroup", &telegram::CHAT.to_string()]),
         ("unknown", ["chat not found", "chat_id"]),
         ("topic", ["thread not found", "thread_id"]),
     ] {
@@ -42,12 +40,12 @@ async fn a7_a_credential_problem_is_parked_with_its_remedy() {
     }
     // Each was asked once, nobody was told, and the log has the same reasons.
     assert_eq!(bot.inbox.arrivals().len() + strict.inbox.arrivals().len(), 3);
-    assert_eq!(api.inbox.arrivals().len(), 5);
+    assert_eq!(api.inbox.arrivals().len(), 4);
     let told = "select count(*) from sent where refused_at is null or delivered_at is not null";
     let told: i64 = sqlx::query_scalar(told).fetch_one(&mut office.sql).await.unwrap();
     assert_eq!(told, 0);
     let outcomes = office.outcomes().await;
-    assert_eq!(outcomes.len(), 8);
+    assert_eq!(outcomes.len(), 7);
     for outcome in outcomes {
         assert_eq!(outcome.result, SendResult::Refused(jobs[&outcome.target].1.clone()));
     }

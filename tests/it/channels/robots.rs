@@ -121,7 +121,7 @@ async fn a7_a_robot_that_was_asked_too_often_is_left_alone() {
     }
     let job = office.claim().await.remove("ding").unwrap();
     let told = office.work.perform(&job).await.unwrap();
-    let Performed::Retry { after, reason, pause_target } = told else { panic!("{told:?}") };
+    let Performed::Retry { after, reason, pause_target, .. } = told else { panic!("{told:?}") };
     assert!(pause_target && after >= Duration::from_secs(600), "{after:?}");
     assert_eq!(reason, "errcode 130101: send too fast");
 
@@ -142,6 +142,9 @@ async fn a7_a_robots_credential_problem_is_parked_with_its_remedy_and_without_th
     let ding = dingtalk::Robot::start(Some(SECRET), None).await;
     let strict = dingtalk::Robot::start(None, Some("关键词")).await;
     let robot = wecom_robot::Robot::start().await;
+    for inbox in [&ding.inbox, &strict.inbox, &robot.inbox] {
+        inbox.may_refuse();
+    }
     let token = ding.url.replace(dingtalk::TOKEN, "another-token-of-these-tests");
     let key = robot.url.replace(wecom_robot::KEY, "another-key-of-these-tests");
     let mut office = Office::open(json!({

@@ -59,6 +59,8 @@ async fn i8_no_credential_is_in_a_log_line_a_table_or_the_log() {
     // And channels that succeed, are refused, repeat the address they were asked at, hang, and are
     // not there.
     let bot = feishu::Bot::start(Some(SECRET), None).await;
+    // One channel signs with another secret.
+    bot.inbox.may_refuse();
     let api = telegram::Api::start().await;
     let echo = telegram::Api::start().await;
     let said = format!("no route to /bot{}/sendMessage", telegram::TOKEN);

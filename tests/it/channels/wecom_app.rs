@@ -33,6 +33,7 @@ async fn r37_r38_errors_and_alerts_arrive_as_their_texts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn r39_whom_wecom_does_not_know_is_said_and_a_channel_that_tells_nobody_is_parked() {
     let server = wecom_app::Server::start().await;
+    server.inbox.may_refuse();
     let to = |users: &str| with(wecom(&server.url), "to_user", json!(users));
     let mut office = Office::open(json!({
         "some": to("ada|Eve"),

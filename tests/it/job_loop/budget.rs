@@ -15,7 +15,7 @@ fn urgent(n: u32, incident: u32, target: &str) -> NewJob {
 }
 
 async fn claim(store: &Store, n: usize, budgets: &[Budget]) -> Vec<JobId> {
-    let jobs = store.claim(Queue::Send, n, PATIENCE, &[], budgets).await.unwrap();
+    let jobs = store.claim(Queue::Send, n, PATIENCE, &Room::default(), budgets).await.unwrap();
     let mut ids: Vec<JobId> = jobs.into_iter().map(|job| job.id).collect();
     ids.sort();
     ids
@@ -133,5 +133,6 @@ async fn job_row(rig: &Rig, job: JobId) -> Job {
         result: None,
         result_end: None,
         claim,
+        health: store::job::Health::Answers,
     }
 }

@@ -24,7 +24,12 @@ async fn jobs_of_one_target_and_incident_go_in_order() {
                 sleep(Duration::from_millis(u64::from(n % 7))).await;
                 if n % 30 < 10 && job.attempts == 1 {
                     let after = Duration::from_millis(30);
-                    return Performed::Retry { after, reason: "429".into(), pause_target: false };
+                    return Performed::Retry {
+                        after,
+                        reason: "429".into(),
+                        pause_target: false,
+                        untold: None,
+                    };
                 }
                 done()
             }
@@ -64,7 +69,12 @@ async fn a_paused_target_rests_and_the_others_do_not() {
             async move {
                 if job.id == id(0) && job.attempts == 1 {
                     let reason = "429".into();
-                    return Performed::Retry { after: pause, reason, pause_target: true };
+                    return Performed::Retry {
+                        after: pause,
+                        reason,
+                        pause_target: true,
+                        untold: None,
+                    };
                 }
                 done()
             }
@@ -106,7 +116,7 @@ async fn a_parked_or_unknown_job_does_not_block_the_next() {
                     _ => End::Done,
                 };
                 let reason = Some("as told".to_owned());
-                Performed::Finish { result: b"ok".to_vec(), end, reason }
+                Performed::Finish { result: b"ok".to_vec(), end, reason, untold: None }
             }
             .boxed()
         }),
@@ -156,9 +166,10 @@ async fn a_job_is_not_begun_before_its_time() {
     let rig = Rig::start().await;
     let later = NewJob { not_before_delay: Some(Duration::from_secs(3_600)), ..job(0, 0, "a") };
     rig.insert(GENERATION, &[later, job(1, 1, "a"), job(2, 2, "full")]).await;
-    let full = ["full".to_owned()];
+    let full = Room { full: vec!["full".to_owned()], ..Room::default() };
     let claimed = rig.world.store.claim(Queue::Send, 10, PATIENCE, &full, &[]).await.unwrap();
     assert_eq!(claimed.iter().map(|j| j.id).collect::<Vec<_>>(), [id(1)]);
-    let none = rig.world.store.claim(Queue::Triage, 10, PATIENCE, &[], &[]).await.unwrap();
+    let none =
+        rig.world.store.claim(Queue::Triage, 10, PATIENCE, &Room::default(), &[]).await.unwrap();
     assert_eq!(none, []);
 }

@@ -4,46 +4,72 @@ use schemas::{
     codec,
     job::{Analysis, AnswerResult},
 };
-use store::job::{History, Message, Resent, Telling, Told};
+use store::job::{Health, History, Message, Resent, Telling, Told};
 
 use super::*;
+
+/// A claim of send `n`, as far as telling needs it.
+fn claimed(n: u32, claim: u128) -> Job {
+    Job {
+        generation: GENERATION,
+        id: id(n),
+        queue: Queue::Send,
+        lane: LANE,
+        project: ProjectId::new("payments").unwrap(),
+        incident: IncidentId(Uuid::nil()),
+        target: "ops".into(),
+        attempts: 1,
+        trigger: trigger(0),
+        payload: Vec::new(),
+        result: None,
+        result_end: None,
+        claim: Uuid::from_u128(claim),
+        health: Health::Answers,
+    }
+}
+
+/// What a claim of [`claimed`] is about to tell.
+fn about(job: &Job) -> Telling<'_> {
+    Telling {
+        project: &job.project,
+        target: &job.target,
+        kind: "fire",
+        subject: "1-1-0-0",
+        trigger: job.trigger,
+        job: Telling::teller(job.generation, job.id),
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i6_one_thing_is_told_once() {
     let rig = Rig::start().await;
     let store = &rig.world.store;
-    let project = ProjectId::new("payments").unwrap();
-    let telling = Telling {
-        project: &project,
-        target: "ops",
-        kind: "fire",
-        subject: "1-1-0-0",
-        trigger: trigger(0),
-        job: id(0),
-    };
-    let another = Telling { job: id(1), ..telling };
-    assert_eq!(store.tell(telling).await.unwrap(), Told::First);
-    assert_eq!(store.tell(telling).await.unwrap(), Told::Again);
-    assert_eq!(store.tell(another).await.unwrap(), Told::ByAnother);
+    let (one, other) = (claimed(0, 1), claimed(1, 2));
+    let (telling, another) = (about(&one), about(&other));
+    let again = Job { claim: Uuid::from_u128(3), ..one.clone() };
+    assert_eq!(store.tell(telling, one.claim).await.unwrap(), Told::First);
+    let told = store.tell(telling, again.claim).await.unwrap();
+    assert!(matches!(told, Told::Again { since } if since < PATIENCE), "{told:?}");
+    assert_eq!(store.tell(another, other.claim).await.unwrap(), Told::ByAnother);
     for different in [
         Telling { target: "dev", ..another },
         Telling { kind: "resolve", ..another },
         Telling { subject: "1-2-0-0", ..another },
         Telling { trigger: trigger(1), ..another },
     ] {
-        assert_eq!(store.tell(different).await.unwrap(), Told::First);
+        assert_eq!(store.tell(different, other.claim).await.unwrap(), Told::First);
     }
 
     // another's retraction takes nothing back; one's own does
-    store.retract(another).await.unwrap();
-    assert_eq!(store.tell(telling).await.unwrap(), Told::Again);
-    store.retract(telling).await.unwrap();
-    assert_eq!(store.tell(another).await.unwrap(), Told::First);
+    store.retract(&other, &another.into()).await.unwrap();
+    assert!(matches!(store.tell(telling, again.claim).await.unwrap(), Told::Again { .. }));
+    store.retract(&one, &telling.into()).await.unwrap();
+    assert_eq!(store.tell(another, other.claim).await.unwrap(), Told::First);
 
     // of many at once, one is the first
     let racing = (0..16).map(|n| {
         let telling = Telling { subject: "race", job: id(n), ..telling };
-        store.tell(telling)
+        store.tell(telling, Uuid::from_u128(100 + u128::from(n)))
     });
     let told = futures_util::future::join_all(racing).await;
     let first = told.iter().filter(|t| matches!(t, Ok(Told::First))).count();
@@ -52,45 +78,71 @@ async fn i6_one_thing_is_told_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a3_a_claim_takes_back_what_it_noted_itself_and_nothing_else() {
+    let rig = Rig::start().await;
+    let store = &rig.world.store;
+    let (first, second) = (claimed(0, 1), claimed(0, 2));
+    let telling = about(&first);
+
+    // Whoever did not hear the answer asks again, and is told the same.
+    for _ in 0..2 {
+        assert_eq!(store.tell(telling, first.claim).await.unwrap(), Told::First);
+    }
+    // What the first claim may have told, no refusal of the second one takes back.
+    assert!(matches!(store.tell(telling, second.claim).await.unwrap(), Told::Again { .. }));
+    store.retract(&second, &telling.into()).await.unwrap();
+    assert!(matches!(store.tell(telling, second.claim).await.unwrap(), Told::Again { .. }));
+    // Its own does, and it may be told again that it was taken back.
+    for _ in 0..2 {
+        store.retract(&first, &telling.into()).await.unwrap();
+    }
+    assert_eq!(store.tell(telling, second.claim).await.unwrap(), Told::First);
+
+    // How long ago counts from the attempt that may have told it, not from one that did not.
+    let age = "update sent set told_at = told_at - interval '90 minutes'";
+    sqlx::query(age).execute(&mut rig.world.sql().await).await.unwrap();
+    let third = Uuid::from_u128(3);
+    let Told::Again { since } = store.tell(telling, third).await.unwrap() else { panic!("new") };
+    assert!((5_400..5_500).contains(&since.as_secs()), "{since:?}");
+    store.retract(&second, &telling.into()).await.unwrap();
+    assert_eq!(store.tell(telling, third).await.unwrap(), Told::First);
+    let told = store.tell(telling, Uuid::from_u128(4)).await.unwrap();
+    assert!(matches!(told, Told::Again { since } if since < PATIENCE), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a8_what_was_delivered_is_known_by_its_name() {
     let rig = Rig::start().await;
     let store = &rig.world.store;
-    let project = ProjectId::new("payments").unwrap();
-    let fire = Telling {
-        project: &project,
-        target: "ops",
-        kind: "fire",
-        subject: "1-1-0-0",
-        trigger: trigger(0),
-        job: id(0),
-    };
+    let job = claimed(0, 1);
+    let fire = about(&job);
     let update = Telling { kind: "update", trigger: trigger(1), job: id(1), ..fire };
     let told = async || store.history(update).await.unwrap();
     assert_eq!(told().await, History::default());
     // It may have arrived, then it was refused, then it is taken.
-    store.tell(fire).await.unwrap();
+    store.tell(fire, job.claim).await.unwrap();
     assert_eq!(told().await, History { doubtful: true, ..History::default() });
-    store.retract(fire).await.unwrap();
+    store.retract(&job, &fire.into()).await.unwrap();
     assert_eq!(told().await, History { refused: true, ..History::default() });
-    assert_eq!(store.tell(fire).await.unwrap(), Told::First);
+    assert_eq!(store.tell(fire, job.claim).await.unwrap(), Told::First);
     let message = Message { name: Some("m1".into()), shown: Uuid::from_u128(7), analysed: false };
     store.delivered(fire, &message).await.unwrap();
-    assert_eq!(store.tell(fire).await.unwrap(), Told::Delivered(message.clone()));
+    assert_eq!(store.tell(fire, job.claim).await.unwrap(), Told::Delivered(message.clone()));
     let first = Some("m1".to_owned());
     let expect = History { message: Some(message.clone()), first, ..History::default() };
     assert_eq!(told().await, expect);
     // Once taken it is not taken back, and nobody else is meant.
-    store.retract(fire).await.unwrap();
+    store.retract(&job, &fire.into()).await.unwrap();
     assert_eq!(told().await, expect);
     for other in [
         Telling { target: "dev", ..update },
         Telling { subject: "1-2-0-0", ..update },
-        Telling { job: id(0), ..update },
+        Telling { job: fire.job, ..update },
     ] {
         assert_eq!(store.history(other).await.unwrap(), History::default());
     }
     let analysed = Message { shown: Uuid::from_u128(8), analysed: true, ..message };
-    store.tell(update).await.unwrap();
+    store.tell(update, Uuid::from_u128(9)).await.unwrap();
     store.delivered(update, &analysed).await.unwrap();
     let next = Telling { job: id(2), ..update };
     let history = store.history(next).await.unwrap();
@@ -104,7 +156,7 @@ async fn a3_what_was_given_up_is_sent_again_by_an_operator_and_never_what_was_to
     let store = &rig.world.store;
     rig.insert(GENERATION, &[job(0, 0, "a"), job(1, 1, "b"), job(2, 2, "c")]).await;
     let project = ProjectId::new("payments").unwrap();
-    let jobs = store.claim(Queue::Send, 10, PATIENCE, &[], &[]).await.unwrap();
+    let jobs = store.claim(Queue::Send, 10, PATIENCE, &Room::default(), &[]).await.unwrap();
     fn telling<'a>(project: &'a ProjectId, job: &'a Job) -> Telling<'a> {
         Telling {
             project,
@@ -118,9 +170,9 @@ async fn a3_what_was_given_up_is_sent_again_by_an_operator_and_never_what_was_to
     for job in &jobs {
         let (telling, end) = (telling(&project, job), [End::Unknown, End::Parked, End::Unknown]);
         let end = end[job.payload[3] as usize];
-        assert_eq!(store.tell(telling).await.unwrap(), Told::First);
+        assert_eq!(store.tell(telling, job.claim).await.unwrap(), Told::First);
         if end == End::Parked {
-            store.retract(telling).await.unwrap();
+            store.retract(job, &telling.into()).await.unwrap();
         }
         assert!(store.settle(job, end, Some("its words")).await.unwrap());
     }
@@ -143,10 +195,10 @@ async fn a3_what_was_given_up_is_sent_again_by_an_operator_and_never_what_was_to
         assert_eq!(twice, if told { Resent::Told } else { Resent::NotGivenUp });
     }
     assert_eq!(store.unsent(10).await.unwrap().len(), 1, "what was told stays for the record");
-    let again = store.claim(Queue::Send, 10, PATIENCE, &[], &[]).await.unwrap();
+    let again = store.claim(Queue::Send, 10, PATIENCE, &Room::default(), &[]).await.unwrap();
     assert_eq!(again.len(), 2);
     for job in &again {
-        assert_eq!(store.tell(telling(&project, job)).await.unwrap(), Told::First);
+        assert_eq!(store.tell(telling(&project, job), job.claim).await.unwrap(), Told::First);
         assert_eq!(job.payload, of(&job.target).payload);
     }
 }
@@ -193,7 +245,8 @@ async fn the_latest_analysis_outlives_a_later_failure() {
     {
         let asked = NewJob { queue: Queue::Triage, ..job(n as u32, 3, "") };
         rig.insert(GENERATION, &[asked]).await;
-        let claimed = store.claim(Queue::Triage, 1, PATIENCE, &[], &[]).await.unwrap().remove(0);
+        let claimed =
+            store.claim(Queue::Triage, 1, PATIENCE, &Room::default(), &[]).await.unwrap().remove(0);
         let result = AnswerResult {
             analysis: answer,
             attempts: vec![],

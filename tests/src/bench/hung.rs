@@ -13,11 +13,14 @@ use crate::{
     receiver::Receiver,
 };
 
-/// Turns, and messages in each.
-const ROUNDS: u32 = 5;
-const SENDS: u32 = 600;
+/// Turns of each kind, and messages in each.
+const ROUNDS: u32 = 6;
+const SENDS: u32 = 500;
 /// How much longer the slowest of a hundred may take.
 const RATIO: f64 = 1.2;
+/// How many seconds after it answers again the channel may be left alone: a pause, and an attempt that
+/// was begun before.
+const NOTICED: f64 = 12.0;
 
 /// Measures and adds the figures.
 pub async fn run(figures: &mut Figures, log: Option<&Path>) {
@@ -46,4 +49,9 @@ pub async fn run(figures: &mut Figures, log: Option<&Path>) {
     figures.add("hung.alone_p99", p99 * 1e3, "ms");
     figures.add("hung.beside_p99", p99_beside * 1e3, "ms");
     figures.held("hung.p99_ratio", p99_beside / p99, "", Target::AtMost(RATIO));
+    let longest = |all: &[f64]| all.iter().copied().fold(0.0, f64::max);
+    figures.held("hung.noticed", longest(&latencies.noticed), "s", Target::AtMost(NOTICED));
+    figures.add("hung.recovered", longest(&latencies.recovered), "s");
+    figures.add("hung.unanswered", latencies.unanswered as f64 / f64::from(ROUNDS), "");
+    figures.add("hung.at_once", latencies.most as f64, "");
 }

@@ -66,6 +66,7 @@ impl Robot {
 impl Drop for Robot {
     fn drop(&mut self) {
         self.server.abort();
+        self.inbox.nothing_was_wrong();
     }
 }
 

@@ -66,6 +66,7 @@ impl Bot {
 impl Drop for Bot {
     fn drop(&mut self) {
         self.server.abort();
+        self.inbox.nothing_was_wrong();
     }
 }
 

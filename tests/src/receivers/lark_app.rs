@@ -1,5 +1,6 @@
 //! Lark's server as far as an application's messages go: tokens, chats, the key that repeats are
-//! known by, the form and size of cards, what may be changed, and the limits of the rate.
+//! known by, the form and size of cards, what may be changed (by id, or by the token that a press
+//! brings), and the limits of the rate.
 
 use std::{
     collections::BTreeMap,
@@ -37,6 +38,9 @@ pub const LEFT: &str = "oc_left";
 const MAX_UUID: usize = 50;
 const KNOWN_FOR: Duration = Duration::from_secs(3_600);
 
+/// How often the token of a press changes its card.
+const MOST_CHANGES: u32 = 2;
+
 /// The largest body with a card, and with a text.
 const MAX_CARD: usize = 30 * 1_024;
 const MAX_TEXT: usize = 150 * 1_024;
@@ -50,8 +54,12 @@ pub struct Server {
     pub inbox: Arc<Inbox>,
     pub tokens: Arc<Tokens>,
     messages: Arc<Mutex<BTreeMap<String, Message>>>,
+    presses: Presses,
     server: JoinHandle<()>,
 }
+
+/// The tokens of presses: the card each changes, and how often it did.
+type Presses = Arc<Mutex<BTreeMap<String, (String, u32)>>>;
 
 /// A message as it stands in a chat.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +82,7 @@ struct Rules {
     inbox: Arc<Inbox>,
     tokens: Arc<Tokens>,
     messages: Arc<Mutex<BTreeMap<String, Message>>>,
+    presses: Presses,
 }
 
 impl Server {
@@ -85,7 +94,9 @@ impl Server {
             inbox: Arc::new(Inbox::new()),
             tokens: Arc::new(Tokens::new(Duration::from_secs(7_200))),
             messages: Arc::default(),
+            presses: Presses::default(),
         };
+        let presses = Arc::clone(&rules.presses);
         let (inbox, tokens) = (Arc::clone(&rules.inbox), Arc::clone(&rules.tokens));
         let messages = Arc::clone(&rules.messages);
         let base = "/open-apis/im/v1/messages";
@@ -94,9 +105,36 @@ impl Server {
             .route(base, post(send))
             .route(&format!("{base}/{{id}}"), patch(change))
             .route(&format!("{base}/{{id}}/reply"), post(reply))
+            .route("/open-apis/interactive/v1/card/update", post(change_pressed))
             .with_state(rules);
         let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { url, inbox, tokens, messages, server }
+        Self { url, inbox, tokens, messages, presses, server }
+    }
+
+    /// A card that the application sent by another program than this one; its id.
+    pub fn made_elsewhere(&self, card: Value) -> String {
+        let mut messages = self.messages.lock().unwrap();
+        let id = format!("om_{}", messages.len());
+        let message = Message {
+            chat: format!("{CHATS}1"),
+            answers: None,
+            kind: "interactive".to_owned(),
+            content: card,
+            changes: 0,
+            closed: None,
+            key: None,
+            at: Duration::ZERO,
+        };
+        messages.insert(id.clone(), message);
+        id
+    }
+
+    /// Somebody presses a button of a card; the token that the callback brings.
+    pub fn press(&self, card: &str) -> String {
+        let mut presses = self.presses.lock().unwrap();
+        let token = format!("c-295ee57216a5dc9de90fefd0aadb4b1d{}", presses.len());
+        presses.insert(token.clone(), (card.to_owned(), 0));
+        token
     }
 
     /// The messages by id, as they stand now.
@@ -113,6 +151,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.server.abort();
+        self.inbox.nothing_was_wrong();
     }
 }
 
@@ -190,6 +229,29 @@ async fn change(
             }
             is_card(&card).then_some(()).ok_or((230_099, "failed to create card content"))?;
             message.content = card;
+            message.changes += 1;
+            Ok(json!({}))
+        })
+        .await
+}
+
+async fn change_pressed(State(rules): State<Rules>, headers: HeaderMap, raw: Bytes) -> Response {
+    rules
+        .answer("change pressed".to_owned(), &headers, &raw, |rules, body, _| {
+            let token = body["token"].as_str().unwrap_or_default();
+            let mut presses = rules.presses.lock().unwrap();
+            let (id, used) = presses.get_mut(token).ok_or((300_000, "invalid token"))?;
+            if *used >= MOST_CHANGES {
+                return Err((300_001, "the token was used too often"));
+            }
+            let card = &body["card"];
+            if raw.len() > MAX_CARD || !is_card(card) {
+                return Err((230_099, "failed to create card content"));
+            }
+            let mut messages = rules.messages.lock().unwrap();
+            let message = messages.get_mut(id).ok_or((300_000, "invalid token"))?;
+            *used += 1;
+            message.content = card.clone();
             message.changes += 1;
             Ok(json!({}))
         })

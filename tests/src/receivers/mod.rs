@@ -15,7 +15,10 @@ pub mod wecom_robot;
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -44,6 +47,8 @@ pub struct Arrival {
     pub body: Value,
     /// The answer, where the message was not taken.
     pub refused: Option<Value>,
+    /// It was met as a test said, whatever it was.
+    pub fault: bool,
 }
 
 /// Everything that came in.
@@ -52,6 +57,7 @@ pub struct Inbox {
     started: Instant,
     arrivals: Mutex<Vec<Arrival>>,
     faults: Mutex<VecDeque<Fault>>,
+    may_refuse: AtomicBool,
     changed: Notify,
 }
 
@@ -61,6 +67,7 @@ impl Inbox {
             started: Instant::now(),
             arrivals: Mutex::default(),
             faults: Mutex::default(),
+            may_refuse: AtomicBool::new(false),
             changed: Notify::new(),
         }
     }
@@ -68,6 +75,24 @@ impl Inbox {
     /// Meets the next requests like this, one each.
     pub fn fail_next(&self, faults: impl IntoIterator<Item = Fault>) {
         self.faults.lock().unwrap().extend(faults);
+    }
+
+    /// Some of what comes is meant to be against the rules. Otherwise a test fails in which anything
+    /// was.
+    pub fn may_refuse(&self) {
+        self.may_refuse.store(true, Ordering::Relaxed);
+    }
+
+    /// Fails the test when something that was sent was against the rules, and not meant to be. Every
+    /// receiver asks this at its end, so no test passes while one refuses what is sent.
+    fn nothing_was_wrong(&self) {
+        if std::thread::panicking() || self.may_refuse.load(Ordering::Relaxed) {
+            return;
+        }
+        let arrivals = self.lock();
+        let wrong = |a: &&Arrival| a.refused.is_some() && !a.fault;
+        let wrong: Vec<&Arrival> = arrivals.iter().filter(wrong).collect();
+        assert!(wrong.is_empty(), "against the receiver's rules: {wrong:?}");
     }
 
     /// Every request, in order.
@@ -127,7 +152,7 @@ impl Inbox {
                 Some(Fault::Hang(_)) | None => rules(&taken, at, &body),
             };
             let refused = verdict.as_ref().err().map(|(_, answer)| answer.clone());
-            arrivals.push(Arrival { at, body, refused });
+            arrivals.push(Arrival { at, body, refused, fault: fault.is_some() });
             verdict
         };
         self.changed.notify_waiters();

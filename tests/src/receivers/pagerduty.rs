@@ -38,7 +38,10 @@ impl Service {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let inbox = Arc::new(Inbox::new());
-        let app = Router::new().route("/v2/enqueue", post(take)).with_state(Arc::clone(&inbox));
+        let app = Router::new()
+            .route("/v2/enqueue", post(take))
+            .route("/v2/change/enqueue", post(take_change))
+            .with_state(Arc::clone(&inbox));
         let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         Self { url, inbox, server }
     }
@@ -47,6 +50,9 @@ impl Service {
     pub fn incidents(&self) -> BTreeMap<String, Vec<State>> {
         let mut all: BTreeMap<String, Vec<State>> = BTreeMap::new();
         for event in self.inbox.taken() {
+            if event["event_action"].is_null() {
+                continue;
+            }
             let key = event["dedup_key"].as_str().unwrap_or_default().to_owned();
             let (action, known) = (event["event_action"].as_str(), all.contains_key(&key));
             let state = match action {
@@ -63,11 +69,19 @@ impl Service {
         }
         all
     }
+
+    /// What is shown beside the service and is no incident: the summary of each change.
+    pub fn changes(&self) -> Vec<String> {
+        let changes =
+            self.inbox.taken().into_iter().filter(|event| event["event_action"].is_null());
+        changes.map(|event| event["payload"]["summary"].as_str().unwrap().to_owned()).collect()
+    }
 }
 
 impl Drop for Service {
     fn drop(&mut self) {
         self.server.abort();
+        self.inbox.nothing_was_wrong();
     }
 }
 
@@ -87,7 +101,37 @@ async fn take(extract::State(inbox): extract::State<Arc<Inbox>>, raw: Bytes) -> 
     response
 }
 
-fn check(
+async fn take_change(extract::State(inbox): extract::State<Arc<Inbox>>, raw: Bytes) -> Response {
+    let check = |taken: &[Arrival], now: Duration, body: &Value| {
+        check_change(raw.len(), taken, now, body).map_err(|(status, error)| {
+            let said = "Change event object is invalid";
+            (status, json!({ "status": "invalid event", "message": said, "errors": [error] }))
+        })?;
+        Ok(json!({ "status": "success", "message": "Change event processed" }))
+    };
+    let mut response = inbox.answer(&raw, check).await;
+    if response.status() == StatusCode::OK {
+        *response.status_mut() = StatusCode::ACCEPTED;
+    }
+    response
+}
+
+fn check_change(
+    length: usize,
+    taken: &[Arrival],
+    now: Duration,
+    event: &Value,
+) -> Result<(), (u16, &'static str)> {
+    check_any(length, taken, now, event)?;
+    let known = ["routing_key", "payload", "links", "images"];
+    if !event.as_object().is_some_and(|all| all.keys().all(|name| known.contains(&name.as_str()))) {
+        return Err((400, "there is a key that no change has"));
+    }
+    check_payload(event)
+}
+
+/// What holds for alerts and for changes.
+fn check_any(
     length: usize,
     taken: &[Arrival],
     now: Duration,
@@ -102,9 +146,20 @@ fn check(
     if event["routing_key"] != KEY {
         return Err((400, "Invalid routing key"));
     }
-    let text = |value: &Value, most: usize| {
-        value.as_str().is_some_and(|text| (1..=most).contains(&text.chars().count()))
-    };
+    Ok(())
+}
+
+fn text(value: &Value, most: usize) -> bool {
+    value.as_str().is_some_and(|text| (1..=most).contains(&text.chars().count()))
+}
+
+fn check(
+    length: usize,
+    taken: &[Arrival],
+    now: Duration,
+    event: &Value,
+) -> Result<(), (u16, &'static str)> {
+    check_any(length, taken, now, event)?;
     if !text(&event["dedup_key"], 255) {
         return Err((400, "Length of 'dedup_key' is incorrect"));
     }
@@ -113,13 +168,17 @@ fn check(
         Some("trigger") => {}
         Some(_) | None => return Err((400, "'event_action' is missing or unknown")),
     }
+    let severity = event["payload"]["severity"].as_str();
+    if !severity.is_some_and(|word| ["critical", "error", "warning", "info"].contains(&word)) {
+        return Err((400, "'payload.severity' is invalid"));
+    }
+    check_payload(event)
+}
+
+fn check_payload(event: &Value) -> Result<(), (u16, &'static str)> {
     let payload = &event["payload"];
     if !text(&payload["summary"], 1_024) || !text(&payload["source"], 1_024) {
         return Err((400, "'payload.summary' or 'payload.source' is missing or too long"));
-    }
-    let severity = payload["severity"].as_str();
-    if !severity.is_some_and(|word| ["critical", "error", "warning", "info"].contains(&word)) {
-        return Err((400, "'payload.severity' is invalid"));
     }
     let stated = payload["timestamp"].as_str();
     if stated.is_some_and(|time| time.parse::<jiff::Timestamp>().is_err()) {
@@ -148,7 +207,12 @@ mod tests {
             event
         };
         let check = |event: &Value, length: usize, before: usize, expect: Option<u16>| {
-            let arrival = Arrival { at: Duration::from_secs(50), body: Value::Null, refused: None };
+            let arrival = Arrival {
+                at: Duration::from_secs(50),
+                body: Value::Null,
+                refused: None,
+                fault: false,
+            };
             let taken = vec![arrival; before];
             let got = super::check(length, &taken, Duration::from_secs(60), event);
             assert_eq!(got.err().map(|(status, _)| status), expect, "{event}");
@@ -170,5 +234,12 @@ mod tests {
         }
         let resolve = json!({"routing_key": KEY, "event_action": "resolve", "dedup_key": "k"});
         check(&resolve, 100, 0, None);
+
+        let change = json!({"routing_key": KEY, "payload": {"summary": "x", "source": "y"}});
+        let now = Duration::from_secs(60);
+        assert_eq!(check_change(100, &[], now, &change), Ok(()));
+        let refused = |event: &Value| check_change(100, &[], now, event).is_err();
+        assert!(refused(&event()) && refused(&json!({"routing_key": KEY, "payload": {}})));
+        assert!(refused(&json!({"routing_key": "x", "payload": change["payload"]})));
     }
 }

@@ -1,8 +1,12 @@
 //! Slack, as far as an app's incoming webhook, `chat.postMessage` and `chat.update` go: token,
 //! channel, the limits of blocks, control sequences, threads, which messages there are, and the
-//! limits of the rate.
+//! limits of the rate; and the addresses at which presses and commands are answered.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -30,6 +34,9 @@ pub const FOREIGN: &str = "C0000000002";
 /// An archived channel.
 pub const ARCHIVED: &str = "C0000000003";
 
+/// How often an address takes answers.
+const MOST_ANSWERS: u32 = 5;
+
 /// The workspace; it stops when dropped.
 #[derive(Debug)]
 pub struct Workspace {
@@ -39,6 +46,11 @@ pub struct Workspace {
     pub hook: String,
     /// What came to both.
     pub inbox: Arc<Inbox>,
+    /// What came to addresses for answers, with the address's key as `at`.
+    pub answers: Arc<Inbox>,
+    base: String,
+    /// The addresses that were given, by key: how often each was used.
+    given: Given,
     server: JoinHandle<()>,
 }
 
@@ -47,22 +59,36 @@ impl Workspace {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let inbox = Arc::new(Inbox::new());
+        let (inbox, answers) = (Arc::new(Inbox::new()), Arc::new(Inbox::new()));
+        let given = Given::default();
+        let at_answers = Router::new()
+            .route("/actions/T01/{key}", post(take_answer))
+            .with_state((Arc::clone(&answers), Arc::clone(&given)));
         let app = Router::new()
             .route("/api/{method}", post(call))
             .route("/services/T01/B01/{hook}", post(hook))
-            .with_state(Arc::clone(&inbox));
+            .with_state(Arc::clone(&inbox))
+            .merge(at_answers);
         let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         let (api, hook) = (format!("{base}/api"), format!("{base}/services/T01/B01/{HOOK}"));
-        Self { api, hook, inbox, server }
+        Self { api, hook, inbox, answers, base, given, server }
+    }
+
+    /// A `response_url`, as a press or a slash command brings it; `key` is its last part.
+    pub fn response_url(&self, key: &str) -> String {
+        self.given.lock().unwrap().insert(key.to_owned(), 0);
+        format!("{}/actions/T01/{key}", self.base)
     }
 }
 
 impl Drop for Workspace {
     fn drop(&mut self) {
         self.server.abort();
+        self.inbox.nothing_was_wrong();
     }
 }
+
+type Given = Arc<Mutex<BTreeMap<String, u32>>>;
 
 /// What the message that was taken as number `n` is called.
 pub fn ts(n: usize) -> String {
@@ -98,6 +124,39 @@ async fn hook(State(inbox): State<Arc<Inbox>>, Path(hook): Path<String>, raw: By
         Ok(json!("ok"))
     };
     patient(inbox.answer(&raw, check).await)
+}
+
+async fn take_answer(
+    State((answers, given)): State<(Arc<Inbox>, Given)>,
+    Path(key): Path<String>,
+    raw: Bytes,
+) -> Response {
+    let mut noted: Value = serde_json::from_slice(&raw).unwrap_or_default();
+    noted["at"] = json!(key);
+    let check = |_: &[Arrival], _: Duration, body: &Value| {
+        let mut given = given.lock().unwrap();
+        let used = given.get_mut(&key).ok_or((404, json!("expired_url")))?;
+        if *used >= MOST_ANSWERS {
+            return Err((404, json!("used_url")));
+        }
+        answer(body).map_err(|_| (400, json!("invalid_payload")))?;
+        *used += 1;
+        Ok(json!({ "ok": true }))
+    };
+    answers.answer(noted.to_string().as_bytes(), check).await
+}
+
+/// An answer for one or for all, which takes nothing's place.
+fn answer(body: &Value) -> Result<(), &'static str> {
+    message(body)?;
+    let to_all = match body["response_type"].as_str() {
+        Some("in_channel") => true,
+        Some("ephemeral") => false,
+        Some(_) | None => return Err("invalid_response_type"),
+    };
+    let in_thread = body["thread_ts"].is_string();
+    let fine = body["replace_original"] == false && (to_all || !in_thread);
+    if fine { Ok(()) } else { Err("invalid_arguments") }
 }
 
 /// Who is asked for patience is told for how long.
@@ -235,7 +294,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
         headers.insert(header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
-        let before = Arrival { at: Duration::ZERO, body: self::body(), refused: None };
+        let before =
+            Arrival { at: Duration::ZERO, body: self::body(), refused: None, fault: false };
         let got = called(method, &headers, &[before], body);
         assert_eq!(got.as_deref().map_err(|word| *word), expect, "{body}");
     }
@@ -255,6 +315,23 @@ mod tests {
         check(post, TOKEN, &with("text", json!("<!channel>")), Err("invalid_arguments"));
         check(post, TOKEN, &with("text", json!("")), Err("no_text"));
         check(post, TOKEN, &with("blocks", json!([])), Err("invalid_blocks"));
+    }
+
+    #[test]
+    fn an_answer_says_for_whom_it_is_and_replaces_nothing() {
+        let answer_of = |more: Value| {
+            let mut body = body();
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            answer(&body).is_ok()
+        };
+        let (all, one) = ("in_channel", "ephemeral");
+        assert!(answer_of(json!({"response_type": all, "replace_original": false})));
+        assert!(answer_of(json!({"response_type": one, "replace_original": false})));
+        let threaded =
+            |kind| json!({"response_type": kind, "replace_original": false, "thread_ts": "1.2"});
+        assert!(answer_of(threaded(all)) && !answer_of(threaded(one)));
+        assert!(!answer_of(json!({"response_type": all})));
+        assert!(!answer_of(json!({"replace_original": false})));
     }
 
     #[test]

@@ -64,6 +64,7 @@ impl Api {
 impl Drop for Api {
     fn drop(&mut self) {
         self.server.abort();
+        self.inbox.nothing_was_wrong();
     }
 }
 
@@ -193,6 +194,7 @@ mod tests {
             at: now - Duration::from_millis(ms),
             body: Value::Null,
             refused: None,
+            fault: false,
         };
         for (bot, taken, body, expect) in [
             (bot.as_str(), vec![], ok.clone(), None),
@@ -225,7 +227,8 @@ mod tests {
 
     #[test]
     fn only_what_is_there_is_changed_and_only_to_something_else() {
-        let arrival = |body: Value| Arrival { at: Duration::ZERO, body, refused: None };
+        let arrival =
+            |body: Value| Arrival { at: Duration::ZERO, body, refused: None, fault: false };
         let taken = [
             arrival(json!({ "text": "a" })),
             arrival(json!({ "text": "b" })),

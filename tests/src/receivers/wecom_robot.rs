@@ -44,6 +44,7 @@ impl Robot {
 impl Drop for Robot {
     fn drop(&mut self) {
         self.server.abort();
+        self.inbox.nothing_was_wrong();
     }
 }
 
@@ -112,6 +113,7 @@ mod tests {
             at: now - Duration::from_millis(ms),
             body: Value::Null,
             refused: None,
+            fault: false,
         };
         for (key, taken, body, expect) in [
             (KEY, vec![], said("text", 682), None),

@@ -1,4 +1,8 @@
-use schemas::{Facts, Level, event::IncidentState, job::Standing};
+use schemas::{
+    Facts, Level,
+    event::IncidentState,
+    job::{Standing, Summary, SummaryReason},
+};
 use serde_json::Value;
 
 use super::*;
@@ -27,6 +31,29 @@ fn labelled() -> Notification {
     n.facts.issue_id = Some(label_fingerprint(labels.to_vec()));
     n.facts.labels = labels.map(|(name, value)| (name.into(), value.into())).to_vec();
     n
+}
+
+#[test]
+fn the_end_of_a_storm_ends_the_alert_that_its_beginning_fired() {
+    let target = target(json!({}));
+    let summary = Summary {
+        reason: SummaryReason::Storm,
+        key: "k".into(),
+        since: notification().planned_at.plus_seconds(-600),
+        until: notification().planned_at,
+        incidents: 31,
+        alerts: 31,
+        group: Vec::new(),
+        items: Vec::new(),
+    };
+    let n = |kind| Notification { kind, summary: Some(summary.clone()), ..notification() };
+    let (begun, ended) =
+        (sent(&n(SendKind::Summary), &target), sent(&n(SendKind::Resolve), &target));
+    assert_eq!(begun["labels"]["alertname"], "BellwetherSummary");
+    assert_eq!((&begun["labels"], &begun["startsAt"]), (&ended["labels"], &ended["startsAt"]));
+    let now = notification().attempted_at.to_string();
+    assert!(begun["endsAt"].as_str().unwrap() > now.as_str(), "{begun}");
+    assert!(ended["endsAt"].as_str().unwrap() < now.as_str(), "{ended}");
 }
 
 #[test]

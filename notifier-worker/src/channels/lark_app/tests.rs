@@ -227,3 +227,52 @@ fn errors_name_key_problem_and_remedy() {
         target_of(config).unwrap();
     }
 }
+
+#[test]
+fn r17_what_a_press_did_is_shown_on_its_card_by_the_token_it_brings() {
+    let reply = |refused: Option<&str>| {
+        let to = ReplyTo {
+            provider: "lark".into(),
+            source: SourceId::new("team").unwrap(),
+            chat: Some(CHAT.into()),
+            message: Some("om_1".into()),
+            at: InputPosition { incarnation: 7, sequence: 1, record: 0 }.whole(),
+            ours: false,
+        };
+        let reply = Reply {
+            to,
+            verb: "confirm".into(),
+            arguments: "{}".into(),
+            actor: "ada".into(),
+            refused: refused.map(str::to_owned),
+        };
+        let text = "✅ ada <at id=all> confirmed\n🆔 INC-1".to_owned();
+        Notification { kind: SendKind::Reply, reply: Some(reply), text, ..notification() }
+    };
+    let pressed = Target { answer_at: Some(SecretString::from("c-hunter2")), ..target() };
+    let (url, headers, body) = parts(LarkApp.request(&reply(None), &pressed).unwrap());
+    assert_eq!(url, "https://open.feishu.cn/open-apis/interactive/v1/card/update");
+    assert!(headers.contains(&("authorization", "Bearer t-oken".to_owned())));
+    assert_eq!(body["token"], "c-hunter2");
+    assert_eq!(body["card"]["config"]["update_multi"], true);
+    let title = &body["card"]["header"]["title"];
+    assert_eq!(
+        (&title["tag"], &title["content"]),
+        (&json!("plain_text"), &json!("✅ ada <at id=all> confirmed"))
+    );
+    assert_eq!(body["card"]["elements"][0]["text"]["content"], "🆔 INC-1");
+
+    // What was not done is a message, and so is what the card does not take.
+    let there = "https://open.feishu.cn/open-apis/im/v1/messages/om_1/reply";
+    let (url, ..) = parts(LarkApp.request(&reply(Some("unknown_actor")), &pressed).unwrap());
+    assert_eq!(url, there);
+    let (url, ..) = parts(LarkApp.request(&reply(None), &target()).unwrap());
+    assert_eq!(url, there);
+    let mut ours = reply(None);
+    ours.reply.as_mut().unwrap().to.ours = true;
+    let (url, ..) = parts(LarkApp.request(&ours, &pressed).unwrap());
+    assert_eq!(url, there, "the card of an incident goes on showing it");
+    let (url, ..) = parts(LarkApp.plain(&reply(None), &pressed).unwrap());
+    assert_eq!(url, there);
+    assert_eq!(pressed.hide_credentials("bad token c-hunter2"), "bad token …");
+}

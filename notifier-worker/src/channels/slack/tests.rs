@@ -84,6 +84,7 @@ fn a_configuration_is_a_hook_or_a_bot() {
     }
     assert!(bot().channel.can_edit(&bot()) && !hook().channel.can_edit(&hook()));
     assert_eq!((Slack.answers(&bot()), Slack.answers(&hook())), (Some("slack"), None));
+    assert!([bot(), hook()].iter().all(|t| Slack.answers_by_credential(t) == Some("slack")));
 }
 
 #[test]
@@ -237,7 +238,7 @@ fn a_question_is_answered_where_it_was_asked() {
         |n: &Notification, target: &Target| Slack.request(n, target).map(|_| ()).unwrap_err();
     assert!(told(&reply(None, None), &bot()).contains("no chat"));
     assert!(told(&reply(Some("#general"), None), &bot()).contains("no channel"));
-    assert!(told(&n, &hook()).contains("answers nobody"));
+    assert!(told(&n, &hook()).contains("only where a question says"));
 }
 
 fn check(status: u16, retry_after: Option<&str>, body: &str, expect: Verdict) {
@@ -307,4 +308,95 @@ fn what_would_be_sent_can_be_shown_without_a_configuration() {
     let (url, _, body) = parts(Slack.request(&full(), &Target::of_kind(&Slack)).unwrap());
     assert!(url.starts_with("https://receiver.invalid/"), "{url}");
     assert_eq!(body["blocks"][0]["type"], "header");
+}
+
+const THERE: &str = "https://hooks.slack.com/actions/T0123456/1/hunter2hunter2hunter2";
+
+/// The target for the answer to a question that brings this address.
+fn asked_at(target: Target, address: &str) -> Target {
+    Target { answer_at: Some(SecretString::from(address)), ..target }
+}
+
+#[test]
+fn r36_a_question_that_says_where_is_answered_there_without_a_token() {
+    let answer = |n: &Notification, target: &Target| {
+        let (url, headers, body) = parts(Slack.request(n, target).unwrap());
+        assert!(headers.iter().all(|(name, _)| *name == "content-type"), "{headers:?}");
+        let kind = body["response_type"].as_str().unwrap().to_owned();
+        assert_eq!((url.as_str(), &body["replace_original"]), (THERE, &json!(false)));
+        (kind, body["thread_ts"].clone())
+    };
+    for target in [hook(), bot()] {
+        let target = asked_at(target, THERE);
+        // What was done is for all, in the thread of what was pressed; a slash command has none.
+        let pressed = reply(Some("C0123456789"), Some("17.4"));
+        assert_eq!(answer(&pressed, &target), ("in_channel".into(), json!("17.4")));
+        let typed = reply(Some("C0123456789"), None);
+        assert_eq!(answer(&typed, &target), ("in_channel".into(), Value::Null));
+        // What was not done, and what was asked, is for whoever asked.
+        let mut refused = pressed.clone();
+        refused.reply.as_mut().unwrap().refused = Some("unknown_actor".into());
+        assert_eq!(answer(&refused, &target), ("ephemeral".into(), Value::Null));
+        let mut question = pressed;
+        question.reply.as_mut().unwrap().verb = "status".into();
+        assert_eq!(answer(&question, &target), ("ephemeral".into(), Value::Null));
+    }
+    // Told plainly, it needs no thread and no blocks; the bot has another way left.
+    let n = reply(Some("C0123456789"), Some("17.4"));
+    let (url, _, body) = parts(Slack.plain(&n, &asked_at(hook(), THERE)).unwrap());
+    assert_eq!((url.as_str(), &body["blocks"]), (THERE, &Value::Null));
+    let (url, ..) = parts(Slack.plain(&n, &asked_at(bot(), THERE)).unwrap());
+    assert_eq!(url, "https://slack.com/api/chat.postMessage");
+    // Nothing but an answer goes there.
+    let (url, ..) = parts(Slack.request(&full(), &asked_at(hook(), THERE)).unwrap());
+    assert_eq!(url, HOOK);
+    for word in ["expired_url", "used_url"] {
+        let verdict = Slack.outcome(&response(404, None, word));
+        assert_eq!(verdict, Verdict::TryPlain(word.into()));
+    }
+    assert_eq!(Slack.outcome(&response(200, None, "{\"ok\":true}")), Verdict::Delivered(None));
+}
+
+#[test]
+fn a7_answers_are_posted_to_slack_alone_and_their_address_is_shown_by_nothing() {
+    let n = reply(Some("C0123456789"), None);
+    for elsewhere in [
+        "http://hooks.slack.com/actions/x",
+        "https://hooks.slack.com:8443/actions/x",
+        "https://hooks.slack.com.evil.example/actions/x",
+        "https://evil.example/hooks.slack.com",
+        "https://ada:x@hooks.slack.com/actions/x",
+        "https://hooks.slack.com@evil.example/x",
+        "file:///etc/passwd",
+        "hooks.slack.com/actions/x",
+        "",
+    ] {
+        let refused = Slack.request(&n, &asked_at(hook(), elsewhere)).err();
+        let reason = refused.unwrap_or_else(|| panic!("{elsewhere} is asked"));
+        assert!(reason.contains("not Slack's") && !reason.contains("actions"), "{reason}");
+        // The bot answers by itself.
+        let (url, ..) = parts(Slack.request(&n, &asked_at(bot(), elsewhere)).unwrap());
+        assert_eq!(url, "https://slack.com/api/chat.postMessage", "{elsewhere}");
+    }
+    // Whoever the configuration names in Slack's place.
+    let config = json!({"kind": "slack", "token": TOKEN, "channel": CHANNEL,
+        "api_url": "https://slack-gov.com/api"});
+    let gov = asked_at(target_of(config).unwrap(), "https://slack-gov.com/actions/x");
+    let (url, ..) = parts(Slack.request(&n, &gov).unwrap());
+    assert_eq!(url, "https://slack-gov.com/actions/x");
+
+    let target = asked_at(hook(), THERE);
+    let shown = format!("{target:?} {}", target.hide_credentials(&format!("no such {THERE}")));
+    assert!(!shown.contains("hunter2"), "{shown}");
+    assert!(target.to_show().answer_at.is_none());
+}
+
+#[test]
+fn a_webhook_whose_app_is_heard_has_buttons() {
+    let blocks = |target: &Target| {
+        let (_, _, body) = parts(Slack.request(&full(), target).unwrap());
+        body["blocks"].as_array().unwrap().iter().any(|block| block["type"] == "actions")
+    };
+    let heard = target_of(json!({"kind": "slack", "url": HOOK, "source": "team"})).unwrap();
+    assert_eq!((blocks(&heard), blocks(&hook()), blocks(&bot())), (true, false, true));
 }

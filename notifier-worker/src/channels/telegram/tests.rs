@@ -107,13 +107,11 @@ fn a7_what_each_answer_means() {
         Verdict::Refused("400: Bad Request: x".into()),
     );
 
+    let said = "Bad Request: group chat was upgraded to a supergroup chat";
+    let moved = Verdict::Moved { to: "-1009876".into(), reason: format!("400: {said}") };
+    check(400, failed(400, said, json!({"migrate_to_chat_id": -1_009_876})), moved);
+
     for (code, said, parameters, named) in [
-        (
-            400,
-            "Bad Request: group chat was upgraded",
-            json!({"migrate_to_chat_id": -1_009_876}),
-            "-1009876",
-        ),
         (400, "Bad Request: chat not found", Value::Null, "chat_id"),
         (400, "Bad Request: message thread not found", Value::Null, "thread_id"),
         (401, "Unauthorized", Value::Null, "token"),
@@ -256,6 +254,19 @@ fn what_follows_and_what_answers_stands_below_it() {
         };
         Notification { kind: SendKind::Reply, reply: Some(reply), ..notification() }
     };
+    // A group that became a supergroup: what stood in it is not there.
+    let there = Target { moved: Some("-1009876".into()), ..target(json!({})) };
+    let moved = |n: &Notification| {
+        assert!(Telegram.chat(n, &there).is_some_and(|chat| chat != "-1009876"));
+        let (.., body) = parts(Telegram.request(n, &there).unwrap());
+        (body["chat_id"].clone(), body["reply_parameters"]["message_id"].clone())
+    };
+    let n = |kind, first: &str| Notification { kind, first: Some(first.into()), ..notification() };
+    let id = json!(-1_009_876);
+    assert_eq!(moved(&n(SendKind::Resolve, "-100123/42")), (id.clone(), Value::Null));
+    assert_eq!(moved(&n(SendKind::Resolve, "-1009876/7")), (id.clone(), json!(7)));
+    assert_eq!(moved(&reply("telegram", Some("9"))), (id, Value::Null));
+
     let topic = || json!({"thread_id": 7});
     assert_eq!(below(&reply("telegram", Some("-100777/9")), topic()), (json!(-100_777), json!(9)));
     assert_eq!(below(&reply("telegram", Some("9")), topic()), (json!(-100_777), json!(9)));

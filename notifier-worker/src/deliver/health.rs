@@ -1,0 +1,50 @@
+//! What an attempt says of its target: one that does not answer is asked one thing at a time, by all
+//! notifiers together, so that it takes no places from the others ([`store::job::Health`]).
+
+use store::job::Health;
+
+use super::{DeliverWork, Errand, judge::Class};
+
+impl DeliverWork {
+    /// Notes whether the target answered. What cannot be noted is noted by the next attempt.
+    pub(super) async fn note_health(&self, errand: Errand<'_>, class: Class) {
+        let Errand { job, target, .. } = errand;
+        let channel = target.channel.kind();
+        let turned = |to: &'static str| {
+            metrics::counter!("bellwether_target_turns_total", "channel" => channel, "to" => to)
+                .increment(1);
+        };
+        let noted = match (class.heard(), job.health) {
+            (Some(false), _) => match self.store.unanswered(job).await {
+                Ok(true) => {
+                    turned("silent");
+                    tracing::warn!(
+                        target = job.target,
+                        channel,
+                        "{} does not answer: it is told one thing at a time until it does",
+                        job.target,
+                    );
+                    Ok(())
+                }
+                Ok(false) => Ok(()),
+                Err(e) => Err(e),
+            },
+            (Some(true), Health::Doubtful) => self.store.answered(&job.target).await,
+            (Some(true), Health::Probed) => {
+                turned("answering");
+                tracing::info!(target = job.target, channel, "{} answers again", job.target);
+                self.store.answered(&job.target).await
+            }
+            (None, Health::Probed) => self.store.pass_probe(&job.target).await,
+            (Some(true) | None, Health::Answers) | (None, Health::Doubtful) => Ok(()),
+        };
+        if let Err(e) = noted {
+            tracing::warn!(
+                target = job.target,
+                error = &e as &dyn std::error::Error,
+                "whether {} answers is not noted",
+                job.target,
+            );
+        }
+    }
+}
