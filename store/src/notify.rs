@@ -10,13 +10,14 @@ use uuid::Uuid;
 use crate::{
     Error,
     lane::{LaneConnection, LaneTransaction},
+    observe::{ProblemRow, StateRow, upsert_by_problem},
 };
 
 /// Names a problem.
 pub type Key = (ProjectId, Fingerprint);
 
 /// What was told of a problem.
-pub type ToldRow = (Key, Vec<u8>);
+pub type ToldRow = StateRow<Fingerprint>;
 
 impl LaneConnection {
     /// What was told of these problems; what is absent does not exist.
@@ -89,23 +90,9 @@ fn row(row: sqlx::postgres::PgRow) -> Result<ToldRow, Error> {
 }
 
 impl LaneTransaction<'_> {
-    /// Writes what was told of problems; each key at most once. A row whose `due` stays the same is
-    /// updated in place.
-    pub fn upsert_told(&mut self, rows: &[(ToldRow, Option<Time>)]) {
-        if rows.is_empty() {
-            return;
-        }
-        self.write(
-            "told",
-            "insert into told (generation, lane, project, fingerprint, state, due) \
-             select $1, $2, * from unnest(?::text[], ?::uuid[], ?::bytea[], ?::bigint[]) \
-             on conflict (generation, project, fingerprint) \
-             do update set state = excluded.state, due = excluded.due",
-        )
-        .bind(rows.iter().map(|(((project, _), _), _)| project.as_str()).collect::<Vec<&str>>())
-        .bind(rows.iter().map(|(((_, id), _), _)| id.0).collect::<Vec<Uuid>>())
-        .bind(rows.iter().map(|((_, state), _)| state.as_slice()).collect::<Vec<&[u8]>>())
-        .bind(rows.iter().map(|(_, due)| due.map(Time::micros)).collect::<Vec<Option<i64>>>());
+    /// Writes what was told of problems, and when to look at each again; each key at most once.
+    pub fn upsert_told(&mut self, rows: &[ProblemRow]) {
+        self.write_by_problem("told", upsert_by_problem!("told"), rows);
     }
 
     /// Forgets problems, of which none is written in this batch.

@@ -244,23 +244,43 @@ fn state_row<K>(
     Ok(((project, key(id)), state))
 }
 
+/// The statement that writes rows of a table that has one for each problem.
+macro_rules! upsert_by_problem {
+    ($table:literal) => {
+        concat!(
+            "insert into ",
+            $table,
+            " (generation, lane, project, fingerprint, state, due) \
+             select $1, $2, * from unnest(?::text[], ?::uuid[], ?::bytea[], ?::bigint[]) \
+             on conflict (generation, project, fingerprint) \
+             do update set state = excluded.state, due = excluded.due"
+        )
+    };
+}
+pub(crate) use upsert_by_problem;
+
 impl LaneTransaction<'_> {
-    /// Writes problems; each key at most once. A row whose `due` stays the same is updated in place.
+    /// Writes problems; each key at most once.
     pub fn upsert_problems(&mut self, rows: &[ProblemRow]) {
+        self.write_by_problem("problem", upsert_by_problem!("problem"), rows);
+    }
+
+    /// Writes rows of a table that has one for each problem. A row whose `due` stays the same is
+    /// updated in place.
+    pub(crate) fn write_by_problem(
+        &mut self,
+        table: &'static str,
+        statement: &'static str,
+        rows: &[ProblemRow],
+    ) {
         if rows.is_empty() {
             return;
         }
-        self.write(
-            "problem",
-            "insert into problem (generation, lane, project, fingerprint, state, due) \
-             select $1, $2, * from unnest(?::text[], ?::uuid[], ?::bytea[], ?::bigint[]) \
-             on conflict (generation, project, fingerprint) \
-             do update set state = excluded.state, due = excluded.due",
-        )
-        .bind(rows.iter().map(|(((project, _), _), _)| project.as_str()).collect::<Vec<&str>>())
-        .bind(rows.iter().map(|(((_, id), _), _)| id.0).collect::<Vec<Uuid>>())
-        .bind(rows.iter().map(|((_, state), _)| state.as_slice()).collect::<Vec<&[u8]>>())
-        .bind(rows.iter().map(|(_, due)| due.map(Time::micros)).collect::<Vec<Option<i64>>>());
+        self.write(table, statement)
+            .bind(rows.iter().map(|(((project, _), _), _)| project.as_str()).collect::<Vec<&str>>())
+            .bind(rows.iter().map(|(((_, id), _), _)| id.0).collect::<Vec<Uuid>>())
+            .bind(rows.iter().map(|((_, state), _)| state.as_slice()).collect::<Vec<&[u8]>>())
+            .bind(rows.iter().map(|(_, due)| due.map(Time::micros)).collect::<Vec<Option<i64>>>());
     }
 
     /// Writes the states of incidents; each key at most once.
