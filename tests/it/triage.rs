@@ -1,5 +1,6 @@
 //! Triage with its real roles: who is asked, how often, and what that may cost.
 
+mod budget;
 mod calls;
 mod chain;
 mod feedback;

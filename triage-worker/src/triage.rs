@@ -223,11 +223,10 @@ impl TriageWork {
         asked: &TriageJob,
         facts: Facts,
     ) -> Result<Question, store::Error> {
-        let words: Vec<(String, u32)> =
-            likeness(&facts, asked.fingerprint)
-                .into_iter()
-                .map(|word| (word.text, word.weight))
-                .collect();
+        let words: Vec<(String, u32)> = likeness(&facts, asked.fingerprint)
+            .into_iter()
+            .map(|word| (word.text, word.weight))
+            .collect();
         let similar = Sought {
             project: &job.project,
             incident: job.incident,

@@ -28,6 +28,11 @@ pub(super) async fn read(mut response: Response, most: usize) -> Result<Vec<u8>,
     Ok(body)
 }
 
+/// Whether the body of a refusal says more than its status.
+pub(super) fn says_why(status: u16) -> bool {
+    matches!(status, 400 | 422)
+}
+
 /// What a refusal means; `plainly`: nothing was asked that not all of them know.
 pub(super) fn refusal(
     status: u16,
@@ -35,7 +40,7 @@ pub(super) fn refusal(
     retry_after: Option<Duration>,
     plainly: bool,
 ) -> Failure {
-    if !matches!(status, 400 | 422) {
+    if !says_why(status) {
         return Failure::of_status(status, retry_after);
     }
     let body: Value = serde_json::from_slice(body).unwrap_or_default();

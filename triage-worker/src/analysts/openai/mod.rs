@@ -313,19 +313,20 @@ impl OpenAi {
         };
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers());
-        let (most, success) = match response.status().is_success() {
-            true => (answer::ANSWER_MAX, true),
-            false => (answer::ERROR_MAX, false),
-        };
-        let bytes = answer::read(response, most).await;
-        if success {
-            return match bytes {
+        if response.status().is_success() {
+            return match answer::read(response, answer::ANSWER_MAX).await {
                 Ok(bytes) => answer::judge(&bytes, &self.config, &messages),
                 Err(failure) => Reply::failed(failure, Spent::Unknown),
             };
         }
-        // A refusal costs a call and no tokens.
-        let failure = answer::refusal(status, &bytes.unwrap_or_default(), retry_after, plainly);
+        // What a refusal says is looked at where it tells one from another, and nowhere else: an
+        // endpoint that is unwell may take its time for it.
+        let body = match answer::says_why(status) {
+            true => answer::read(response, answer::ERROR_MAX).await.unwrap_or_default(),
+            false => Vec::new(),
+        };
+        // It costs a call and no tokens.
+        let failure = answer::refusal(status, &body, retry_after, plainly);
         Reply::failed(failure, Spent::Tokens(Tokens::default()))
     }
 }
