@@ -7,7 +7,6 @@
 
 mod answer;
 mod carry;
-mod health;
 mod judge;
 mod message;
 mod question;
@@ -18,7 +17,7 @@ use std::{sync::Arc, time::Duration};
 
 use eventlog::Log;
 use futures_util::future::BoxFuture;
-use lanes::{Performed, Work, job::Untold};
+use lanes::{Performed, Work};
 use runtime::Clock;
 use schemas::{
     alert::Risk,
@@ -44,9 +43,6 @@ use crate::{
     config::{Channels, Config, Target},
     sender::Sender,
 };
-
-/// How long a receiver that does not answer is asked at least.
-const PATIENCE: Duration = Duration::from_secs(8 * 3_600);
 
 /// The effect of queue `send`.
 #[derive(Debug)]
@@ -151,7 +147,7 @@ impl DeliverWork {
         };
         let step = step::step(&send, given);
         if let Step::Nothing(why) = step {
-            return self.needless(errand, SendResult::NotNeeded(why.into()), Class::NotNeeded).await;
+            return self.untold(errand, SendResult::NotNeeded(why.into()), Class::NotNeeded).await;
         }
         let asked = self.questions.answerable(errand, target, self.clock.now()).await;
         let target: &Target = match &asked {
@@ -159,7 +155,7 @@ impl DeliverWork {
             Answerable::AsEver => target,
             Answerable::Never(why) => {
                 let result = SendResult::NotNeeded((*why).into());
-                return self.needless(errand, result, Class::NotNeeded).await;
+                return self.untold(errand, result, Class::NotNeeded).await;
             }
             Answerable::Later(attempt) => return self.unasked(errand, attempt.clone()).await,
         };
@@ -175,19 +171,13 @@ impl DeliverWork {
         {
             admitted.to_mut().moved = Some(moved);
         }
-        let again = match self.store.tell(telling, job.claim).await {
-            Ok(Told::First) => None,
-            Ok(Told::Again { since }) => Some(since),
-            Ok(Told::ByAnother) => {
-                return self.needless(errand, SendResult::AlreadyTold, Class::AlreadyTold).await;
+        let again = match self.store.tell(telling).await? {
+            Told::First => false,
+            Told::Again => true,
+            Told::ByAnother => {
+                return self.untold(errand, SendResult::AlreadyTold, Class::AlreadyTold).await;
             }
-            // It may be noted all the same, and nothing is sent.
-            Err(e) => {
-                let after = backoff(job.attempts, job.id, Class::WorkerLost);
-                let (reason, untold) = (format!("the tables: {e}"), Some(telling.into()));
-                return Ok(Performed::Retry { after, reason, pause_target: false, untold });
-            }
-            Ok(Told::Delivered(message)) => {
+            Told::Delivered(message) => {
                 let verdict = Verdict::Delivered(message.name);
                 let attempt = Attempt { verdict, not_taken: false, class: Class::Fine };
                 return self.unasked(errand, attempt).await;
@@ -195,18 +185,19 @@ impl DeliverWork {
         };
         let mut talk = Talk::new(self, &notification, admitted, begun);
         let about = About { telling, shown: given.shown, again };
-        let attempt = self.carry_out(&mut talk, step, about).await;
+        let attempt = self.carry_out(&mut talk, step, about).await?;
+        if !again && attempt.not_taken {
+            // Nobody was told so far: the next attempt is a first one again.
+            self.store.retract(telling).await?;
+        }
         if let Some(name) = attempt.taken() {
             let (shown, analysed) = (given.shown, given.analysed);
             let message = Message { name: name.map(str::to_owned), shown, analysed };
             self.keep(errand, telling, &message).await;
         }
         self.settle_up(errand, talk.requests).await;
-        self.note_health(errand, attempt.class).await;
         self.measure(errand, begun, &attempt);
-        // Nobody was told under this claim: the next attempt is a first one again.
-        let untold = attempt.not_taken.then(|| telling.into());
-        Ok(self.end(errand, attempt, untold))
+        Ok(self.end(errand, attempt))
     }
 
     /// The channel is not in this process's configuration: it may be in another's, which knows a newer
@@ -218,8 +209,8 @@ impl DeliverWork {
             return refused(reason);
         }
         tracing::warn!(job = %job.id, target = job.target, "消息发送失败: tried again: {reason}");
-        let after = backoff(job.attempts, job.id, Class::Configuration);
-        Performed::Retry { after, reason, pause_target: false, untold: None }
+        let after = backoff(job.attempts, job.id);
+        Performed::Retry { after, reason, pause_target: false }
     }
 
     /// Whether a newer job that says all of it waits behind this one.
@@ -232,21 +223,20 @@ impl DeliverWork {
     }
 
     /// Nothing had to be sent.
-    async fn needless(
+    async fn untold(
         &self,
         errand: Errand<'_>,
         result: SendResult,
         class: Class,
     ) -> Result<Performed, store::Error> {
         self.store.spend(&errand.job.target, -1).await?;
-        self.note_health(errand, class).await;
         count(errand, result.word(), class);
         let (kind, incident) = (errand.send.kind.word(), errand.send.incident);
         tracing::debug!(
             job = %errand.job.id, %incident, target = errand.job.target,
             "{kind} of incident {incident} is not told to {}: {}", errand.job.target, class.word(),
         );
-        Ok(finish(result, End::Done, None, None))
+        Ok(finish(result, End::Done, None))
     }
 
     /// It ended before anything was asked.
@@ -256,8 +246,7 @@ impl DeliverWork {
         attempt: Attempt,
     ) -> Result<Performed, store::Error> {
         self.store.spend(&errand.job.target, -1).await?;
-        self.note_health(errand, Class::NotNeeded).await;
-        Ok(self.end(errand, attempt, None))
+        Ok(self.end(errand, attempt))
     }
 
     /// Keeps what the receiver has now. When the tables are away the job's result says all but what
@@ -304,18 +293,8 @@ impl DeliverWork {
         }
     }
 
-    /// Whether a send that was not taken is tried once more: as often as the configuration says, and
-    /// for hours while its receiver does not answer at all.
-    fn goes_on(&self, errand: Errand<'_>, class: Class) -> bool {
-        let age = self.clock.now().micros_since(errand.send.planned_at);
-        let silent = class.heard() == Some(false);
-        errand.job.attempts < self.config.max_attempts
-            || silent && u128::try_from(age).is_ok_and(|age| age < PATIENCE.as_micros())
-    }
-
-    /// What follows from an attempt, and what is certain not to be told by it; counted and said here,
-    /// once.
-    fn end(&self, errand: Errand<'_>, attempt: Attempt, untold: Option<Untold>) -> Performed {
+    /// What follows from an attempt; counted and said here, once.
+    fn end(&self, errand: Errand<'_>, attempt: Attempt) -> Performed {
         let Errand { job, send, target } = errand;
         let (channel, class) = (target.channel.kind(), attempt.class);
         let (kind, incident) = (send.kind.word(), send.incident);
@@ -326,7 +305,7 @@ impl DeliverWork {
                     job = %job.id, %incident, target = job.target, channel, attempts = job.attempts,
                     "消息发送成功: {kind} of incident {incident} delivered to {}", job.target,
                 );
-                finish(SendResult::Delivered(id), End::Done, None, None)
+                finish(SendResult::Delivered(id), End::Done, None)
             }
             Verdict::DeliveredInPart { message, missed } => {
                 count(errand, "delivered_in_part", class);
@@ -337,23 +316,25 @@ impl DeliverWork {
                     job.target,
                 );
                 let reason = format!("not delivered to all: {missed}");
-                finish(SendResult::Delivered(message), End::Done, Some(reason), None)
+                finish(SendResult::Delivered(message), End::Done, Some(reason))
             }
-            Verdict::Retry { after, pause_target, reason } if self.goes_on(errand, class) => {
+            Verdict::Retry { after, pause_target, reason }
+                if job.attempts < self.config.max_attempts =>
+            {
                 count(errand, "retried", class);
-                let after = wait(after, pause_target, backoff(job.attempts, job.id, class));
+                let after = wait(after, pause_target, backoff(job.attempts, job.id));
                 tracing::warn!(
                     job = %job.id, %incident, target = job.target, channel, attempts = job.attempts,
                     reason, after_ms = after.as_millis() as u64,
                     "消息发送失败: {kind} of incident {incident} not taken by {}, tried again in \
                      {after:?}: {reason}", job.target,
                 );
-                Performed::Retry { after, reason, pause_target, untold }
+                Performed::Retry { after, reason, pause_target }
             }
             Verdict::Retry { reason, .. } => {
                 count(errand, "refused", class);
                 given_up(errand, &reason);
-                parked(format!("given up after {} attempts: {reason}", job.attempts), untold)
+                refused(format!("given up after {} attempts: {reason}", job.attempts))
             }
             Verdict::Refused(reason)
             | Verdict::TryPlain(reason)
@@ -362,12 +343,12 @@ impl DeliverWork {
             | Verdict::Moved { reason, .. } => {
                 count(errand, "refused", class);
                 given_up(errand, &reason);
-                parked(reason, untold)
+                refused(reason)
             }
             Verdict::Ambiguous(reason) => {
                 count(errand, "unknown", class);
                 given_up(errand, &reason);
-                finish(SendResult::Unknown(reason.clone()), End::Unknown, Some(reason), None)
+                finish(SendResult::Unknown(reason.clone()), End::Unknown, Some(reason))
             }
         }
     }
@@ -395,20 +376,11 @@ fn given_up(errand: Errand<'_>, reason: &str) {
 }
 
 fn refused(reason: String) -> Performed {
-    parked(reason, None)
+    finish(SendResult::Refused(reason.clone()), End::Parked, Some(reason))
 }
 
-fn parked(reason: String, untold: Option<Untold>) -> Performed {
-    finish(SendResult::Refused(reason.clone()), End::Parked, Some(reason), untold)
-}
-
-fn finish(
-    result: SendResult,
-    end: End,
-    reason: Option<String>,
-    untold: Option<Untold>,
-) -> Performed {
-    Performed::Finish { result: schemas::codec::encode(&result), end, reason, untold }
+fn finish(result: SendResult, end: End, reason: Option<String>) -> Performed {
+    Performed::Finish { result: schemas::codec::encode(&result), end, reason }
 }
 
 impl Work for DeliverWork {
@@ -432,13 +404,13 @@ impl Work for DeliverWork {
         Box::pin(self.deliver(job))
     }
 
-    fn record(&self, job: &Job, result: &[u8]) -> Result<Option<Body>, String> {
+    fn record(&self, job: &Job, result: &[u8]) -> Result<Body, String> {
         let send: SendJob =
             schemas::codec::decode("send job", &job.payload).map_err(|e| e.to_string())?;
         let result: SendResult =
             schemas::codec::decode("send result", result).map_err(|e| e.to_string())?;
         let channel = self.channels.get(&job.target).map_or("none", |t| t.channel.kind());
-        Ok(Some(Body::Outcome(Box::new(SendOutcome {
+        Ok(Body::Outcome(Box::new(SendOutcome {
             job: job.id,
             incident: Some(send.incident),
             target: job.target.clone(),
@@ -448,6 +420,6 @@ impl Work for DeliverWork {
             trigger: job.trigger,
             attempts: job.attempts,
             result,
-        }))))
+        })))
     }
 }

@@ -2,6 +2,10 @@
 //! `bellwether operators`, and a press is done once.
 
 mod answers;
+mod cards;
+mod leaks;
+mod slack;
+mod telegram;
 
 use std::{
     path::PathBuf,

@@ -1,5 +1,7 @@
 //! Deliveries that were given up are listed, and applied once when what was wrong is right.
 
+mod sends;
+
 use std::{
     path::PathBuf,
     process::{Command, Output},

@@ -24,21 +24,21 @@ const TOKEN: &str = "verification-token-of-these-tests";
 /// Key of an operator who may act.
 const BOSS: &str = "bwk_of_the_boss";
 /// Lark's ids of two users: one is an operator.
-const ADA: &str = "ou_ada";
-const EVE: &str = "ou_eve";
+pub(super) const ADA: &str = "ou_ada";
+pub(super) const EVE: &str = "ou_eve";
 
 /// A fleet with a chat in Lark, and what stands in it.
-struct Desk {
-    fleet: Fleet,
+pub(super) struct Desk {
+    pub(super) fleet: Fleet,
     number: usize,
-    lark: Server,
+    pub(super) lark: Server,
     events: u64,
     /// Messages that stood there when somebody looked last, and how often each was changed.
     seen: BTreeMap<String, usize>,
 }
 
 impl Desk {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let lark = Server::start().await;
         let key = const_hex::encode(Sha256::digest(BOSS));
         let more = format!(
@@ -54,7 +54,7 @@ impl Desk {
         Self { fleet, number, lark, events: 0, seen: BTreeMap::new() }
     }
 
-    async fn fire(&self, alertname: &str) {
+    pub(super) async fn fire(&self, alertname: &str) {
         let alert = json!({
             "version": "4", "groupKey": "{}", "status": "firing", "receiver": "r",
             "alerts": [{
@@ -90,13 +90,45 @@ impl Desk {
     }
 
     /// A user presses what carries `value` on a message; answered by a toast at once.
-    async fn press(&mut self, user: &str, message: &str, value: Value) -> Vec<String> {
+    pub(super) async fn press(&mut self, user: &str, message: &str, value: Value) -> Vec<String> {
+        let token = self.lark.press(message);
+        self.pressed(user, message, value, Some(token)).await
+    }
+
+    /// The same where the press brings no token for its card.
+    pub(super) async fn press_without_token(
+        &mut self,
+        user: &str,
+        message: &str,
+        value: Value,
+    ) -> Vec<String> {
+        self.pressed(user, message, value, None).await
+    }
+
+    async fn pressed(
+        &mut self,
+        user: &str,
+        message: &str,
+        value: Value,
+        token: Option<String>,
+    ) -> Vec<String> {
         let event = json!({
             "operator": {"open_id": user}, "action": {"tag": "button", "value": value},
+            "token": token,
             "context": {"open_chat_id": format!("{CHATS}1"), "open_message_id": message},
         });
         let answer = self.event("card.action.trigger", event).await;
         assert_eq!(answer["toast"]["content"], "已收到");
+        self.news().await
+    }
+
+    /// A user reacts with a thumb to a message.
+    pub(super) async fn react(&mut self, user: &str, message: &str) -> Vec<String> {
+        let event = json!({
+            "message_id": message, "operator_type": "user", "user_id": {"open_id": user},
+            "reaction_type": {"emoji_type": "THUMBSUP"},
+        });
+        assert_eq!(self.event("im.message.reaction.created_v1", event).await, json!({}));
         self.news().await
     }
 
@@ -115,7 +147,7 @@ impl Desk {
     }
 
     /// What is new in the chat once all is done: `<what it answers>: <text>`, or `changed <id>`.
-    async fn news(&mut self) -> Vec<String> {
+    pub(super) async fn news(&mut self) -> Vec<String> {
         self.fleet.settled().await;
         let mut news = Vec::new();
         for (id, message) in self.lark.messages() {
@@ -146,7 +178,7 @@ impl Desk {
     }
 
     /// The newest incident of `infra`.
-    async fn incident(&self) -> Value {
+    pub(super) async fn incident(&self) -> Value {
         let list = self.get("/api/v1/incidents?project_id=infra").await;
         let id = list["items"][0]["incident_id"].as_str().unwrap().to_owned();
         self.get(&format!("/api/v1/incidents/{id}?project_id=infra")).await
@@ -160,7 +192,7 @@ impl Desk {
 
     /// Given these words behind `bellwether`, then it ends with this code; what it says.
     #[track_caller]
-    fn run(&self, words: &[&str], code: i32) -> String {
+    pub(super) fn run(&self, words: &[&str], code: i32) -> String {
         let place = [PathBuf::from("--config"), self.fleet.config().to_owned()];
         let mut command = Command::new(bellwether());
         command.args(words).args(place).env("USER", "root");
@@ -183,7 +215,7 @@ impl Desk {
 
 /// One piece of news, which says all of this.
 #[track_caller]
-fn one(news: &[String], says: &[&str]) -> String {
+pub(super) fn one(news: &[String], says: &[&str]) -> String {
     let [one] = news else { panic!("not one piece of news: {news:#?}") };
     assert!(says.iter().all(|words| one.contains(words)), "{says:?}: {one}");
     one.clone()
