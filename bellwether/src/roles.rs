@@ -330,7 +330,15 @@ impl Parts {
             timeout: Duration::from_secs(300),
             ..http_client::ClientConfig::default()
         })?;
-        self.job_loop("triage", TriageWork::new(&config.triage, &client)?, store);
+        let deps = triage_worker::triage::Deps {
+            client,
+            store: store.clone(),
+            log: Arc::clone(&self.log),
+            health: self.health.clone(),
+        };
+        self.job_loop("triage", TriageWork::new(&config.triage, deps)?, store);
+        let watch = triage_worker::triage::watch(store.clone(), self.shutdown.clone());
+        self.tasks.spawn("triage queue", watch);
         Ok(())
     }
 

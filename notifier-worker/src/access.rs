@@ -186,7 +186,11 @@ impl Access {
         let now = Instant::now();
         let again = |reason| Verdict::Retry { after: None, pause_target: false, reason };
         let granted = match self.sender.send(request, target).await {
-            Exchange::Answered(response) => target.channel.grant(&response),
+            // Only an answer without a token is told of.
+            Exchange::Answered(response) => target
+                .channel
+                .grant(&response)
+                .or_else(|_| target.channel.grant(&target.hide_in(response))),
             // A token that was granted and not heard of harms nobody.
             Exchange::NotSent(reason) | Exchange::Lost(reason) => Err(again(reason)),
             Exchange::Blocked(reason) => Err(Verdict::Refused(reason)),

@@ -1,5 +1,6 @@
 //! Which channels there are, whom they serve, and how patiently they are served.
 
+mod hide;
 mod target;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
@@ -52,7 +53,8 @@ pub struct Config {
     pub lease_ms: u64,
     /// A send that was not taken is tried this often before it is parked. The delays double from
     /// 1 s to 10 min (to 1 min where the receiver asks the whole target to wait), so 60 attempts
-    /// take more than eight hours (about one hour). Default 60.
+    /// take more than eight hours (about one hour). While the receiver does not answer at all it is
+    /// tried for eight hours at least, every half a minute. Default 60.
     pub max_attempts: u32,
     /// How long a channel that cannot edit its messages holds the first one back, so that the
     /// analysis can be in it, in milliseconds; at most 5000. Default 5000.
@@ -307,6 +309,8 @@ fn target(id: &str, config: &ChannelConfig) -> Result<Target, Error> {
         allow_private: config.allow_private,
         timeout: Duration::from_millis(config.timeout_ms),
         repeats: config.ambiguous.map_or(channel.idempotent(), |policy| policy == Ambiguous::Again),
+        // Who wants it sent again wants it sent again at any time.
+        recognises_for: channel.recognises_for().filter(|_| config.ambiguous.is_none()),
         rate: Rate { per_minute, burst: taken.burst.min(per_minute) },
         language: config.language,
         keys: config.keys.clone(),

@@ -7,6 +7,7 @@
 
 mod answer;
 mod carry;
+mod health;
 mod judge;
 mod message;
 mod question;
@@ -17,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 
 use eventlog::Log;
 use futures_util::future::BoxFuture;
-use lanes::{Performed, Work};
+use lanes::{Performed, Work, job::Untold};
 use runtime::Clock;
 use schemas::{
     alert::Risk,
@@ -43,6 +44,9 @@ use crate::{
     config::{Channels, Config, Target},
     sender::Sender,
 };
+
+/// How long a receiver that does not answer is asked at least.
+const PATIENCE: Duration = Duration::from_secs(8 * 3_600);
 
 /// The effect of queue `send`.
 #[derive(Debug)]
@@ -147,7 +151,7 @@ impl DeliverWork {
         };
         let step = step::step(&send, given);
         if let Step::Nothing(why) = step {
-            return self.untold(errand, SendResult::NotNeeded(why.into()), Class::NotNeeded).await;
+            return self.needless(errand, SendResult::NotNeeded(why.into()), Class::NotNeeded).await;
         }
         let asked = self.questions.answerable(errand, target, self.clock.now()).await;
         let target: &Target = match &asked {
@@ -155,7 +159,7 @@ impl DeliverWork {
             Answerable::AsEver => target,
             Answerable::Never(why) => {
                 let result = SendResult::NotNeeded((*why).into());
-                return self.untold(errand, result, Class::NotNeeded).await;
+                return self.needless(errand, result, Class::NotNeeded).await;
             }
             Answerable::Later(attempt) => return self.unasked(errand, attempt.clone()).await,
         };
@@ -171,13 +175,19 @@ impl DeliverWork {
         {
             admitted.to_mut().moved = Some(moved);
         }
-        let again = match self.store.tell(telling).await? {
-            Told::First => false,
-            Told::Again => true,
-            Told::ByAnother => {
-                return self.untold(errand, SendResult::AlreadyTold, Class::AlreadyTold).await;
+        let again = match self.store.tell(telling, job.claim).await {
+            Ok(Told::First) => None,
+            Ok(Told::Again { since }) => Some(since),
+            Ok(Told::ByAnother) => {
+                return self.needless(errand, SendResult::AlreadyTold, Class::AlreadyTold).await;
             }
-            Told::Delivered(message) => {
+            // It may be noted all the same, and nothing is sent.
+            Err(e) => {
+                let after = backoff(job.attempts, job.id, Class::WorkerLost);
+                let (reason, untold) = (format!("the tables: {e}"), Some(telling.into()));
+                return Ok(Performed::Retry { after, reason, pause_target: false, untold });
+            }
+            Ok(Told::Delivered(message)) => {
                 let verdict = Verdict::Delivered(message.name);
                 let attempt = Attempt { verdict, not_taken: false, class: Class::Fine };
                 return self.unasked(errand, attempt).await;
@@ -185,19 +195,18 @@ impl DeliverWork {
         };
         let mut talk = Talk::new(self, &notification, admitted, begun);
         let about = About { telling, shown: given.shown, again };
-        let attempt = self.carry_out(&mut talk, step, about).await?;
-        if !again && attempt.not_taken {
-            // Nobody was told so far: the next attempt is a first one again.
-            self.store.retract(telling).await?;
-        }
+        let attempt = self.carry_out(&mut talk, step, about).await;
         if let Some(name) = attempt.taken() {
             let (shown, analysed) = (given.shown, given.analysed);
             let message = Message { name: name.map(str::to_owned), shown, analysed };
             self.keep(errand, telling, &message).await;
         }
         self.settle_up(errand, talk.requests).await;
+        self.note_health(errand, attempt.class).await;
         self.measure(errand, begun, &attempt);
-        Ok(self.end(errand, attempt))
+        // Nobody was told under this claim: the next attempt is a first one again.
+        let untold = attempt.not_taken.then(|| telling.into());
+        Ok(self.end(errand, attempt, untold))
     }
 
     /// The channel is not in this process's configuration: it may be in another's, which knows a newer
@@ -209,8 +218,8 @@ impl DeliverWork {
             return refused(reason);
         }
         tracing::warn!(job = %job.id, target = job.target, "消息发送失败: tried again: {reason}");
-        let after = backoff(job.attempts, job.id);
-        Performed::Retry { after, reason, pause_target: false }
+        let after = backoff(job.attempts, job.id, Class::Configuration);
+        Performed::Retry { after, reason, pause_target: false, untold: None }
     }
 
     /// Whether a newer job that says all of it waits behind this one.
@@ -223,20 +232,21 @@ impl DeliverWork {
     }
 
     /// Nothing had to be sent.
-    async fn untold(
+    async fn needless(
         &self,
         errand: Errand<'_>,
         result: SendResult,
         class: Class,
     ) -> Result<Performed, store::Error> {
         self.store.spend(&errand.job.target, -1).await?;
+        self.note_health(errand, class).await;
         count(errand, result.word(), class);
         let (kind, incident) = (errand.send.kind.word(), errand.send.incident);
         tracing::debug!(
             job = %errand.job.id, %incident, target = errand.job.target,
             "{kind} of incident {incident} is not told to {}: {}", errand.job.target, class.word(),
         );
-        Ok(finish(result, End::Done, None))
+        Ok(finish(result, End::Done, None, None))
     }
 
     /// It ended before anything was asked.
@@ -246,7 +256,8 @@ impl DeliverWork {
         attempt: Attempt,
     ) -> Result<Performed, store::Error> {
         self.store.spend(&errand.job.target, -1).await?;
-        Ok(self.end(errand, attempt))
+        self.note_health(errand, Class::NotNeeded).await;
+        Ok(self.end(errand, attempt, None))
     }
 
     /// Keeps what the receiver has now. When the tables are away the job's result says all but what
@@ -293,8 +304,18 @@ impl DeliverWork {
         }
     }
 
-    /// What follows from an attempt; counted and said here, once.
-    fn end(&self, errand: Errand<'_>, attempt: Attempt) -> Performed {
+    /// Whether a send that was not taken is tried once more: as often as the configuration says, and
+    /// for hours while its receiver does not answer at all.
+    fn goes_on(&self, errand: Errand<'_>, class: Class) -> bool {
+        let age = self.clock.now().micros_since(errand.send.planned_at);
+        let silent = class.heard() == Some(false);
+        errand.job.attempts < self.config.max_attempts
+            || silent && u128::try_from(age).is_ok_and(|age| age < PATIENCE.as_micros())
+    }
+
+    /// What follows from an attempt, and what is certain not to be told by it; counted and said here,
+    /// once.
+    fn end(&self, errand: Errand<'_>, attempt: Attempt, untold: Option<Untold>) -> Performed {
         let Errand { job, send, target } = errand;
         let (channel, class) = (target.channel.kind(), attempt.class);
         let (kind, incident) = (send.kind.word(), send.incident);
@@ -305,7 +326,7 @@ impl DeliverWork {
                     job = %job.id, %incident, target = job.target, channel, attempts = job.attempts,
                     "消息发送成功: {kind} of incident {incident} delivered to {}", job.target,
                 );
-                finish(SendResult::Delivered(id), End::Done, None)
+                finish(SendResult::Delivered(id), End::Done, None, None)
             }
             Verdict::DeliveredInPart { message, missed } => {
                 count(errand, "delivered_in_part", class);
@@ -316,25 +337,23 @@ impl DeliverWork {
                     job.target,
                 );
                 let reason = format!("not delivered to all: {missed}");
-                finish(SendResult::Delivered(message), End::Done, Some(reason))
+                finish(SendResult::Delivered(message), End::Done, Some(reason), None)
             }
-            Verdict::Retry { after, pause_target, reason }
-                if job.attempts < self.config.max_attempts =>
-            {
+            Verdict::Retry { after, pause_target, reason } if self.goes_on(errand, class) => {
                 count(errand, "retried", class);
-                let after = wait(after, pause_target, backoff(job.attempts, job.id));
+                let after = wait(after, pause_target, backoff(job.attempts, job.id, class));
                 tracing::warn!(
                     job = %job.id, %incident, target = job.target, channel, attempts = job.attempts,
                     reason, after_ms = after.as_millis() as u64,
                     "消息发送失败: {kind} of incident {incident} not taken by {}, tried again in \
                      {after:?}: {reason}", job.target,
                 );
-                Performed::Retry { after, reason, pause_target }
+                Performed::Retry { after, reason, pause_target, untold }
             }
             Verdict::Retry { reason, .. } => {
                 count(errand, "refused", class);
                 given_up(errand, &reason);
-                refused(format!("given up after {} attempts: {reason}", job.attempts))
+                parked(format!("given up after {} attempts: {reason}", job.attempts), untold)
             }
             Verdict::Refused(reason)
             | Verdict::TryPlain(reason)
@@ -343,12 +362,12 @@ impl DeliverWork {
             | Verdict::Moved { reason, .. } => {
                 count(errand, "refused", class);
                 given_up(errand, &reason);
-                refused(reason)
+                parked(reason, untold)
             }
             Verdict::Ambiguous(reason) => {
                 count(errand, "unknown", class);
                 given_up(errand, &reason);
-                finish(SendResult::Unknown(reason.clone()), End::Unknown, Some(reason))
+                finish(SendResult::Unknown(reason.clone()), End::Unknown, Some(reason), None)
             }
         }
     }
@@ -376,11 +395,20 @@ fn given_up(errand: Errand<'_>, reason: &str) {
 }
 
 fn refused(reason: String) -> Performed {
-    finish(SendResult::Refused(reason.clone()), End::Parked, Some(reason))
+    parked(reason, None)
 }
 
-fn finish(result: SendResult, end: End, reason: Option<String>) -> Performed {
-    Performed::Finish { result: schemas::codec::encode(&result), end, reason }
+fn parked(reason: String, untold: Option<Untold>) -> Performed {
+    finish(SendResult::Refused(reason.clone()), End::Parked, Some(reason), untold)
+}
+
+fn finish(
+    result: SendResult,
+    end: End,
+    reason: Option<String>,
+    untold: Option<Untold>,
+) -> Performed {
+    Performed::Finish { result: schemas::codec::encode(&result), end, reason, untold }
 }
 
 impl Work for DeliverWork {
@@ -404,13 +432,13 @@ impl Work for DeliverWork {
         Box::pin(self.deliver(job))
     }
 
-    fn record(&self, job: &Job, result: &[u8]) -> Result<Body, String> {
+    fn record(&self, job: &Job, result: &[u8]) -> Result<Option<Body>, String> {
         let send: SendJob =
             schemas::codec::decode("send job", &job.payload).map_err(|e| e.to_string())?;
         let result: SendResult =
             schemas::codec::decode("send result", result).map_err(|e| e.to_string())?;
         let channel = self.channels.get(&job.target).map_or("none", |t| t.channel.kind());
-        Ok(Body::Outcome(Box::new(SendOutcome {
+        Ok(Some(Body::Outcome(Box::new(SendOutcome {
             job: job.id,
             incident: Some(send.incident),
             target: job.target.clone(),
@@ -420,6 +448,6 @@ impl Work for DeliverWork {
             trigger: job.trigger,
             attempts: job.attempts,
             result,
-        })))
+        }))))
     }
 }

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use lanes::{Halt, Input, Item, Out, Stage};
 use schemas::{
     CodecError, Event, EventBatch, IncidentId, JobId, Lane, SourceId,
-    event::Kind,
+    event::{Kind, Planned},
     job::{SendJob, SendKind},
     subject::EventChannel,
 };
@@ -252,6 +252,10 @@ impl Stage for NotifyStage {
 
 /// R45: what was decided, by kind of message or by why there is none.
 fn count(event: &Event) {
+    if let Kind::Planned(Planned { reason: Some(reason), .. }) = &event.kind {
+        // `level_rose`, `still_fires`, `silence_over`: people are rung again.
+        metrics::counter!("bellwether_told_again_total", "why" => reason.clone()).increment(1);
+    }
     let (decided, why) = match &event.kind {
         Kind::Planned(planned) => ("planned", planned.kind.word().to_owned()),
         Kind::Withheld(withheld) => ("withheld", withheld.reason.clone()),

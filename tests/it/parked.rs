@@ -63,9 +63,9 @@ fn delivery(provider: &str, raw: &str) -> Body {
         sha256: [4; 32],
         content_type: None,
         channel: None,
+        recorded: None,
     }))
 }
-        recorded: None,
 
 /// Appends a record of `project`, in a frame of its own.
 async fn append(fleet: &Fleet, project: &str, body: Body) -> InputPosition {

@@ -45,6 +45,9 @@ const MAX_PLAIN_TEXT: usize = 4_000;
 /// How long a token may be, in bytes.
 const MAX_TOKEN: usize = 4_096;
 
+/// How long Lark remembers the `uuid` of a message.
+const UUID_LASTS: Duration = Duration::from_secs(3_600);
+
 /// How many buttons stand beside one another.
 const ROW: usize = 3;
 
@@ -92,6 +95,11 @@ impl Channel for LarkApp {
 
     fn idempotent(&self) -> bool {
         true
+    }
+
+    /// A second message with the same `uuid` is not sent, within an hour.
+    fn recognises_for(&self) -> Option<Duration> {
+        Some(UUID_LASTS)
     }
 
     /// Never more than five in any second in one chat: a burst and what is allowed meanwhile.

@@ -11,6 +11,7 @@ mod feishu;
 mod lark_app;
 mod log;
 mod pagerduty;
+mod robot;
 mod slack;
 mod telegram;
 mod text;
@@ -87,6 +88,11 @@ pub trait Channel: Send + Sync {
     /// A second send under the same key is recognised by the receiver, or does no harm. Without it
     /// a send with an unknown end is never repeated.
     fn idempotent(&self) -> bool;
+
+    /// For how long it is recognised; absent: for as long as anything is sent again.
+    fn recognises_for(&self) -> Option<Duration> {
+        None
+    }
 
     /// How many messages the receiver takes; a configuration may say less.
     fn rate(&self) -> Rate;
@@ -384,7 +390,8 @@ fn retry_after(response: &Response) -> Option<Duration> {
     Some(wait.min(LONGEST_WAIT))
 }
 
-/// What a receiver says of a failure, in one line that is not long.
+/// What a receiver says of a failure, in one line that is not long. Its answer is free of credentials
+/// by then: what is cut through the middle cannot be found any more.
 fn excerpt(said: &str) -> String {
     let line: String = said.chars().filter(|c| !c.is_control()).take(200).collect();
     if line.is_empty() { "no words".to_owned() } else { line }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use domain::notify::{KeyName, Language};
 use reqwest::Url;
 use schemas::SourceId;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use super::SigningKey;
 use crate::channels::{Channel, Form, Need, Rate};
@@ -25,6 +25,8 @@ pub struct Target {
     pub timeout: Duration,
     /// What may have arrived is sent again.
     pub repeats: bool,
+    /// Only so long after it may have arrived; absent: whenever that is.
+    pub recognises_for: Option<Duration>,
     pub rate: Rate,
     /// The language of its messages; absent: that of section `deliver`.
     pub language: Option<Language>,
@@ -100,6 +102,7 @@ impl Target {
             allow_private: false,
             timeout: Duration::from_secs(15),
             repeats: channel.idempotent(),
+            recognises_for: channel.recognises_for(),
             rate: channel.rate(),
             language: None,
             keys: None,
@@ -200,37 +203,6 @@ impl Target {
             )
             | None => &[],
         }
-    }
-
-    /// `text` without this target's credentials, should what a receiver says repeat them.
-    pub(crate) fn hide_credentials(&self, text: &str) -> String {
-        let mut shown = text.to_owned();
-        let mut hide = |secret: &str| {
-            if !secret.is_empty() && shown.contains(secret) {
-                shown = shown.replace(secret, "…");
-            }
-        };
-        for setting in self.settings.values() {
-            match setting {
-                Setting::Address(url) => {
-                    // Shorter parts of a path are words like `hook`.
-                    url.path().split('/').filter(|part| part.len() >= 12).for_each(&mut hide);
-                    hide(url.query().unwrap_or_default());
-                    url.query_pairs()
-                        .filter(|(_, value)| value.len() >= 12)
-                        .for_each(|(_, value)| hide(&value));
-                    hide(url.password().unwrap_or_default());
-                }
-                Setting::Secret(secret) => hide(secret.expose_secret()),
-                // What messages are signed with is in no request.
-                Setting::Key(_) | Setting::Text(_) | Setting::Number(_) | Setting::Texts(_) => {}
-            }
-        }
-        hide(self.access.as_ref().map_or("", |token| token.expose_secret()));
-        let brought = self.answer_at.as_ref().map_or("", |brought| brought.expose_secret());
-        hide(brought);
-        brought.split('/').filter(|part| part.len() >= 12).for_each(&mut hide);
-        shown
     }
 }
 

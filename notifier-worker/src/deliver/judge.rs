@@ -13,6 +13,10 @@ use crate::{
 /// Longest delay between two attempts that no receiver asked for.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(600);
 
+/// Longest delay between two attempts while the receiver does not answer at all. It is asked one thing
+/// at a time then, so this is how late a send may be once it answers again.
+const LONGEST_SILENCE: Duration = Duration::from_secs(30);
+
 /// Longest pause of a whole target that no receiver asked for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -57,6 +61,8 @@ pub(super) enum Class {
     Configuration,
     /// The worker was lost while sending.
     WorkerLost,
+    /// It may have arrived so long ago that the receiver would not recognise a repeat.
+    TooLate,
 }
 
 impl Class {
@@ -82,6 +88,31 @@ impl Class {
             Self::BlockedAddress => "blocked_address",
             Self::Configuration => "configuration",
             Self::WorkerLost => "worker_lost",
+            Self::TooLate => "too_late_to_repeat",
+        }
+    }
+
+    /// Whether the receiver answered; none where it was not asked.
+    pub(super) const fn heard(self) -> Option<bool> {
+        match self {
+            Self::Fine
+            | Self::RateLimited
+            | Self::Status4xx
+            | Self::Status5xx
+            | Self::StatusOther
+            | Self::BodySaysError
+            | Self::Markup
+            | Self::MessageGone
+            | Self::ChatMoved => Some(true),
+            Self::NotReached | Self::Timeout | Self::Lost => Some(false),
+            Self::NotNeeded
+            | Self::AlreadyTold
+            | Self::Token
+            | Self::BlockedAddress
+            | Self::Configuration
+            | Self::QuestionUnread
+            | Self::WorkerLost
+            | Self::TooLate => None,
         }
     }
 
@@ -145,7 +176,7 @@ impl Attempt {
 }
 
 /// What an exchange means. Where a repeat does no harm, what may have been taken is asked again.
-/// Reasons are free of the target's credentials.
+/// Reasons are free of the target's credentials, which are hidden before anything is cut.
 pub(super) fn judge(exchange: Exchange, target: &Target, repeats: bool) -> Attempt {
     let retry = |reason| Verdict::Retry { after: None, pause_target: false, reason };
     let doubtful = |reason| if repeats { retry(reason) } else { Verdict::Ambiguous(reason) };
@@ -157,6 +188,7 @@ pub(super) fn judge(exchange: Exchange, target: &Target, repeats: bool) -> Attem
             Attempt { verdict, not_taken: false, class: Class::Status5xx }
         }
         Exchange::Answered(response) => {
+            let response = target.hide_in(response);
             let verdict = target.channel.outcome(&response);
             let class = Class::of(&response, &verdict);
             let (verdict, not_taken) = match verdict {
@@ -178,11 +210,11 @@ pub(super) fn judge(exchange: Exchange, target: &Target, repeats: bool) -> Attem
             };
             Attempt { verdict, not_taken, class }
         }
-        Exchange::NotSent(reason) => Attempt::later(Class::NotReached, reason),
+        Exchange::NotSent(reason) => Attempt::later(Class::NotReached, hide(reason)),
         Exchange::Blocked(reason) => Attempt::refused(Class::BlockedAddress, reason),
         Exchange::Lost(reason) => {
             let class = if reason == "timeout" { Class::Timeout } else { Class::Lost };
-            Attempt { verdict: doubtful(reason), not_taken: false, class }
+            Attempt { verdict: doubtful(hide(reason)), not_taken: false, class }
         }
     }
 }
@@ -195,11 +227,16 @@ pub(super) fn wait(asked: Option<Duration>, pause_target: bool, backoff: Duratio
     asked.unwrap_or_default().max(grown)
 }
 
-/// Delay after attempt `attempts`: doubles from 1 s to 10 min, and is spread by a quarter either
-/// way, so that what failed together is not tried together. The spread comes from the job's id.
-pub(super) fn backoff(attempts: u32, job: JobId) -> Duration {
+/// Delay after attempt `attempts`: doubles from 1 s to 10 min, or to 30 s while nobody answers, and is
+/// spread by a quarter either way, so that what failed together is not tried together. The spread
+/// comes from the job's id.
+pub(super) fn backoff(attempts: u32, job: JobId, class: Class) -> Duration {
     let doublings = attempts.saturating_sub(1).min(20);
-    let delay = Duration::from_secs(1 << doublings).min(LONGEST_BACKOFF);
+    let longest = match class.heard() {
+        Some(false) => LONGEST_SILENCE,
+        Some(true) | None => LONGEST_BACKOFF,
+    };
+    let delay = Duration::from_secs(1 << doublings).min(longest);
     let [.., spread] = *schemas::id::derive(job.0, "backoff", u64::from(attempts)).as_bytes();
     delay.mul_f64(0.75 + f64::from(spread) / 510.0)
 }
@@ -266,6 +303,32 @@ mod tests {
     }
 
     #[test]
+    fn a7_no_half_of_a_credential_is_left_by_cutting() {
+        let target = feishu(None);
+        let half = |said: &str| {
+            let body = serde_json::json!({ "code": 31415, "msg": said }).to_string();
+            let answer = Exchange::Answered(response(200, None, &body));
+            match judge(answer, &target, false).verdict {
+                Verdict::TryPlain(reason) => reason,
+                other => panic!("{other:?}"),
+            }
+        };
+        // What is said is cut at 200 characters, wherever the credential stands.
+        for before in 150..205 {
+            let filler = "x".repeat(before);
+            for credential in ["0f1e2d3c-hunter2", "0f1e2d3c\u{8}-hun\u{7f}ter2"] {
+                let reason = half(&format!("{filler}{credential} and more"));
+                assert!(!reason.contains("0f1"), "{before}: {reason}");
+            }
+        }
+        // As JSON may spell it.
+        let body = r#"{"code":31415,"msg":"no bot 0f1e2d3c\u002dhunter2"}"#;
+        let answer = Exchange::Answered(response(200, None, body));
+        let got = judge(answer, &target, false).verdict;
+        assert_eq!(got, Verdict::TryPlain("code 31415: no bot …".into()));
+    }
+
+    #[test]
     fn a7_a_receiver_is_waited_for_and_not_hammered() {
         let s = Duration::from_secs;
         for (asked, pauses, backoff, expect) in [
@@ -284,12 +347,19 @@ mod tests {
         let job = |n| JobId(Uuid::from_u128(n));
         for (attempts, seconds) in [(1, 1.0), (2, 2.0), (5, 16.0), (11, 600.0), (u32::MAX, 600.0)] {
             for n in 0..50 {
-                let delay = backoff(attempts, job(n)).as_secs_f64();
+                let delay = backoff(attempts, job(n), Class::Status5xx).as_secs_f64();
                 assert!((seconds * 0.75..=seconds * 1.25).contains(&delay), "{attempts}: {delay}");
             }
         }
-        let delays: std::collections::BTreeSet<_> = (0..50).map(|n| backoff(3, job(n))).collect();
+        let third = |n| backoff(3, job(n), Class::Status5xx);
+        let delays: std::collections::BTreeSet<_> = (0..50).map(third).collect();
         assert!(delays.len() > 20, "{}", delays.len());
-        assert_eq!(backoff(3, job(1)), backoff(3, job(1)));
+        assert_eq!(third(1), third(1));
+        // Who does not answer is asked again soon, lest a page wait once it does.
+        for class in [Class::Timeout, Class::Lost, Class::NotReached] {
+            let longest = backoff(u32::MAX, job(1), class);
+            assert!(longest <= Duration::from_secs(38), "{longest:?}");
+            assert!(backoff(1, job(1), class) < Duration::from_secs(2));
+        }
     }
 }

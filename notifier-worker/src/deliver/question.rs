@@ -274,6 +274,7 @@ mod tests {
             result: None,
             result_end: None,
             claim: Uuid::from_u128(5),
+            health: store::job::Health::default(),
         };
         (job, send)
     }

@@ -55,10 +55,10 @@ impl<'a> Talk<'a> {
 
     /// Tells it as a message of its own, and once more plainly where only the form is refused, or the
     /// message that it was to stand below or on is gone.
-    pub(super) async fn tell(&mut self) -> Result<Attempt, store::Error> {
-        let attempt = self.ask(Form::New).await?;
+    pub(super) async fn tell(&mut self) -> Attempt {
+        let attempt = self.ask(Form::New).await;
         let (Verdict::TryPlain(reason) | Verdict::CannotEdit(reason)) = attempt.verdict else {
-            return Ok(attempt);
+            return attempt;
         };
         let (incident, channel) = (self.notification.incident, self.target.channel.kind());
         metrics::counter!("bellwether_sends_plain_total", "channel" => channel).increment(1);
@@ -68,8 +68,8 @@ impl<'a> Talk<'a> {
              {reason}",
             self.target.id,
         );
-        let plain = self.ask(Form::Plain).await?;
-        Ok(match plain.verdict {
+        let plain = self.ask(Form::Plain).await;
+        match plain.verdict {
             Verdict::TryPlain(again) => {
                 Attempt::refused(Class::Markup, format!("{reason}; told plainly: {again}"))
             }
@@ -84,30 +84,30 @@ impl<'a> Talk<'a> {
             | Verdict::Renew(_)
             | Verdict::CannotEdit(_)
             | Verdict::Moved { .. } => plain,
-        })
+        }
     }
 
     /// Changes the message of that name. Made twice, a change does no harm.
-    pub(super) async fn edit(&mut self, name: &str) -> Result<Attempt, store::Error> {
-        let mut attempt = self.ask(Form::Edit(name)).await?;
+    pub(super) async fn edit(&mut self, name: &str) -> Attempt {
+        let mut attempt = self.ask(Form::Edit(name)).await;
         if let Verdict::Delivered(id) = attempt.verdict {
             attempt.verdict = Verdict::Delivered(id.or_else(|| Some(name.to_owned())));
         }
-        Ok(attempt)
+        attempt
     }
 
     /// Asks, and once more where the chat went.
-    async fn ask(&mut self, form: Form<'_>) -> Result<Attempt, store::Error> {
-        let attempt = self.ask_there(form).await?;
-        let Verdict::Moved { to, reason } = attempt.verdict else { return Ok(attempt) };
+    async fn ask(&mut self, form: Form<'_>) -> Attempt {
+        let attempt = self.ask_there(form).await;
+        let Verdict::Moved { to, reason } = attempt.verdict else { return attempt };
         self.note_move(&to, &reason).await;
         match form {
             // What was told before stayed behind.
-            Form::Edit(_) => Ok(Attempt { verdict: Verdict::CannotEdit(reason), ..attempt }),
+            Form::Edit(_) => Attempt { verdict: Verdict::CannotEdit(reason), ..attempt },
             Form::New | Form::Plain => {
                 self.target.to_mut().moved = Some(to);
-                let attempt = self.ask_there(form).await?;
-                Ok(match attempt.verdict {
+                let attempt = self.ask_there(form).await;
+                match attempt.verdict {
                     Verdict::Moved { reason, .. } => Attempt::refused(Class::ChatMoved, reason),
                     Verdict::Delivered(_)
                     | Verdict::DeliveredInPart { .. }
@@ -117,7 +117,7 @@ impl<'a> Talk<'a> {
                     | Verdict::Ambiguous(_)
                     | Verdict::Renew(_)
                     | Verdict::CannotEdit(_) => attempt,
-                })
+                }
             }
         }
     }
@@ -154,16 +154,18 @@ impl<'a> Talk<'a> {
     }
 
     /// Asks, and once more with a fresh token where the token is refused.
-    async fn ask_there(&mut self, form: Form<'_>) -> Result<Attempt, store::Error> {
+    async fn ask_there(&mut self, form: Form<'_>) -> Attempt {
         let attempt = self.request(form).await;
-        let Verdict::Renew(reason) = &attempt.verdict else { return Ok(attempt) };
+        let Verdict::Renew(reason) = &attempt.verdict else { return attempt };
         let left = self.target.within(self.left(form));
-        let fresh = match self.work.access.renew(&left, reason).await? {
-            Ok(fresh) => Target { timeout: self.target.timeout, ..fresh },
-            Err(verdict) => return Ok(Attempt { verdict, not_taken: true, class: Class::Token }),
+        let fresh = match self.work.access.renew(&left, reason).await {
+            Ok(Ok(fresh)) => Target { timeout: self.target.timeout, ..fresh },
+            Ok(Err(verdict)) => return Attempt { verdict, not_taken: true, class: Class::Token },
+            // The receiver took nothing, whatever is wrong with the tables.
+            Err(e) => return Attempt::later(Class::Token, format!("the tables: {e}")),
         };
         self.target = Cow::Owned(fresh);
-        Ok(self.request(form).await)
+        self.request(form).await
     }
 
     async fn request(&mut self, form: Form<'_>) -> Attempt {

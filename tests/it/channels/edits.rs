@@ -108,6 +108,7 @@ async fn a8_what_was_never_sent_is_sent_by_its_change_and_has_no_end_without_a_b
 #[tokio::test(flavor = "multi_thread")]
 async fn a7_what_was_told_in_a_group_is_told_anew_where_the_group_went() {
     let api = telegram::Api::start().await;
+    api.inbox.may_refuse();
     let old = json!(telegram::MOVED);
     let channel = with(super::telegram(&api.url), "chat_id", old);
     let mut office = Office::open(json!({ "chat": channel })).await;

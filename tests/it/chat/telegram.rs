@@ -204,6 +204,7 @@ async fn r36_what_is_pressed_written_and_reacted_is_done_once_and_shown_in_the_c
 #[tokio::test(flavor = "multi_thread")]
 async fn a7_a_group_that_became_a_supergroup_is_followed_by_every_notifier() {
     let mut desk = Desk::start(MOVED).await;
+    desk.api.inbox.may_refuse();
     says(&desk.fire("DiskFull").await, "new: ", &["DiskFull"]);
     assert!(desk.api.inbox.taken().iter().all(|message| message["chat_id"] == CHAT));
     let moved = "bellwether_chats_moved_total{channel=\"telegram\"} 1";

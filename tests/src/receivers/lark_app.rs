@@ -151,6 +151,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.server.abort();
+        self.inbox.nothing_was_wrong();
     }
 }
 

@@ -84,6 +84,7 @@ impl Workspace {
 impl Drop for Workspace {
     fn drop(&mut self) {
         self.server.abort();
+        self.inbox.nothing_was_wrong();
     }
 }
 
@@ -293,7 +294,8 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
         headers.insert(header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
-        let before = Arrival { at: Duration::ZERO, body: self::body(), refused: None };
+        let before =
+            Arrival { at: Duration::ZERO, body: self::body(), refused: None, fault: false };
         let got = called(method, &headers, &[before], body);
         assert_eq!(got.as_deref().map_err(|word| *word), expect, "{body}");
     }
