@@ -51,7 +51,8 @@ use schemas::{CodecError, InputPosition, Time};
 /// 5: incidents are silenced by their operators, which is kept in their state, and who asks for what in
 /// a chat is answered. A state of before has no silence, which is what it means there.
 /// 6: analysts are asked with how often a problem occurred, what the playbook says of it and which
-/// diagnosis was rejected. All that a state of before says, it means here.
+/// diagnosis was rejected; and how bad an episode was said to be is kept, so that it is told when it
+/// gets worse. A state of before has the risk of its incident for that.
 /// Users of chats are those of a source where their record says so, a press on what shows nothing and a
 /// stranger's reaction are answered; a user of a state of before is that of every source.
 /// What the last diagnosis says is kept, and what operators say of an incident's messages; of a state of
