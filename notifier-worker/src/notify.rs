@@ -63,9 +63,8 @@ impl NotifyStage {
                     let of_source: Vec<&Target> =
                         self.channels.all().filter(|t| t.source.as_ref() == wanted).collect();
                     let by_itself = of_source.iter().find(|t| t.channel.answers(t) == chat);
-                    let brought = || {
-                        of_source.iter().find(|t| t.channel.answers_by_credential(t) == chat)
-                    };
+                    let brought =
+                        || of_source.iter().find(|t| t.channel.answers_by_credential(t) == chat);
                     by_itself.or_else(brought).copied()
                 };
                 of(Some(source)).or_else(|| of(None)).into_iter().collect()
@@ -334,7 +333,10 @@ mod tests {
             ("c-any".to_owned(), telegram(None)),
             ("d-ops".to_owned(), telegram(Some("ops"))),
             ("e-hook".to_owned(), slack(json!({"url": "https://hooks.slack.com/services/T/B/x"}))),
-            ("f-bot".to_owned(), slack(json!({"token": "xoxb-0123456789", "channel": "C01234567"}))),
+            (
+                "f-bot".to_owned(),
+                slack(json!({"token": "xoxb-0123456789", "channel": "C01234567"})),
+            ),
             (
                 "g-west".to_owned(),
                 slack(json!({"url": "https://hooks.slack.com/services/T/B/y", "source": "west"})),
