@@ -67,6 +67,9 @@ impl Desk<'_> {
         if told.is_held() {
             return self.update(key, told);
         }
+        if told.message.is_none() {
+            return;
+        }
         if let Some(held) = self.held(key, told) {
             told.owed = Some(Owed::Voice);
             told.look(held.until);

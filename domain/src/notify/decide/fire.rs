@@ -211,6 +211,11 @@ impl Desk<'_> {
                 desk.announce(&key, told, true);
                 return true;
             }
+            if told.rises() {
+                // It was silenced when it rose.
+                desk.tell_rise(&key, told, true);
+                return true;
+            }
             desk.repeat_of(&key, told, repeated)
         });
         if !known {

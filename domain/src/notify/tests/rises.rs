@@ -185,6 +185,14 @@ fn a11_a_silence_of_the_lower_level_does_not_hold_a_rise_and_one_of_both_does_un
     assert_eq!(story.at(2_000).tick(), ["remind to default"]);
     assert_eq!(because(&story).as_deref(), Some("level_rose"));
     assert_eq!(story.at(2_400).tick(), [""; 0], "once");
+    // A silence that is taken back lets the next repeat speak.
+    let mut story = Story::new();
+    story.new_one(1, Error);
+    story.say(silence(Some("error|fatal"), 2_000));
+    story.at(60).rises(1, Error, Fatal);
+    story.say(silence(None, 0));
+    assert_eq!(story.at(70).goes_on_as(1, Fatal), ["remind to default"]);
+    assert_eq!(because(&story).as_deref(), Some("level_rose"));
 }
 
 #[test]

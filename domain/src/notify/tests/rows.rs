@@ -152,6 +152,29 @@ fn a_state_of_a_later_binary_is_refused() {
 }
 
 #[test]
+fn r41_what_was_told_before_levels_rose_was_told_as_it_is() {
+    let mut story = Story::new();
+    story.new_one(1, Level::Error);
+    let Kind::Opened(opened) = &story.events[0].kind else { panic!("{:?}", story.events) };
+    let mut told = Told::opened(opened, story.openings[&1], None);
+    told.told_at = Some(story.events[0].lane_time);
+    assert_eq!(told.told_level, None);
+    // Its first field is the version of the fold.
+    let before = |told: &Told| {
+        let mut bytes = told.encode();
+        let version = bytes.windows(2).position(|two| two == [0, 4]).unwrap() + 1;
+        bytes[version] = 3;
+        Told::decode(&bytes).unwrap()
+    };
+    let read = before(&told);
+    assert_eq!(read.told_level, Some(Level::Error));
+    assert_eq!(Told::decode(&read.encode()).unwrap(), read, "brought up once");
+    // Nobody was told of it: nothing is known of a level that was.
+    told.told_at = None;
+    assert_eq!(before(&told).told_level, None);
+}
+
+#[test]
 fn i5_the_same_events_are_decided_the_same_with_distinct_ids() {
     let told = || {
         let mut story = Story::new();
