@@ -70,8 +70,17 @@ async fn r6_r7_r8_r20_one_path_takes_every_shape_and_says_what_became_of_it() {
 /// R5: the plugin's path, which the console's port answers too.
 #[tokio::test(flavor = "multi_thread")]
 async fn r5_the_plugins_path_takes_flat_bodies_and_names_of_channels() {
-    let plugin = "basic = { user = \"sentry\", password = \"p\" }";
-    let doors = Doors::changed(EVERYTHING, "", |text| {
+    // There are sources of several projects, so this one says whose bots it may name.
+    let plugin = "basic = { user = \"sentry\", password = \"p\" }\nchannels = [\"bot\", \"hook\"]";
+    let address = "http://127.0.0.1:9/open-apis/bot/v2/hook/4c0e1a52";
+    let bot = |id: &str, url: &str| {
+        format!(
+            "\n[channels.{id}]\nkind = \"feishu\"\nurl = \"{url}\"\ntimeout_ms = 1000\nallow_private = true\n\
+             receivers = [\"bots\"]\n"
+        )
+    };
+    let bots = [bot("bot", address), bot("other", "http://127.0.0.1:9/hook/other")].concat();
+    let doors = Doors::changed(EVERYTHING, &bots, |text| {
         let secret = format!("secret = \"{SENTRY_SECRET}\"");
         assert!(text.contains(&secret));
         text.replace(&secret, plugin)
@@ -83,22 +92,28 @@ async fn r5_the_plugins_path_takes_flat_bodies_and_names_of_channels() {
         "url": "https://sentry.example/issues/77/", "event": {"title": "KeyError", "event_id": "e"},
     });
     let body = body.to_string();
-    let answer = doors.post("/hook?feishu=hook", &with, body.clone().into()).await;
+    let answer = doors.post("/hook?feishu=bot", &with, body.clone().into()).await;
     assert_eq!(answer.status, 201, "{}", answer.text);
     let said: Value = serde_json::from_str(&answer.text).unwrap();
     let id = said["event_id"].as_str().unwrap().parse().unwrap();
     let became = doors.delivery(id).await;
     assert_eq!(became["outcome"], "observed", "{became}");
     assert_eq!(became["alerts"][0]["title"], "KeyError", "{became}");
-    assert_eq!(doors.in_log().await[&id].channel.as_deref(), Some("hook"));
+    assert_eq!(doors.in_log().await[&id].channel.as_deref(), Some("bot"));
     // By its address as well, which stands nowhere afterwards.
-    let receiver = &doors.fleet.receiver.url;
-    let answer = doors.post(&format!("/hook?feishu={receiver}"), &with, body.clone().into()).await;
+    let answer = doors.post(&format!("/hook?feishu={address}"), &with, body.clone().into()).await;
     assert_eq!(answer.status, 201, "{}", answer.text);
-    assert!(!doors.said().contains(receiver), "an address is a credential");
-    for nobody in
-        ["nobody", "http://127.0.0.1:1/", "https://open.feishu.cn/open-apis/bot/v2/hook/x"]
-    {
+    assert!(!doors.said().contains(address), "an address is a credential");
+    let receiver = doors.fleet.receiver.url.clone();
+    for nobody in [
+        "nobody",
+        "http://127.0.0.1:1/",
+        "https://open.feishu.cn/open-apis/bot/v2/hook/x",
+        // A bot of others, and a channel that is none.
+        "other",
+        "hook",
+        &receiver,
+    ] {
         let path = format!("/hook?feishu={nobody}");
         let answer = doors.post(&path, &with, body.clone().into()).await;
         assert_eq!(answer.status, 422, "{nobody}: {}", answer.text);

@@ -14,11 +14,11 @@ use super::{Area, Verification};
 pub const AREA: Area = Area { name: "doors", run };
 
 /// Crates whose tests are about one signature, one body, one answer or one file.
-const UNITS: &[&str] = &["domain", "schemas", "eventlog", "ingest"];
+const UNITS: &[&str] = &["domain", "schemas", "eventlog", "runtime", "ingest"];
 
 /// Modules of the integration binary: with every process and both servers.
 const MODULES: &[(&str, &str)] = &[
-    ("published payloads, refusals, poison, slow senders and outages, over HTTP", "doors"),
+    ("published payloads, refusals, poison, slow senders, outages and own errors, over HTTP", "doors"),
     ("keys and switches, while the log is there and while it is not", "keys"),
     ("what people ask for in chats", "chat"),
     ("a real Alertmanager", "alertmanager"),
@@ -30,7 +30,7 @@ const FUZZ: &[(&str, u32)] = &[("normalise", 300), ("authenticate", 200), ("fram
 fn run(v: &mut Verification) -> anyhow::Result<()> {
     let mut build = v.cargo(&["build", "--workspace", "--bins"]);
     v.holds("everything builds", &mut build)?;
-    v.units("signatures, bodies, frames, spool files: unit tests", UNITS)?;
+    v.units("signatures, tokens, bodies, frames, spool files, reports: unit tests", UNITS)?;
     for (what, module) in MODULES {
         let mut tests = v.tests(module)?;
         v.holds(what, &mut tests)?;
