@@ -167,7 +167,7 @@ mod tests {
         let problem = Fingerprint(Uuid::from_u128(7));
         let first = likeness(&alert, Some(problem)).swap_remove(0);
         assert_eq!(first, Word { text: format!("problem:{problem}"), weight: PROBLEM });
-        assert!(PROBLEM >= LIKE_ENOUGH);
+        assert!(first.weight >= LIKE_ENOUGH);
     }
 
     #[test]
