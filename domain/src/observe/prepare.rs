@@ -140,7 +140,7 @@ pub(super) enum Told {
         key: Option<SeenKey>,
     },
     Interaction {
-        interaction: Interaction,
+        interaction: Box<Interaction>,
         key: Option<SeenKey>,
     },
     Recorded {
@@ -327,7 +327,7 @@ fn prepare_delivery(
                     key: key.map(|key| seen_key(project, &delivery, &key)),
                 },
                 Normalised::Interaction { interaction, key } => Told::Interaction {
-                    interaction: prepare_interaction(*interaction),
+                    interaction: Box::new(prepare_interaction(*interaction)),
                     key: key.map(|key| seen_key(project, &delivery, &key)),
                 },
                 Normalised::Recorded { reason } => Told::Recorded { reason },

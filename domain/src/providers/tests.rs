@@ -223,6 +223,22 @@ fn r51_no_planted_secret_is_left_in_any_sample() {
     }
 }
 
+#[test]
+fn i8_nothing_that_is_read_of_a_sample_shows_what_it_brings_for_its_answer() {
+    let mut found = Vec::new();
+    for provider in all() {
+        for (name, raw, expect) in fixtures(provider.name()) {
+            let delivery = delivery(provider.name(), &expect["headers"], &raw);
+            let Some(credential) = provider.reply_credential(&delivery) else { continue };
+            let read = format!("{:?} {credential:?}", read(&delivery, None));
+            assert!(!read.contains(credential.expose()), "{name} shows what it brings");
+            found.push(provider.name());
+        }
+    }
+    found.dedup();
+    assert_eq!(found, ["lark", "slack"], "no sample brings anything");
+}
+
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -322,6 +338,7 @@ proptest! {
     fn r23_no_bytes_make_a_provider_panic(raw in proptest::collection::vec(any::<u8>(), 0..200)) {
         for provider in all() {
             check_bounds(&normalise(provider.name(), &json!({}), &raw));
+            let _ = provider.reply_credential(&delivery(provider.name(), &json!({}), &raw));
         }
     }
 
@@ -344,6 +361,8 @@ proptest! {
             let result = normalise(provider.name(), &expect["headers"], &raw);
             check_bounds(&result);
             prop_assert_eq!(&result, &normalise(provider.name(), &expect["headers"], &raw));
+            let brought = provider.reply_credential(&delivery(provider.name(), &json!({}), &raw));
+            prop_assert!(brought.is_none_or(|brought| brought.expose().len() <= 2048));
             let part = &raw[..cut.index(raw.len() + 1)];
             check_bounds(&normalise(provider.name(), &expect["headers"], part));
         }
