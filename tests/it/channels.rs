@@ -294,14 +294,21 @@ impl Office {
         jobs.into_iter().map(|job| (job.target.clone(), job)).collect()
     }
 
-    /// Performs a job as a worker does that claimed it and dies before it keeps the result.
-    async fn perform(&self, job: &Job) -> SendResult {
+    /// Performs a job as a worker does that claimed it, up to what is certain not to be told.
+    async fn attempt(&self, job: &Job) -> Performed {
         let job = Job { claim: runtime::random_uuid(), ..job.clone() };
-        match self.work.perform(&job).await.unwrap() {
-            Performed::Finish { result, untold, .. } => {
-                if let Some(untold) = untold {
-                    self.world.store.retract(&job, &untold).await.unwrap();
-                }
+        let performed = self.work.perform(&job).await.unwrap();
+        let (Performed::Finish { untold, .. } | Performed::Retry { untold, .. }) = &performed;
+        if let Some(untold) = untold {
+            self.world.store.retract(&job, untold).await.unwrap();
+        }
+        performed
+    }
+
+    /// The same, of a worker that dies before it keeps the result.
+    async fn perform(&self, job: &Job) -> SendResult {
+        match self.attempt(job).await {
+            Performed::Finish { result, .. } => {
                 schemas::codec::decode("send result", &result).unwrap()
             }
             retry @ Performed::Retry { .. } => panic!("{retry:?}"),

@@ -124,13 +124,13 @@ async fn a7_each_recipient_has_its_own_answer() {
         Performed::Retry { reason, pause_target: false, .. } => (None, Some(reason)),
         Performed::Retry { reason, .. } => panic!("the whole target waits: {reason}"),
     };
-    let (result, said) = reason(office.work.perform(&jobs["some"]).await.unwrap());
+    let (result, said) = reason(office.attempt(&jobs["some"]).await);
     assert!(matches!(result, Some(SendResult::Delivered(Some(_)))), "{result:?}");
     let said = said.unwrap();
     for part in ["not delivered to all: ", "nobody@example.org (550: ", "full@example.org (452: "] {
         assert!(said.contains(part), "{said}");
     }
-    let (result, said) = reason(office.work.perform(&jobs["none"]).await.unwrap());
+    let (result, said) = reason(office.attempt(&jobs["none"]).await);
     let said = said.unwrap();
     assert!(matches!(result, Some(SendResult::Refused(_))), "{result:?}");
     assert!(
@@ -138,7 +138,7 @@ async fn a7_each_recipient_has_its_own_answer() {
         "{said}"
     );
     // Whoever may be reached later counts.
-    let (result, said) = reason(office.work.perform(&jobs["later"]).await.unwrap());
+    let (result, said) = reason(office.attempt(&jobs["later"]).await);
     assert!(result.is_none() && said.as_ref().unwrap().contains("452"), "{result:?} {said:?}");
     let taken = server.taken();
     assert_eq!(taken.len(), 1);
@@ -154,7 +154,7 @@ async fn a7_what_the_server_refuses_is_waited_for_told_plainly_or_parked() {
         server.fail_next([(at, reply("451 4.7.1 greylisted, come back"))]);
         office.fire("shop", n as u16 + 1, sample("sentry", SendKind::Fire)).await;
         let job = office.claim().await.remove("mail").unwrap();
-        let performed = office.work.perform(&job).await.unwrap();
+        let performed = office.attempt(&job).await;
         let Performed::Retry { reason, .. } = performed else { panic!("{at}: {performed:?}") };
         assert!(reason.contains("451: 4.7.1 greylisted"), "{at}: {reason}");
         assert!(matches!(office.perform(&job).await, SendResult::Delivered(_)), "{at}");
@@ -197,7 +197,7 @@ async fn a3_after_the_last_dot_only_the_server_knows() {
         server.fail_next([("DATA", fault)]);
         office.fire("shop", n as u16 + 2, sample("sentry", SendKind::Fire)).await;
         let job = office.claim().await.remove("mail").unwrap();
-        let performed = office.work.perform(&job).await.unwrap();
+        let performed = office.attempt(&job).await;
         assert!(matches!(performed, Performed::Retry { .. }), "{performed:?}");
         sqlx::query("update job set state = 'done'").execute(&mut office.sql).await.unwrap();
     }
@@ -226,7 +226,7 @@ async fn a7_no_password_goes_to_whoever_is_not_proved_to_be_the_server() {
     office.fire("shop", 7, sample("sentry", SendKind::Fire)).await;
     let jobs = office.claim().await;
     for target in ["unknown", "name", "injected"] {
-        let performed = office.work.perform(&jobs[target]).await.unwrap();
+        let performed = office.attempt(&jobs[target]).await;
         let Performed::Retry { reason, .. } = performed else { panic!("{target}: {performed:?}") };
         assert!(!reason.contains("another-mail-password"), "{target}: {reason}");
     }

@@ -9,6 +9,9 @@ async fn a7_a_credential_problem_is_parked_with_its_remedy() {
     let bot = feishu::Bot::start(Some(SECRET), None).await;
     let strict = feishu::Bot::start(None, Some("告警群")).await;
     let api = telegram::Api::start().await;
+    for inbox in [&bot.inbox, &strict.inbox, &api.inbox] {
+        inbox.may_refuse();
+    }
     let hook = bot.url.replace(feishu::TOKEN, "00000000-0000-4000-8000-000000000000");
     let chat = |key: &str, value: Value| with(super::telegram(&api.url), key, value);
     let mut office = Office::open(json!({

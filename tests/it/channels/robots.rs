@@ -120,7 +120,7 @@ async fn a7_a_robot_that_was_asked_too_often_is_left_alone() {
         office.ask(SendKind::Fire, n, alert(SendKind::Fire), |_| ()).await;
     }
     let job = office.claim().await.remove("ding").unwrap();
-    let told = office.work.perform(&job).await.unwrap();
+    let told = office.attempt(&job).await;
     let Performed::Retry { after, reason, pause_target, .. } = told else { panic!("{told:?}") };
     assert!(pause_target && after >= Duration::from_secs(600), "{after:?}");
     assert_eq!(reason, "errcode 130101: send too fast");

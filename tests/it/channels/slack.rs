@@ -120,6 +120,7 @@ async fn a7_patience_is_kept_and_nothing_is_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a7_a_credential_problem_is_parked_with_its_remedy_and_without_the_credential() {
     let space = slack::Workspace::start().await;
+    space.inbox.may_refuse();
     let other = "xoxb-another-token-of-these-tests";
     let gone = space.hook.replace(slack::HOOK, "another-hook-of-these-tests");
     let mut office = Office::open(json!({

@@ -47,8 +47,8 @@ pub struct Arrival {
     pub body: Value,
     /// The answer, where the message was not taken.
     pub refused: Option<Value>,
-    /// It was met as a test said, whatever it was.
-    pub fault: bool,
+    /// Nothing is wrong with it: it was met as a test said, or the receiver asks for patience.
+    pub fair: bool,
 }
 
 /// Everything that came in.
@@ -90,7 +90,7 @@ impl Inbox {
             return;
         }
         let arrivals = self.lock();
-        let wrong = |a: &&Arrival| a.refused.is_some() && !a.fault;
+        let wrong = |a: &&Arrival| a.refused.is_some() && !a.fair;
         let wrong: Vec<&Arrival> = arrivals.iter().filter(wrong).collect();
         assert!(wrong.is_empty(), "against the receiver's rules: {wrong:?}");
     }
@@ -152,7 +152,8 @@ impl Inbox {
                 Some(Fault::Hang(_)) | None => rules(&taken, at, &body),
             };
             let refused = verdict.as_ref().err().map(|(_, answer)| answer.clone());
-            arrivals.push(Arrival { at, body, refused, fault: fault.is_some() });
+            let busy = verdict.as_ref().is_err_and(|(status, _)| *status == 429);
+            arrivals.push(Arrival { at, body, refused, fair: busy || fault.is_some() });
             verdict
         };
         self.changed.notify_waiters();

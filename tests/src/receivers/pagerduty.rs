@@ -211,7 +211,7 @@ mod tests {
                 at: Duration::from_secs(50),
                 body: Value::Null,
                 refused: None,
-                fault: false,
+                fair: true,
             };
             let taken = vec![arrival; before];
             let got = super::check(length, &taken, Duration::from_secs(60), event);

@@ -294,8 +294,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
         headers.insert(header::AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
-        let before =
-            Arrival { at: Duration::ZERO, body: self::body(), refused: None, fault: false };
+        let before = Arrival { at: Duration::ZERO, body: self::body(), refused: None, fair: true };
         let got = called(method, &headers, &[before], body);
         assert_eq!(got.as_deref().map_err(|word| *word), expect, "{body}");
     }

@@ -194,7 +194,7 @@ mod tests {
             at: now - Duration::from_millis(ms),
             body: Value::Null,
             refused: None,
-            fault: false,
+            fair: true,
         };
         for (bot, taken, body, expect) in [
             (bot.as_str(), vec![], ok.clone(), None),
@@ -227,8 +227,7 @@ mod tests {
 
     #[test]
     fn only_what_is_there_is_changed_and_only_to_something_else() {
-        let arrival =
-            |body: Value| Arrival { at: Duration::ZERO, body, refused: None, fault: false };
+        let arrival = |body: Value| Arrival { at: Duration::ZERO, body, refused: None, fair: true };
         let taken = [
             arrival(json!({ "text": "a" })),
             arrival(json!({ "text": "b" })),

@@ -113,7 +113,7 @@ mod tests {
             at: now - Duration::from_millis(ms),
             body: Value::Null,
             refused: None,
-            fault: false,
+            fair: true,
         };
         for (key, taken, body, expect) in [
             (KEY, vec![], said("text", 682), None),
