@@ -26,8 +26,8 @@ static TAG: LazyLock<Regex> = LazyLock::new(|| pattern(r"<[/!@#|A-Za-z][^<>]*>")
 /// Addresses with a scheme.
 static LINKS: LazyLock<[Regex; 2]> = LazyLock::new(|| {
     [
-        pattern(r"(?i)[a-z][a-z0-9+.-]{0,20}:/{2}[!-~]*"),
-        pattern(r"(?i)\b(?:mailto|javascript|vbscript|data|tel|sms|magnet):[!-~]+"),
+        pattern(r"(?i)[a-z0-9+.-]{0,21}:/{2}[!-~]*"),
+        pattern(r"(?i)(?:mailto|(?:java|vb)script|(?-u:\b)(?:data|tel|sms|magnet)):[!-~]+"),
     ]
 });
 
@@ -303,6 +303,8 @@ fn without_entities(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[track_caller]
@@ -373,6 +375,74 @@ mod tests {
             ("and/or; /healthz 500", "and/or; /healthz 500"),
         ] {
             check(given, want);
+        }
+    }
+
+    /// Pieces that links, mentions and markup are made of.
+    const PIECES: [&str; 40] = [
+        "http",
+        "https://",
+        "://",
+        "：／／",
+        "<",
+        ">",
+        "<at id=all>",
+        "@",
+        "＠",
+        "﹫",
+        "[x](",
+        "[",
+        "]",
+        "(",
+        ")",
+        "|",
+        "&lt;",
+        "&amp;",
+        "&#64;",
+        "&",
+        ";",
+        "evil",
+        ".com",
+        ".",
+        "。",
+        "．",
+        "/",
+        "/ack",
+        "**",
+        "~~",
+        "`",
+        "\u{200b}",
+        "\u{200d}",
+        "\u{338}",
+        "\u{fe0f}",
+        "ｈｔｔｐ",
+        "𝗁",
+        "javascript:",
+        "\n# ",
+        "字",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        /// However they are put together, nothing of them is left, and cleaning again changes nothing.
+        #[test]
+        fn nothing_is_put_together_by_taking_apart(
+            pieces in proptest::collection::vec(proptest::sample::select(&PIECES[..]), 0..24)
+        ) {
+            let given = pieces.concat();
+            let got = clean(&given);
+            for forbidden in ["@", "＠", "﹫", "://", "：／／", "**", "~~", "`", "<at", "&lt;", "javascript:h"] {
+                prop_assert!(!got.contains(forbidden), "{forbidden} of {given:?} in {got:?}");
+            }
+            // `evil.comhttp` and `evil.com.字` are no hosts that there are.
+            let goes_on = |rest: &str| {
+                let next = rest.chars().next().map_or(' ', unfold);
+                next.is_ascii_alphanumeric() || "._-。".contains(next)
+            };
+            let host = got.split("evil.com").skip(1).any(|rest| !goes_on(rest));
+            prop_assert!(!host, "{given:?}: {got:?}");
+            prop_assert_eq!(clean(&got), got, "{:?}", given);
         }
     }
 
