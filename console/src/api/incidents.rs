@@ -142,7 +142,7 @@ pub struct Run {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Attempt {
     analyst: String,
-    /// `answered`, `timeout`, `status 500`, ...
+    /// `answered`, or the name of the failure and what there is to say of it: `server_error: status 500`.
     end: String,
 }
 

@@ -173,7 +173,8 @@ pub struct AnswerResult {
     /// Absent when every analyst failed: the incident stays `pending`.
     #[n(0)]
     pub analysis: Option<Analysis>,
-    /// Each analyst that was asked, and how it ended (`answered`, `timeout`, `status 500`, ...).
+    /// Each analyst that was asked, and how it ended: `answered`, or the name of the failure and what
+    /// there is to say of it (`server_error: status 500`).
     #[n(1)]
     pub attempts: Vec<(String, String)>,
     /// From first call to last, in milliseconds.

@@ -80,7 +80,7 @@ async fn f6_r30_a_model_that_fails_delays_no_page_and_is_not_asked_in_vain() {
         (Does::Says("知道".into()), "paused", 0),
     ];
     let mut slowest = Duration::ZERO;
-    for (n, (does, word, calls)) in (0..).zip(cases) {
+    for (n, (does, word, calls)) in (0..).zip(cases.clone()) {
         let before = model.calls().len();
         model.does([], does.clone());
         slowest = slowest.max(page(&fleet, ingest, n).await);
@@ -94,6 +94,10 @@ async fn f6_r30_a_model_that_fails_delays_no_page_and_is_not_asked_in_vain() {
     assert_eq!(elsewhere.calls().len(), 0, "no redirect is followed");
     assert_eq!(model.wrong(), [""; 0]);
     println!("slowest page {slowest:?}");
+
+    // What nobody answered is shown as such, with the name of what happened.
+    let words: Vec<&str> = cases.iter().map(|(_, word, _)| *word).collect();
+    shown(&fleet, ingest, &words).await;
 
     // Each way to end has its name in the metrics, and the model is known to be unwell.
     let at = fleet.member(ingest).ingest.unwrap();
@@ -121,6 +125,34 @@ async fn f6_r30_a_model_that_fails_delays_no_page_and_is_not_asked_in_vain() {
     let ready = get("/ready").await;
     assert!(ready.contains(r#""part":"analyst openclaw""#), "{ready}");
     fleet.stop_all();
+}
+
+/// Asks the API until every incident has been analysed, and looks at what it says of each.
+async fn shown(fleet: &Fleet, console: usize, words: &[&str]) {
+    let console = fleet.member(console).console.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let incidents = loop {
+        let answer = fleet.get(console, "/api/v1/incidents?project_id=shop&limit=200").await;
+        let items = answer["items"].as_array().unwrap().clone();
+        let ended =
+            |i: &Value| matches!(i["runs"][0]["state"].as_str(), Some("completed" | "failed"));
+        if items.len() == words.len() && items.iter().all(ended) {
+            break items;
+        }
+        assert!(Instant::now() < deadline, "not all are analysed: {answer}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    for (n, word) in words.iter().enumerate() {
+        let title = format!("Boom {n} in checkout");
+        let incident = incidents.iter().find(|i| i["title"] == title.as_str()).unwrap();
+        let description = incident["description"].as_str().unwrap();
+        let pending = description.contains("待分析") && description.contains("待 AI 分析");
+        let by = if *word == "answered" { "double" } else { "pending" };
+        assert_eq!(incident["llm_provider"], by, "{title}: {incident}");
+        assert_eq!(pending, by == "pending", "{title}: {description}");
+        let end = incident["runs"][0]["attempts"][0]["end"].as_str().unwrap();
+        assert_eq!(end.split(':').next(), Some(*word), "{title}");
+    }
 }
 
 /// A13: what an hour may cost is one sum for all processes, and the next analyst is asked when it is
