@@ -289,10 +289,10 @@ fn accepted(own: Reply, id: RecordId, durable: Durable, recorded: bool) -> Accep
         Reply::Created => reply::stored(StatusCode::CREATED, id),
         Reply::Accepted | Reply::Handshake { .. } => reply::stored(StatusCode::ACCEPTED, id),
     };
-    let outcome = match durable {
-        _ if recorded => Outcome::OwnProject,
-        Durable::Appended(_) => Outcome::Accepted,
-        Durable::Spooled => Outcome::Spooled,
+    let outcome = match (recorded, durable) {
+        (true, Durable::Appended(_) | Durable::Spooled) => Outcome::OwnProject,
+        (false, Durable::Appended(_)) => Outcome::Accepted,
+        (false, Durable::Spooled) => Outcome::Spooled,
     };
     Accepted { outcome, id: Some(id), response }
 }
