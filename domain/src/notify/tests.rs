@@ -308,7 +308,6 @@ fn rule(story: &Story) -> String {
     }
 }
 
-/// What decided besides the rule.
 /// Why the last notice tells people of what they were told of before.
 fn because(story: &Story) -> Option<String> {
     match &story.telling.notices.last().unwrap().kind {
@@ -317,6 +316,7 @@ fn because(story: &Story) -> Option<String> {
     }
 }
 
+/// What decided besides the rule.
 fn by(story: &Story) -> Option<String> {
     match &story.telling.notices.last().unwrap().kind {
         Kind::Withheld(w) => w.by.clone(),
