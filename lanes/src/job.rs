@@ -132,7 +132,7 @@ impl<W: Work> JobLoop<W> {
         config: JobLoopConfig,
     ) -> Self {
         let concurrency = work.concurrency().max(1);
-        let per_target = config.per_target.unwrap_or(concurrency / 4).clamp(1, concurrency);
+        let per_target = config.per_target.unwrap_or(concurrency / 8).clamp(1, concurrency);
         Self {
             queue: work.queue(),
             limits: Limits { lease: work.lease(), perform: work.limit() },

@@ -1,7 +1,7 @@
 //! Who may be claimed for: slow targets must leave room for the others, however many are slow.
 //!
-//! A target may hold a third as many places as are free besides, at least one, and no more than its
-//! share. So one slow target leaves three of four places to the others, each further one a quarter
+//! A target may hold a seventh of the places that are free besides, at least one, and no more than its
+//! share. So one slow target leaves seven of eight places to the others, each further one an eighth
 //! less, and a target that holds none gets the last. Those that are only probed count as one target.
 
 use std::collections::HashMap;
@@ -63,9 +63,9 @@ impl Busy {
     }
 
     /// How many of the free places a target may have that holds so many: with them it holds no more
-    /// than a third of what is free then.
+    /// than a seventh of what is free then.
     fn more(&self, held: usize, free: usize) -> usize {
-        let more = free.saturating_sub(3 * held) / 4;
+        let more = free.saturating_sub(7 * held) / 8;
         let more = more.min(self.per_target.saturating_sub(held));
         if held == 0 { more.max(1) } else { more }
     }
@@ -107,7 +107,7 @@ mod tests {
 
     /// Places that are free once so many targets took what they get, and gave nothing back.
     fn left_by(slow: usize) -> usize {
-        let (mut busy, mut free) = (Busy::new(8), 32);
+        let (mut busy, mut free) = (Busy::new(4), 32);
         for turn in 0..40 * slow {
             if free == 0 {
                 break;
@@ -124,19 +124,19 @@ mod tests {
 
     #[test]
     fn f7_slow_targets_leave_places_to_the_others() {
-        assert_eq!([1, 2, 3, 4, 8].map(left_by), [24, 18, 14, 11, 5]);
-        assert!(left_by(12) > 0, "twelve are slow");
+        assert_eq!([1, 2, 3, 4, 8].map(left_by), [28, 25, 22, 20, 13]);
+        assert!(left_by(20) > 0, "twenty are slow");
     }
 
     #[test]
     fn f7_probes_of_many_silent_targets_hold_no_more_than_one_target_would() {
-        let (mut busy, mut free) = (Busy::new(8), 32);
+        let (mut busy, mut free) = (Busy::new(4), 32);
         let probe = |n: usize| Place { target: format!("silent-{n}"), probe: true };
         while busy.room(free).1.probes {
             busy.hold(&probe(free));
             free -= 1;
         }
-        assert_eq!(free, 24);
+        assert_eq!(free, 28);
         let (_, room) = busy.room(free);
         assert!(room.full.is_empty(), "what is no probe is not kept back");
         busy.release(&probe(32));

@@ -20,7 +20,7 @@ pub struct JobLoopConfig {
     /// A panic at this attempt or a later one parks the job.
     pub panics_max: u32,
     /// How many jobs of one target this process performs at once, so that a slow target leaves room
-    /// for the others; a quarter of the concurrency when absent. Does not apply to the target ''.
+    /// for the others; an eighth of the concurrency when absent. Does not apply to the target ''.
     pub per_target: Option<usize>,
     /// Nothing in production.
     pub faults: Faults,
