@@ -21,7 +21,7 @@ use super::{Over, PATIENCE, WORKER, over, until_done};
 /// Triage with short leases, so that a test need not wait long for a take-over.
 fn configuration(model: &ModelServer, concurrency: usize) -> String {
     let analyst = model.analyst("openclaw", "timeout_s = 60\nretries = 0");
-    format!("[triage]\nlease_ms = 3000\nplaybook = false\nconcurrency = {concurrency}\n{analyst}")
+    format!("[triage]\nlease_ms = 5000\nplaybook = false\nconcurrency = {concurrency}\n{analyst}")
 }
 
 /// `BELLWETHER_LONG` asks for what takes many minutes: a model that takes 20 s.
