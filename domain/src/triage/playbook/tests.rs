@@ -91,6 +91,12 @@ fn r29_alerts_by_names_of_their_own_are_known_too() {
     check(None, "panic: all goroutines are asleep - deadlock!", Some("go-deadlock"));
     check(None, "TimeoutError: timed out", Some("dependency-timeout"));
     check(None, "TypeError: items.map is not a function", Some("javascript-not-a-function"));
+    check(None, "AttributeError: 'NoneType' object has no attribute 'id'", Some("python-none"));
+    check(
+        None,
+        "TypeError: Cannot read properties of undefined (reading 'x')",
+        Some("javascript-undefined-property"),
+    );
     check(Some("failedConnect"), "x", Some("dependency-connection-refused"));
     check(None, "Agent on db-1 is unreachable for 5 minutes", Some("prometheus-target-down"));
     check(None, "ValueError in calculate_score", None);
