@@ -59,6 +59,7 @@ fn fill(value: &str) -> String {
         "ENVIRONMENT" => "production".into(),
         "ALLOWED_IPS" => "10.0.0.0/8, 192.168.0.0/16".into(),
         "WEIXIN_AGENT_ID" => "1000002".into(),
+        "SENTRY_DSN" => "https://key@sentry.example/7".into(),
         _ => "filled-in".into(),
     };
     format!("{before}{filled}{after}")
