@@ -151,7 +151,9 @@ impl DeliverWork {
         };
         let step = step::step(&send, given);
         if let Step::Nothing(why) = step {
-            return self.needless(errand, SendResult::NotNeeded(why.into()), Class::NotNeeded).await;
+            return self
+                .needless(errand, SendResult::NotNeeded(why.into()), Class::NotNeeded)
+                .await;
         }
         let asked = self.questions.answerable(errand, target, self.clock.now()).await;
         let target: &Target = match &asked {

@@ -68,7 +68,8 @@ async fn a_worker_that_lost_its_lease_changes_nothing() {
     let lease = Duration::from_millis(1);
     let late = store.claim(Queue::Send, 1, lease, &Room::default(), &[]).await.unwrap().remove(0);
     sleep(Duration::from_millis(20)).await;
-    let next = store.claim(Queue::Send, 1, PATIENCE, &Room::default(), &[]).await.unwrap().remove(0);
+    let next =
+        store.claim(Queue::Send, 1, PATIENCE, &Room::default(), &[]).await.unwrap().remove(0);
     assert_eq!((late.attempts, next.attempts), (1, 2));
 
     // when it comes back, then each of its writes is refused
@@ -80,7 +81,8 @@ async fn a_worker_that_lost_its_lease_changes_nothing() {
     assert!(store.retry(&next, Duration::ZERO, "the log\0 is away").await.unwrap());
 
     // and what was kept comes with the next claim
-    let third = store.claim(Queue::Send, 1, PATIENCE, &Room::default(), &[]).await.unwrap().remove(0);
+    let third =
+        store.claim(Queue::Send, 1, PATIENCE, &Room::default(), &[]).await.unwrap().remove(0);
     assert_eq!(third.result.as_deref(), Some(&b"next"[..]));
     assert_eq!(third.result_end.map(|(end, _)| end), Some(End::Parked));
     assert_eq!(third.payload, 0u32.to_be_bytes());

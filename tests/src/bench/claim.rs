@@ -63,7 +63,11 @@ async fn drain(world: &World, targets: &[String], budgets: &[Budget]) -> f64 {
     let (mut claimed, mut took) = (0, 0.0);
     while claimed < jobs.len() {
         let (lease, began) = (std::time::Duration::from_secs(600), Instant::now());
-        let claim = world.store.claim(Queue::Send, AT_ONCE, lease, &Room::default(), budgets).await.unwrap();
+        let claim = world
+            .store
+            .claim(Queue::Send, AT_ONCE, lease, &Room::default(), budgets)
+            .await
+            .unwrap();
         took += began.elapsed().as_secs_f64();
         claimed += claim.len();
         // They are soon over, and out of the way of the next claim.
