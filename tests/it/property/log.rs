@@ -386,8 +386,8 @@ impl RandomLog {
             confidence: 0.5,
             analyzed_by: "test".into(),
             model: None,
-        });
             ..Analysis::default()
+        });
         let answer = Answer {
             job: JobId::triage(opening, reason),
             incident: IncidentId(Uuid::nil()),
