@@ -121,9 +121,17 @@ impl Doors {
         id.parse().unwrap()
     }
 
-    /// What became of a delivery, as the API says it (R71).
+    /// What became of a delivery, as the API says it (R71); its alerts from all pages.
     async fn delivery(&self, id: Uuid) -> Value {
-        self.fleet.get(self.console, &format!("/api/v1/deliveries/{id}?wait=10")).await
+        let path = format!("/api/v1/deliveries/{id}?wait=10");
+        let mut delivery = self.fleet.get(self.console, &path).await;
+        while let Some(next) = delivery["next"].as_u64() {
+            let mut page = self.fleet.get(self.console, &format!("{path}&after={next}")).await;
+            let more = page["alerts"].as_array_mut().unwrap();
+            delivery["alerts"].as_array_mut().unwrap().append(more);
+            delivery["next"] = page["next"].take();
+        }
+        delivery
     }
 
     /// Every delivery record of the log, by id.
