@@ -273,7 +273,8 @@ impl<W: Work> JobLoop<W> {
                         return Ended::Left;
                     }
                     let store = || self.store.store_result(job, &result, end, reason.as_deref());
-                    match self.insist(job, times.lease_until, store).await {
+                    let until = times.keep_until(Instant::now(), self.limits);
+                    match self.insist(job, until, store).await {
                         Some(true) => (result, end, reason),
                         Some(false) | None => return Ended::Left,
                     }

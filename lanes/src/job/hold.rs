@@ -50,6 +50,13 @@ impl Times {
             ..self
         }
     }
+
+    /// Until when to try to keep a result that is there at `now`: while the claim lasts, and after an
+    /// effect that ended late, or with the tables away, for half a lease in any case. What was paid for
+    /// is worth it, and to be late does no harm: the row is written only while the claim is the last.
+    pub(super) fn keep_until(self, now: Instant, limits: Limits) -> Instant {
+        self.lease_until.max(now + limits.lease / 2)
+    }
 }
 
 #[cfg(test)]
@@ -66,6 +73,16 @@ mod tests {
         assert!(times.perform_until < times.append_until);
         assert!(times.append_until < times.lease_until);
         assert_eq!(limits.renew_at(times), None);
+    }
+
+    #[test]
+    fn a_result_is_not_thrown_away_with_the_lease() {
+        let limits = Limits { lease: 10 * SECOND, perform: 5 * SECOND };
+        let begun = Instant::now();
+        let times = Times::new(begun, limits);
+        for (ended, until) in [(1, 10), (5, 10), (9, 14), (60, 65)] {
+            assert_eq!(times.keep_until(begun + ended * SECOND, limits), begun + until * SECOND);
+        }
     }
 
     #[test]
