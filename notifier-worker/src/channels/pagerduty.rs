@@ -7,7 +7,8 @@
 //! An incident there has to end there. So what is no incident becomes none: a summary of an hour or a
 //! day, and one of what is over, is a change event, which is shown beside the service and wakes nobody
 //! ("Send a Change Event"). A storm is an incident from its first message to its end, and a bundle of
-//! what fires is one.
+//! what fires is one. So is an update about what reappeared within the hour of a message a change event:
+//! its incident there is over, and nobody is to be woken before the hour is (R43).
 
 use reqwest::Url;
 use schemas::{
@@ -171,10 +172,18 @@ fn action(n: &Notification) -> Result<Action, String> {
                 | IncidentState::Expired
                 | IncidentState::Superseded,
             ) => Action::Resolve,
+            // It reappeared within the hour of a message whose end was told: a trigger would open a new
+            // incident there, and the hour in which nobody is rung (R43) would ring.
+            Some(IncidentState::Open) if folded(n) => Action::Change,
             Some(IncidentState::Open | IncidentState::Reopened) | None => Action::Trigger,
         },
         SendKind::Reply => return Err("PagerDuty has no chat to answer in".into()),
     })
+}
+
+/// Whether what reappeared goes on in this message.
+fn folded(n: &Notification) -> bool {
+    n.standing.as_ref().is_some_and(|standing| standing.folded > 0)
 }
 
 /// A summary of what nobody has to be woken for.

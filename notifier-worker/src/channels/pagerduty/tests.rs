@@ -90,6 +90,27 @@ fn an_incident_is_one_alert_from_its_first_message_to_its_last() {
 }
 
 #[test]
+fn r43_what_reappears_within_the_hour_wakes_nobody() {
+    let mut n = standing(IncidentState::Open);
+    n.standing.as_mut().unwrap().folded = 1;
+    let (url, _, event) = parts(PagerDuty.request(&n, &target(json!({}))).unwrap());
+    assert_eq!(url, "https://events.pagerduty.com/v2/change/enqueue");
+    assert_eq!((&event["event_action"], &event["dedup_key"]), (&Value::Null, &Value::Null));
+    assert_eq!(event["payload"]["summary"], "[INC-20260102-007] boom");
+    // What ends it, and the page when the hour is over, are of incidents there.
+    for (state, expect) in [
+        (IncidentState::Acknowledged, "acknowledge"),
+        (IncidentState::Reopened, "trigger"),
+        (IncidentState::Superseded, "resolve"),
+    ] {
+        n.standing.as_mut().unwrap().state = state;
+        assert_eq!(sent(&n)["event_action"], expect, "{state:?}");
+    }
+    let page = Notification { kind: SendKind::Fire, ..n };
+    assert_eq!(sent(&page)["event_action"], "trigger");
+}
+
+#[test]
 fn each_risk_and_kind_has_its_severity() {
     for (kind, risk, expect) in [
         (SendKind::Fire, Risk::Critical, "critical"),
