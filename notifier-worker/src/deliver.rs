@@ -198,13 +198,20 @@ impl DeliverWork {
         let mut talk = Talk::new(self, &notification, admitted, begun);
         let about = About { telling, shown: given.shown, again };
         let attempt = self.carry_out(&mut talk, step, about).await;
+        let (attempt, said) = match target.answer_at {
+            Some(_) => attempt.elsewhere(),
+            None => {
+                let said = attempt.class;
+                (attempt, said)
+            }
+        };
         if let Some(name) = attempt.taken() {
             let (shown, analysed) = (given.shown, given.analysed);
             let message = Message { name: name.map(str::to_owned), shown, analysed };
             self.keep(errand, telling, &message).await;
         }
         self.settle_up(errand, talk.requests).await;
-        self.note_health(errand, attempt.class).await;
+        self.note_health(errand, said).await;
         self.measure(errand, begun, &attempt);
         // Nobody was told under this claim: the next attempt is a first one again.
         let untold = attempt.not_taken.then(|| telling.into());

@@ -53,6 +53,8 @@ pub(super) enum Class {
     NotReached,
     /// No answer in time.
     Timeout,
+    /// Nothing was asked, because this side had used the time up: it says nothing of the receiver.
+    NoTimeLeft,
     /// The connection ended before an answer.
     Lost,
     /// An address that nothing may be sent to.
@@ -84,6 +86,7 @@ impl Class {
             Self::QuestionUnread => "question_unread",
             Self::NotReached => "not_reached",
             Self::Timeout => "timeout",
+            Self::NoTimeLeft => "no_time_left",
             Self::Lost => "connection_lost",
             Self::BlockedAddress => "blocked_address",
             Self::Configuration => "configuration",
@@ -111,6 +114,7 @@ impl Class {
             | Self::BlockedAddress
             | Self::Configuration
             | Self::QuestionUnread
+            | Self::NoTimeLeft
             | Self::WorkerLost
             | Self::TooLate => None,
         }
@@ -161,6 +165,15 @@ impl Attempt {
             | Verdict::CannotEdit(_)
             | Verdict::Moved { .. } => None,
         }
+    }
+
+    /// The same of an attempt that went to an address a question brought, and what it says of the
+    /// target's health: nothing, for the target itself was not asked. So it does not wait either.
+    pub(super) fn elsewhere(mut self) -> (Self, Class) {
+        if let Verdict::Retry { pause_target, .. } = &mut self.verdict {
+            *pause_target = false;
+        }
+        (self, Class::NotNeeded)
     }
 
     /// It was not tried, and trying again changes nothing.
@@ -248,7 +261,7 @@ mod tests {
     use super::*;
     use crate::{
         channels::tests::response,
-        config::tests::{feishu, target},
+        config::tests::{feishu, target, target_of},
     };
 
     fn why() -> String {
@@ -292,6 +305,30 @@ mod tests {
         let again = judge(lost, &target, true);
         let retry = Verdict::Retry { after: None, pause_target: false, reason: "timeout".into() };
         assert_eq!((again.verdict, again.not_taken), (retry, false));
+    }
+
+    #[test]
+    fn f7_only_who_was_asked_is_silent() {
+        // given what this side had no time for, and what was asked of an address that a question brought
+        assert_eq!(Class::NoTimeLeft.heard(), None);
+        let slack = target_of(serde_json::json!({
+            "kind": "slack", "token": "xoxb-0123456789", "channel": "C0123456789",
+        }))
+        .unwrap();
+        for (exchange, class) in [
+            (Exchange::Lost("timeout".into()), Class::Timeout),
+            (Exchange::Answered(response(429, Some("7"), "")), Class::RateLimited),
+        ] {
+            let attempt = judge(exchange, &slack, true);
+            assert_eq!(attempt.class, class);
+
+            // then the target is neither taken for silent nor told to wait, and the send is tried again
+            let (attempt, said) = attempt.elsewhere();
+            assert_eq!(said.heard(), None);
+            assert_eq!(attempt.class, class);
+            let paused = matches!(&attempt.verdict, Verdict::Retry { pause_target: false, .. });
+            assert!(paused, "{attempt:?}");
+        }
     }
 
     #[test]

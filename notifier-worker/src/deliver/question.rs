@@ -34,7 +34,7 @@ impl fmt::Debug for Questions {
 
 /// How a question can be answered.
 pub(super) enum Answerable {
-    /// So: the target, with what the question brings, where that is still good.
+    /// So: the target, with what the question brings where that is still good and not yet tried in vain.
     By(Box<Target>),
     /// As by any message of this target.
     AsEver,
@@ -70,6 +70,14 @@ impl Questions {
         if brought != chat {
             return Answerable::AsEver;
         }
+        // An answer given twice rings nobody; one that is lost looks as if nothing had been done.
+        let with = |answer_at| {
+            Answerable::By(Box::new(Target { answer_at, repeats: true, ..target.clone() }))
+        };
+        // What it brings may be what does not work.
+        if ever && errand.job.attempts > 1 {
+            return with(None);
+        }
         let found = self.credential(to, errand.job.attempts, now).await;
         let counted = |found: &'static str| {
             let provider = to.provider.clone();
@@ -81,8 +89,7 @@ impl Questions {
         match found {
             Ok(credential) => {
                 counted("good");
-                let target = Target { answer_at: Some(credential), ..target.clone() };
-                Answerable::By(Box::new(target))
+                with(Some(credential))
             }
             Err(missing) => {
                 counted(missing.word());
@@ -290,7 +297,11 @@ mod tests {
         let errand = Errand { job: &job, send: &send, target };
         let now = received().plus_seconds(seconds);
         match questions.answerable(errand, target, now).await {
-            Answerable::By(target) => target.answer_at.unwrap().expose_secret().to_owned(),
+            Answerable::By(target) => {
+                assert!(target.repeats, "an answer is not lost with the first timeout");
+                let brought = target.answer_at.as_ref();
+                brought.map_or("by itself", |brought| brought.expose_secret()).to_owned()
+            }
             Answerable::AsEver => "as ever".to_owned(),
             Answerable::Never(why) => why.to_owned(),
             Answerable::Later(attempt) => format!("{:?}", attempt.verdict),
@@ -312,11 +323,18 @@ mod tests {
         let (questions, to) = asked("team").await;
         for target in [hook(), bot()] {
             assert_eq!(given(&questions, &to, &target, (0, 1)).await, THERE);
-            assert_eq!(given(&questions, &to, &target, (1_700, 5)).await, THERE);
+            assert_eq!(given(&questions, &to, &target, (1_700, 1)).await, THERE);
         }
+        // Who can write there by itself tries that next.
+        for again in [(0, 2), (1_700, 5), (3_600, 6)] {
+            assert_eq!(given(&questions, &to, &bot(), again).await, "by itself");
+        }
+        assert_eq!(given(&questions, &to, &hook(), (1_700, 5)).await, THERE);
         // Half an hour later, or used as often as it may be, it is nothing any more.
         for late in [(1_790, 1), (3_600, 1), (0, 6)] {
             assert_eq!(given(&questions, &to, &hook(), late).await, LATE);
+        }
+        for late in [(1_790, 1), (3_600, 1)] {
             assert_eq!(given(&questions, &to, &bot(), late).await, "as ever");
         }
     }

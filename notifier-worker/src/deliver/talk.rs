@@ -171,7 +171,7 @@ impl<'a> Talk<'a> {
     async fn request(&mut self, form: Form<'_>) -> Attempt {
         let left = self.left(form);
         if left < SHORTEST_TIMEOUT {
-            return Attempt::later(Class::Timeout, "no time was left".into());
+            return Attempt::later(Class::NoTimeLeft, "no time was left".into());
         }
         let (n, target) = (self.notification, &*self.target);
         let request: Result<Request, String> = match form {
