@@ -9,6 +9,9 @@ use sqlx::FromRow;
 
 use crate::{Error, Store};
 
+/// SQLSTATE of a lock that was not had in time.
+const LOCK_TIMEOUT: &str = "55P03";
+
 /// What calls take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amount {
@@ -55,6 +58,8 @@ pub enum Take {
         short: Short,
         of_project: bool,
     },
+    /// Others held the rows for too long.
+    Busy,
 }
 
 impl Limits {
@@ -96,7 +101,8 @@ impl SpendingRow {
 
 impl Store {
     /// Takes what a call will probably cost from this hour's budgets: of all projects, whose limits
-    /// are `all`, and of `project`, whose limits are `each`. Both or none.
+    /// are `all`, and of `project`, whose limits are `each`. Both or none. Waits for its turn at the
+    /// rows for 2 s at most, because the connection it waits with is wanted elsewhere.
     pub async fn take_spending(
         &self,
         analyst: &str,
@@ -107,9 +113,17 @@ impl Store {
     ) -> Result<Take, Error> {
         let doing = || Error::doing("take from the budget of an analyst");
         let mut transaction = self.pool().begin().await.map_err(doing())?;
+        // Who stops in the middle of it holds everybody up.
+        sqlx::query(
+            "select set_config('lock_timeout', '2s', true),
+                 set_config('idle_in_transaction_session_timeout', '5s', true)",
+        )
+        .execute(&mut *transaction)
+        .await
+        .map_err(doing())?;
         // Writes nothing new, but makes the rows where there are none, and locks them both: the one
         // of all projects first, as everybody does.
-        let rows: Vec<SpendingRow> = sqlx::query_as(
+        let rows = sqlx::query_as(
             "insert into spending (analyst, project, hour, calls, tokens, cost_micros)
              select $1, project, date_trunc('hour', now(), 'UTC'), 0, 0, 0
              from unnest(array['', $2]) with ordinality as of (project, n) order by n
@@ -119,8 +133,13 @@ impl Store {
         .bind(analyst)
         .bind(project.as_str())
         .fetch_all(&mut *transaction)
-        .await
-        .map_err(doing())?;
+        .await;
+        let rows: Vec<SpendingRow> = match rows {
+            Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some(LOCK_TIMEOUT) => {
+                return Ok(Take::Busy);
+            }
+            rows => rows.map_err(doing())?,
+        };
         let (mut hour, mut spent) = (None, Amount::default());
         for row in &rows {
             let of_project = !row.project.is_empty();

@@ -23,7 +23,7 @@ use minicbor::{Decode, Encode};
 use runtime::Health;
 use schemas::{
     Facts, codec,
-    job::{Analysis, AnswerResult, TriageJob, Usage},
+    job::{Analysis, AnswerResult, Similar, TriageJob, Usage},
     record::{Answer, Body},
 };
 use serde::Deserialize;
@@ -234,10 +234,25 @@ impl TriageWork {
             words: &words,
             enough: LIKE_ENOUGH,
         };
-        let similar = self.store.similar(similar).await?;
+        let similar = self.similar(similar).await?;
         let input = Input::new(asked, &facts, similar);
         let (project, runbook) = (job.project.clone(), asked.runbook.clone());
         Ok(Question { job: job.id, project, facts, input, runbook })
+    }
+
+    /// Past incidents like this one; none where they cannot be read, which would not change however
+    /// often the job is tried again.
+    async fn similar(&self, sought: Sought<'_>) -> Result<Vec<Similar>, store::Error> {
+        let incident = sought.incident;
+        match self.store.similar(sought).await {
+            Err(e) if !e.is_transient() => {
+                metrics::counter!("bellwether_similar_unread_total").increment(1);
+                let error = &e as &dyn std::error::Error;
+                tracing::error!(%incident, error, "similar_incidents_not_read");
+                Ok(Vec::new())
+            }
+            found => found,
+        }
     }
 }
 

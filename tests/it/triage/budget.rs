@@ -54,6 +54,7 @@ async fn a13_nobody_takes_more_than_there_is() {
                 assert_eq!((short, of_project), (Short::Calls, false));
                 None
             }
+            Take::Busy => panic!("a take was not had within 2 s"),
         })
         .collect();
     assert_eq!(got.len(), 10);
@@ -100,4 +101,28 @@ async fn a13_nobody_takes_more_than_there_is() {
             .await
             .unwrap();
     assert_eq!(spent, 3);
+}
+
+/// Who holds a budget's row for long holds up no connection of the others for longer than 2 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn a13_a_take_that_cannot_be_had_in_time_is_given_up() {
+    let world = World::with_lanes(1).await;
+    within_an_hour(&world).await;
+    let store = &world.store;
+    let take = async || {
+        let none = Limits::default();
+        store.take_spending("a", &project("shop"), ONE, none, none).await.unwrap()
+    };
+    assert!(matches!(take().await, Take::Taken(_)));
+    let mut holder = world.sql().await;
+    sqlx::raw_sql("begin; select from spending for update").execute(&mut holder).await.unwrap();
+    let began = std::time::Instant::now();
+    let got = take().await;
+    assert!(matches!(got, Take::Busy), "{got:?}");
+    let took = began.elapsed().as_millis();
+    assert!((1_900..4_000).contains(&took), "{took} ms");
+    sqlx::raw_sql("rollback").execute(&mut holder).await.unwrap();
+    // Nothing was taken.
+    let Take::Taken(taken) = take().await else { panic!("not taken") };
+    assert_eq!(taken.spent.calls, 2);
 }

@@ -12,7 +12,7 @@ use runtime::Health;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::Failure;
+use super::{Failure, failure::Tells};
 
 /// When it opens, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -156,6 +156,14 @@ impl Breaker {
         }
     }
 
+    /// The probe was not made: the next question may be it.
+    fn give_back(&self) {
+        let mut state = self.state();
+        if let State::HalfOpen { pause } = *state {
+            *state = State::Open { until: Instant::now(), pause };
+        }
+    }
+
     /// Says what it is from now on: 0 closed, 1 half open, 2 open.
     fn tell(&self, state: State, failure: Option<&Failure>) {
         let analyst = &self.analyst;
@@ -206,11 +214,23 @@ impl Pass<'_> {
         self.breaker.succeeded();
     }
 
-    /// It did not; a failure that says nothing of the analyst counts for a probe alone.
+    /// It did not answer, which may say something of the analyst.
     pub(super) fn failed(mut self, failure: &Failure) {
+        match failure.tells() {
+            Tells::Unwell => {
+                self.told = true;
+                self.breaker.failed(self.probe, Some(failure));
+            }
+            Tells::Alive => self.succeeded(),
+            Tells::Nothing => self.unused(),
+        }
+    }
+
+    /// Nothing was found out of the analyst.
+    pub(super) fn unused(mut self) {
         self.told = true;
-        if failure.counts() || self.probe {
-            self.breaker.failed(self.probe, Some(failure));
+        if self.probe {
+            self.breaker.give_back();
         }
     }
 }
@@ -225,9 +245,12 @@ impl Drop for Pass<'_> {
 
 #[cfg(test)]
 mod tests {
+    use store::spending::Short;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const OUT_OF_BUDGET: Failure = Failure::OutOfBudget { short: Short::Calls, of_project: false };
 
     fn breaker() -> Breaker {
         let config = BreakerConfig { failures: 3, pause_s: 10 };
@@ -281,7 +304,7 @@ mod tests {
             let probe = breaker.enter().unwrap();
             assert!(probe.is_probe(), "{seconds}");
             // A question that is given up has found nothing out.
-            if seconds == 40 { drop(probe) } else { probe.failed(&Failure::Declined) }
+            if seconds == 40 { drop(probe) } else { probe.failed(&Failure::ServerError(500)) }
         }
     }
 
@@ -316,9 +339,33 @@ mod tests {
     async fn what_says_nothing_of_the_analyst_does_not_open_it() {
         let breaker = breaker();
         for _ in 0..10 {
-            breaker.enter().unwrap().failed(&Failure::Filtered);
+            breaker.enter().unwrap().failed(&OUT_OF_BUDGET);
             drop(breaker.enter().unwrap());
         }
+        fail(&breaker, 2);
+        // It is there, whatever it says of the question.
+        breaker.enter().unwrap().failed(&Failure::Filtered);
+        fail(&breaker, 2);
         assert!(breaker.enter().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r30_a_probe_that_is_not_made_changes_no_pause_and_one_that_is_declined_is_answered() {
+        let breaker = breaker();
+        fail(&breaker, 3);
+        tokio::time::advance(10 * SECOND).await;
+        for give_back in [Pass::unused, |probe: Pass<'_>| probe.failed(&OUT_OF_BUDGET)] {
+            let probe = breaker.enter().unwrap();
+            assert!(probe.is_probe());
+            give_back(probe);
+        }
+        // The next one is the probe at once, and what it finds out counts as the first.
+        breaker.enter().unwrap().failed(&Failure::ServerError(500));
+        tokio::time::advance(19 * SECOND).await;
+        assert!(is_open(&breaker));
+        tokio::time::advance(SECOND).await;
+        breaker.enter().unwrap().failed(&Failure::Declined);
+        assert!(!breaker.enter().unwrap().is_probe());
+        assert!(breaker.health.report().degraded.is_empty());
     }
 }

@@ -1,12 +1,16 @@
 //! What an analyst may cost: prices and budgets by the hour, which all workers share through the
 //! tables.
 
+use std::time::Duration;
+
 use schemas::ProjectId;
 use serde::Deserialize;
 use store::{
     Store,
     spending::{Amount, Limits, Take, Taken},
 };
+
+use tokio::time::timeout;
 
 use super::{Failure, Tokens};
 
@@ -31,6 +35,9 @@ pub struct BudgetConfig {
     /// Money, in the currency of the prices.
     pub cost: Option<f64>,
 }
+
+/// How long an answer waits at most until the budget is put right.
+const SETTLE_MAX: Duration = Duration::from_secs(1);
 
 /// Most that a price or a budget of money may be: beyond it is a slip of the keyboard.
 const MONEY_MAX: f64 = 1e9;
@@ -129,6 +136,7 @@ impl Purse {
             Take::Short { short, of_project } => {
                 Ok(Err(Failure::OutOfBudget { short, of_project }))
             }
+            Take::Busy => Ok(Err(Failure::BudgetBusy)),
             Take::Taken(taken) => {
                 self.show(taken.spent);
                 Ok(Ok(Lent { taken: Some(taken), estimate }))
@@ -137,14 +145,33 @@ impl Purse {
     }
 
     /// Puts right what was taken, now that it is known what was used; returns the cost in millionths.
-    /// Unknown: the estimate stands.
+    /// Unknown: the estimate stands. Takes no longer than [`SETTLE_MAX`]: an answer waits for it.
     pub(super) async fn settle(&self, lent: Lent, calls: u64, used: Option<Tokens>) -> u64 {
         let used = used.unwrap_or(lent.estimate);
         if let (Some(store), Some(taken)) = (&self.store, &lent.taken) {
             // What stays taken by an estimate errs on the side of the purse.
-            if let Err(e) = store.settle_spending(taken, self.amount(calls, used)).await {
-                let (analyst, error) = (&self.analyst, &e as &dyn std::error::Error);
-                tracing::warn!(analyst, error, "analyst_budget_not_settled");
+            let settling = store.settle_spending(taken, self.amount(calls, used));
+            let analyst = &self.analyst;
+            let unsettled = match timeout(SETTLE_MAX, settling).await {
+                Ok(Ok(())) => None,
+                Ok(Err(e)) => {
+                    let error = &e as &dyn std::error::Error;
+                    tracing::warn!(analyst, error, "analyst_budget_not_settled");
+                    Some("failed")
+                }
+                Err(_) => {
+                    let seconds = SETTLE_MAX.as_secs();
+                    tracing::warn!(analyst, seconds, "analyst_budget_not_settled_in_time");
+                    Some("late")
+                }
+            };
+            if let Some(result) = unsettled {
+                metrics::counter!(
+                    "bellwether_analyst_budget_unsettled_total",
+                    "analyst" => analyst.clone(),
+                    "result" => result
+                )
+                .increment(1);
             }
         }
         self.price.of(used)

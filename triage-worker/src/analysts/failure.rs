@@ -16,6 +16,9 @@ pub enum Failure {
     NotReached,
     #[error("the connection broke off")]
     BrokenOff,
+    /// The same in the body of a success: it was written, and is probably billed.
+    #[error("the connection broke off in the answer")]
+    AnswerBrokenOff,
     /// Too many requests; it says when to come again, or not.
     #[error("status 429")]
     RateLimited { retry_after: Option<Duration> },
@@ -27,8 +30,12 @@ pub enum Failure {
     #[error("status {0}: see its api_key and key_header")]
     Unauthorised(u16),
     /// It may not know a parameter that not all of them know.
-    #[error("status {0}")]
-    FormRefused(u16),
+    #[error("status {status}")]
+    FormRefused {
+        status: u16,
+        /// It names the limit of what it may write.
+        limit: bool,
+    },
     #[error("status {0}")]
     Refused(u16),
     #[error("answer longer than {limit} bytes")]
@@ -59,6 +66,9 @@ pub enum Failure {
     Paused,
     #[error("not asked: no {} left in this hour{}", words(*short), of(*of_project))]
     OutOfBudget { short: Short, of_project: bool },
+    /// Too many take from the budget at once.
+    #[error("not asked: the budget could not be had in time")]
+    BudgetBusy,
     /// It knows nothing of such an alert.
     #[error("it knows nothing of it")]
     NoEntry,
@@ -82,8 +92,21 @@ pub(super) enum Again {
     Never,
     /// In a while, or after at least this long.
     Later(Option<Duration>),
-    /// At once, without what not all of them know.
-    Plainly,
+    /// At once, without what not all of them know; `limit`: without the limit of what it may write
+    /// as well.
+    Plainly {
+        limit: bool,
+    },
+}
+
+/// What a failure says of the analyst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tells {
+    Unwell,
+    /// It is there, and would not answer this question.
+    Alive,
+    /// It was not asked.
+    Nothing,
 }
 
 impl Failure {
@@ -93,11 +116,12 @@ impl Failure {
             Self::Timeout { .. } => "timeout",
             Self::NotReached => "not_reached",
             Self::BrokenOff => "broken_off",
+            Self::AnswerBrokenOff => "answer_broken_off",
             Self::RateLimited { .. } => "rate_limited",
             Self::ServerError(_) => "server_error",
             Self::Redirected(_) => "redirected",
             Self::Unauthorised(_) => "unauthorised",
-            Self::FormRefused(_) => "form_refused",
+            Self::FormRefused { .. } => "form_refused",
             Self::Refused(_) => "refused",
             Self::TooLong { .. } => "too_long",
             Self::NotJson => "not_json",
@@ -114,6 +138,7 @@ impl Failure {
             Self::OutOfBudget { short: Short::Calls, .. } => "out_of_calls",
             Self::OutOfBudget { short: Short::Tokens, .. } => "out_of_tokens",
             Self::OutOfBudget { short: Short::Cost, .. } => "out_of_money",
+            Self::BudgetBusy => "budget_busy",
             Self::NoEntry => "no_entry",
         }
     }
@@ -132,10 +157,13 @@ impl Failure {
     pub(super) const fn again(&self) -> Again {
         match self {
             Self::RateLimited { retry_after } => Again::Later(*retry_after),
-            Self::NotReached | Self::BrokenOff | Self::ServerError(_) => Again::Later(None),
-            Self::FormRefused(_) => Again::Plainly,
+            Self::NotReached | Self::BrokenOff | Self::ServerError(_) | Self::BudgetBusy => {
+                Again::Later(None)
+            }
+            Self::FormRefused { limit, .. } => Again::Plainly { limit: *limit },
             // A model that wrote nonsense would be paid for more of it; nothing else changes soon.
             Self::Timeout { .. }
+            | Self::AnswerBrokenOff
             | Self::Redirected(_)
             | Self::Unauthorised(_)
             | Self::Refused(_)
@@ -154,30 +182,30 @@ impl Failure {
         }
     }
 
-    /// Whether it says something of the analyst, and not only of what was asked.
-    pub(super) const fn counts(&self) -> bool {
+    pub(super) const fn tells(&self) -> Tells {
         match self {
-            Self::Filtered
-            | Self::Declined
-            | Self::BreakerOpen { .. }
+            Self::Filtered | Self::Declined => Tells::Alive,
+            Self::BreakerOpen { .. }
             | Self::Paused
             | Self::OutOfBudget { .. }
-            | Self::NoEntry => false,
+            | Self::BudgetBusy
+            | Self::NoEntry => Tells::Nothing,
             Self::Timeout { .. }
             | Self::NotReached
             | Self::BrokenOff
+            | Self::AnswerBrokenOff
             | Self::RateLimited { .. }
             | Self::ServerError(_)
             | Self::Redirected(_)
             | Self::Unauthorised(_)
-            | Self::FormRefused(_)
+            | Self::FormRefused { .. }
             | Self::Refused(_)
             | Self::TooLong { .. }
             | Self::NotJson
             | Self::Reported
             | Self::NoContent
             | Self::CutOff
-            | Self::Unusable(_) => true,
+            | Self::Unusable(_) => Tells::Unwell,
         }
     }
 }

@@ -2,7 +2,7 @@
 //! budget goes, again where that may help, and never longer than its time limit.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -32,6 +32,33 @@ const BACKOFF_MAX: Duration = Duration::from_secs(15);
 /// What a question may take beside its calls: the budget stands in the tables.
 const SLACK: Duration = Duration::from_secs(5);
 
+/// How long it is remembered that an endpoint refuses a form: it may have been one question's fault.
+const PLAIN_FOR: Duration = Duration::from_secs(600);
+
+/// Longest time limit and pause, in seconds: beyond them is a slip of the keyboard.
+const TIMEOUT_MAX_S: u64 = 3_600;
+const PAUSE_MAX_S: u64 = 86_400;
+
+/// What a request holds beside model and messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Whole,
+    /// Only the limit of what it may write.
+    Plain,
+    Bare,
+}
+
+impl Form {
+    /// The next one to try where this one was refused, the limit by name or not.
+    const fn plainer(self, limit: bool) -> Option<Self> {
+        match (self, limit) {
+            (Self::Whole, false) => Some(Self::Plain),
+            (Self::Whole | Self::Plain, true) => Some(Self::Bare),
+            (Self::Plain, false) | (Self::Bare, _) => None,
+        }
+    }
+}
+
 /// A protocol that models are asked by: one request, one answer.
 pub(super) trait Model: Send + Sync + 'static {
     /// The analyst's configured name.
@@ -43,8 +70,8 @@ pub(super) trait Model: Send + Sync + 'static {
     /// What a question may cost at most, as far as that can be told before.
     fn size(&self, question: &Question) -> Tokens;
 
-    /// Asks once. `plainly` leaves away what not all endpoints know. May be dropped at any time.
-    fn call<'a>(&'a self, question: &'a Question, plainly: bool) -> BoxFuture<'a, Reply>;
+    /// Asks once, in this form. May be dropped at any time.
+    fn call<'a>(&'a self, question: &'a Question, form: Form) -> BoxFuture<'a, Reply>;
 }
 
 /// What came of one call.
@@ -105,10 +132,16 @@ impl Bounds {
             0 => Err(format!("{key} is 0; give at least 1")),
             _ => Ok(()),
         };
+        let most = |key: &str, value: u64, most: u64| match value > most {
+            true => Err(format!("{key} is {value}; give at most {most}")),
+            false => Ok(()),
+        };
         least("timeout_s", self.timeout_s)?;
+        most("timeout_s", self.timeout_s, TIMEOUT_MAX_S)?;
         least("concurrency", self.concurrency as u64)?;
         least("breaker.failures", u64::from(self.breaker.failures))?;
         least("breaker.pause_s", self.breaker.pause_s)?;
+        most("breaker.pause_s", self.breaker.pause_s, PAUSE_MAX_S)?;
         self.price.check()?;
         self.budget.check("budget", self.price)?;
         self.project_budget.check("project_budget", self.price)
@@ -123,8 +156,8 @@ pub(super) struct Guarded<M> {
     turns: Semaphore,
     breaker: Breaker,
     purse: Purse,
-    /// It was found out that it does not know everything a question may have.
-    plain: AtomicBool,
+    /// Which form it was found out to want, and when.
+    plain: Mutex<Option<(Form, Instant)>>,
 }
 
 impl<M: Model> Guarded<M> {
@@ -142,7 +175,7 @@ impl<M: Model> Guarded<M> {
             turns: Semaphore::new(bounds.concurrency.min(Semaphore::MAX_PERMITS)),
             breaker: Breaker::new(model.name(), bounds.breaker, health),
             purse: Purse::new(model.name(), price, budget, project_budget, store),
-            plain: AtomicBool::new(false),
+            plain: Mutex::new(None),
             bounds,
             model,
         }
@@ -162,23 +195,34 @@ impl<M: Model> Guarded<M> {
             Err(failure) => return Ok(Asked::free(Err(failure))),
         };
         let retries = if pass.is_probe() { 0 } else { self.bounds.retries };
-        let mut plainly = self.plain.load(Ordering::Relaxed);
+        let mut form = self.form();
         let mut tries = 0;
         let answer = loop {
-            let failure = match self.once(question, plainly, deadline, &mut usage).await? {
-                Ok(answered) => {
-                    self.remember(plainly);
+            let failure = match self.once(question, form, deadline, &mut usage).await {
+                Ok(Ok(answered)) => {
+                    self.remember(form);
                     pass.succeeded();
                     break Ok(answered);
                 }
-                Err(failure) => failure,
+                Ok(Err(failure)) => failure,
+                Err(e) => {
+                    // Of the tables, not of the analyst.
+                    pass.unused();
+                    return Err(e);
+                }
             };
             let asked_for = match failure.again() {
-                Again::Plainly if !plainly => {
-                    plainly = true;
-                    continue;
-                }
-                Again::Plainly | Again::Never => {
+                Again::Plainly { limit } => match form.plainer(limit) {
+                    Some(plainer) => {
+                        form = plainer;
+                        continue;
+                    }
+                    None => {
+                        pass.failed(&failure);
+                        break Err(failure);
+                    }
+                },
+                Again::Never => {
                     pass.failed(&failure);
                     break Err(failure);
                 }
@@ -228,7 +272,7 @@ impl<M: Model> Guarded<M> {
     async fn once(
         &self,
         question: &Question,
-        plainly: bool,
+        form: Form,
         deadline: Instant,
         usage: &mut Usage,
     ) -> Result<Result<(Analysis, Option<String>), Failure>, store::Error> {
@@ -238,7 +282,7 @@ impl<M: Model> Guarded<M> {
             Err(failure) => return Ok(Err(failure)),
         };
         let began = Instant::now();
-        let calling = timeout_at(deadline, self.model.call(question, plainly));
+        let calling = timeout_at(deadline, self.model.call(question, form));
         let Reply { answer, spent, told } = calling.await.unwrap_or_else(|_| {
             let seconds = self.bounds.timeout_s;
             Reply::failed(Failure::Timeout { seconds }, Spent::Unknown)
@@ -293,14 +337,43 @@ impl<M: Model> Guarded<M> {
         turn
     }
 
-    fn remember(&self, plainly: bool) {
-        if plainly && !self.plain.swap(true, Ordering::Relaxed) {
-            let analyst = self.model.name();
-            tracing::warn!(
+    /// The form to ask in.
+    fn form(&self) -> Form {
+        let mut plain = self.plain();
+        match *plain {
+            Some((form, since)) if since.elapsed() < PLAIN_FOR => form,
+            Some(_) | None => {
+                *plain = None;
+                Form::Whole
+            }
+        }
+    }
+
+    /// Keeps the form that it answered to.
+    fn remember(&self, form: Form) {
+        let mut plain = self.plain();
+        let known = plain.is_some_and(|(known, _)| known == form);
+        if form == Form::Whole || known {
+            return;
+        }
+        *plain = Some((form, Instant::now()));
+        let analyst = self.model.name();
+        match form {
+            Form::Whole => {}
+            Form::Plain => tracing::warn!(
                 analyst,
                 "analyst_asked_plainly: it refuses parameters; output = \"text\" says so at once"
-            );
+            ),
+            Form::Bare => tracing::warn!(
+                analyst,
+                "analyst_asked_without_limit: it refuses the limit of tokens; see output_tokens_key"
+            ),
         }
+    }
+
+    // A panic while the lock is held cannot leave it half written.
+    fn plain(&self) -> MutexGuard<'_, Option<(Form, Instant)>> {
+        self.plain.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn time(&self) -> Duration {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use domain::triage::{Messages, playbook, tokens};
+use domain::triage::{Messages, tokens};
 use reqwest::Response;
 use schemas::job::Analysis;
 use serde_json::Value;
 
-use super::{Failure, OpenAiConfig, Reply, Spent, Tokens};
+use super::{Failure, Form, OpenAiConfig, Reply, Spent, Tokens};
 
 /// The longest answer that is read, in bytes, and the longest refusal.
 pub(super) const ANSWER_MAX: usize = 1024 * 1024;
@@ -19,7 +19,7 @@ const TOKENS_MAX: u64 = 10_000_000;
 /// Reads a body of at most `most` bytes.
 pub(super) async fn read(mut response: Response, most: usize) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|_| Failure::BrokenOff)? {
+    while let Some(chunk) = response.chunk().await.map_err(|_| Failure::AnswerBrokenOff)? {
         if body.len() + chunk.len() > most {
             return Err(Failure::TooLong { limit: most });
         }
@@ -33,12 +33,12 @@ pub(super) fn says_why(status: u16) -> bool {
     matches!(status, 400 | 422)
 }
 
-/// What a refusal means; `plainly`: nothing was asked that not all of them know.
+/// What a refusal means of what was asked in this form.
 pub(super) fn refusal(
     status: u16,
     body: &[u8],
     retry_after: Option<Duration>,
-    plainly: bool,
+    form: Form,
 ) -> Failure {
     if !says_why(status) {
         return Failure::of_status(status, retry_after);
@@ -49,9 +49,27 @@ pub(super) fn refusal(
         "content_filter" | "content_policy_violation" => Failure::Filtered,
         // Asked plainly it would be as long.
         "context_length_exceeded" => Failure::Refused(status),
-        _ if plainly => Failure::Refused(status),
-        _ => Failure::FormRefused(status),
+        _ => {
+            let limit = names_limit(&body);
+            match form {
+                Form::Whole => Failure::FormRefused { status, limit },
+                Form::Plain if limit => Failure::FormRefused { status, limit },
+                Form::Plain | Form::Bare => Failure::Refused(status),
+            }
+        }
     }
+}
+
+/// Whether an error names the limit of what may be written. Only where errors say what they are
+/// about: some repeat the whole request beside it.
+fn names_limit(body: &Value) -> bool {
+    let said = ["/error/param", "/error/message", "/message", "/detail"];
+    let said = said.iter().filter_map(|at| body.pointer(at)?.as_str());
+    let details = body.get("detail").and_then(Value::as_array).into_iter().flatten();
+    let places = details.filter_map(|detail| detail.get("loc")?.as_array()).flatten();
+    said.chain(places.filter_map(Value::as_str)).any(|text| {
+        ["max_tokens", "max_completion_tokens"].iter().any(|limit| text.contains(limit))
+    })
 }
 
 /// Judges a body that came with a status of success, as an answer to these messages.
@@ -64,10 +82,9 @@ pub(super) fn judge(bytes: &[u8], config: &OpenAiConfig, messages: &Messages) ->
     match analysis(&body, content, messages) {
         Err(failure) => Reply::failed(failure, spent),
         Ok(analysis) => {
-            // A model says what it likes; that it is the playbook is not for it to say.
-            let poses = analysis.analyzed_by.eq_ignore_ascii_case(playbook::NAME);
+            // A model says what it likes; who it is, is not for it to say.
             let analysis = Analysis {
-                analyzed_by: if poses { config.name.clone() } else { analysis.analyzed_by },
+                analyzed_by: config.name.clone(),
                 model: Some(config.model.clone()),
                 ..analysis
             };

@@ -25,7 +25,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Analyst, BreakerConfig, BudgetConfig, ConfigError, Failure, Means, PriceConfig, Question,
     Tokens,
-    guarded::{Bounds, Guarded, Model, Reply, Spent},
+    guarded::{Bounds, Form, Guarded, Model, Reply, Spent},
 };
 
 /// One endpoint.
@@ -35,8 +35,9 @@ pub struct OpenAiConfig {
     /// Name in attempts, metrics and `analyzed_by`.
     #[serde(default = "openclaw")]
     pub name: String,
-    /// Base address: what stands before `/chat/completions`, e.g. `http://localhost:11434/v1`.
-    pub url: String,
+    /// Base address: what stands before `/chat/completions`, e.g. `http://localhost:11434/v1`. May
+    /// hold a password or a key.
+    pub url: SecretString,
     /// Model to ask for.
     pub model: String,
     /// The endpoint's key; sent as [`OpenAiConfig::key_header`] says.
@@ -149,7 +150,7 @@ fn concurrency() -> usize {
 
 impl OpenAiConfig {
     /// An endpoint with nothing but defaults.
-    pub fn new(url: impl Into<String>, model: impl Into<String>) -> Self {
+    pub fn new(url: impl Into<SecretString>, model: impl Into<String>) -> Self {
         Self {
             name: openclaw(),
             url: url.into(),
@@ -192,7 +193,8 @@ impl OpenAiConfig {
 
     /// Where it is asked. An error is what is wrong; the address may hold a key and is not repeated.
     fn endpoint(&self) -> Result<Url, String> {
-        let mut endpoint: Url = self.url.parse().map_err(|e| format!("url is not a url: {e}"))?;
+        let url = self.url.expose_secret();
+        let mut endpoint: Url = url.parse().map_err(|e| format!("url is not a url: {e}"))?;
         if !matches!(endpoint.scheme(), "http" | "https") {
             return Err("url is neither http nor https".into());
         }
@@ -259,7 +261,7 @@ impl OpenAi {
         question.input.messages(self.prompt, &self.config.name, self.config.input_tokens)
     }
 
-    fn body(&self, messages: &Messages, plainly: bool) -> Value {
+    fn body(&self, messages: &Messages, form: Form) -> Value {
         let mut body = Map::new();
         let mut put = |key: &str, value: Value| drop(body.insert(key.to_owned(), value));
         put("model", json!(self.config.model));
@@ -270,13 +272,15 @@ impl OpenAi {
                 { "role": "user", "content": messages.user },
             ]),
         );
-        if !plainly {
+        if form == Form::Whole {
             put("temperature", json!(0));
             match self.config.output {
                 Output::JsonSchema => put("response_format", response_format()),
                 Output::JsonObject => put("response_format", json!({ "type": "json_object" })),
                 Output::Text => {}
             }
+        }
+        if form != Form::Bare {
             let most = json!(self.config.output_tokens);
             match self.config.output_tokens_key {
                 OutputTokensKey::MaxTokens => put("max_tokens", most),
@@ -287,7 +291,13 @@ impl OpenAi {
         Value::Object(body)
     }
 
-    fn request(&self, question: &Question, body: &Value) -> RequestBuilder {
+    fn request(&self, question: &Question, form: Form, body: &Value) -> RequestBuilder {
+        let of_form = match form {
+            Form::Whole => "",
+            Form::Plain => "-plain",
+            Form::Bare => "-bare",
+        };
+        let key = format!("{}-{}{of_form}", question.job, self.config.name_in_header());
         let request = self
             .client
             .post(self.endpoint.clone())
@@ -295,7 +305,8 @@ impl OpenAi {
             .timeout(Duration::from_secs(self.config.timeout_s) * 2)
             .header(ACCEPT, "application/json")
             // The same for every try and every worker: who keeps answers may give it once more.
-            .header("idempotency-key", format!("{}-{}", question.job, self.config.name_in_header()))
+            // Another body has another key, or the kept refusal of the first is what comes back.
+            .header("idempotency-key", key)
             .json(body);
         match (&self.config.api_key, self.config.key_header) {
             (None, _) => request,
@@ -304,10 +315,10 @@ impl OpenAi {
         }
     }
 
-    async fn exchange(&self, question: &Question, plainly: bool) -> Reply {
+    async fn exchange(&self, question: &Question, form: Form) -> Reply {
         let messages = self.messages(question);
-        let body = self.body(&messages, plainly);
-        let response = match self.request(question, &body).send().await {
+        let body = self.body(&messages, form);
+        let response = match self.request(question, form, &body).send().await {
             Ok(response) => response,
             Err(e) => return lost(&e),
         };
@@ -326,7 +337,7 @@ impl OpenAi {
             false => Vec::new(),
         };
         // It costs a call and no tokens.
-        let failure = answer::refusal(status, &body, retry_after, plainly);
+        let failure = answer::refusal(status, &body, retry_after, form);
         Reply::failed(failure, Spent::Tokens(Tokens::default()))
     }
 }
@@ -346,13 +357,16 @@ fn lost(e: &reqwest::Error) -> Reply {
     Reply::failed(Failure::BrokenOff, Spent::Unknown)
 }
 
+/// The longest patience that is believed: nothing waits as long, and times stay in their range.
+const PATIENCE_MAX: Duration = Duration::from_secs(24 * 3_600);
+
 /// `Retry-After` in seconds, or in milliseconds as OpenAI and Azure give it as well. A date would
 /// need a clock: it counts as absent.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
     let millis = number("retry-after-ms").map(|ms| ms / 1e3);
     let seconds = millis.or_else(|| number(RETRY_AFTER.as_str()))?;
-    Duration::try_from_secs_f64(seconds).ok()
+    Duration::try_from_secs_f64(seconds).ok().map(|patience| patience.min(PATIENCE_MAX))
 }
 
 impl Model for OpenAi {
@@ -369,7 +383,7 @@ impl Model for OpenAi {
         Tokens { input, output: u64::from(self.config.output_tokens) }
     }
 
-    fn call<'a>(&'a self, question: &'a Question, plainly: bool) -> BoxFuture<'a, Reply> {
-        Box::pin(self.exchange(question, plainly))
+    fn call<'a>(&'a self, question: &'a Question, form: Form) -> BoxFuture<'a, Reply> {
+        Box::pin(self.exchange(question, form))
     }
 }

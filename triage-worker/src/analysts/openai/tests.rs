@@ -64,14 +64,14 @@ fn completion(content: &str) -> String {
 /// Asks an endpoint of this configuration that answers so; the request and what came of it.
 async fn ask(
     change: impl FnOnce(OpenAiConfig) -> OpenAiConfig,
-    plainly: bool,
+    form: Form,
     response: &str,
 ) -> (String, Value, Reply) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1/", listener.local_addr().unwrap());
     let model = endpoint(change(config(&url)));
     let question = question("KeyError: 'user'");
-    let (request, reply) = tokio::join!(serve(&listener, response), model.call(&question, plainly));
+    let (request, reply) = tokio::join!(serve(&listener, response), model.call(&question, form));
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
     (head.to_ascii_lowercase(), serde_json::from_str(body).unwrap(), reply)
 }
@@ -79,7 +79,7 @@ async fn ask(
 #[tokio::test]
 async fn r29_a_model_is_told_the_context_and_its_answer_is_checked() {
     let text = r#"{"root_cause":"缺少 user 鍵","confidence":0.8,"analyzed_by":"Playbook"}"#;
-    let (head, body, reply) = ask(|c| c, false, &completion(text)).await;
+    let (head, body, reply) = ask(|c| c, Form::Whole, &completion(text)).await;
     let answer = reply.answer.unwrap();
     assert_eq!(answer.root_cause, "缺少 user 鍵");
     assert_eq!(answer.prevention, "待補充");
@@ -102,12 +102,23 @@ async fn r29_a_model_is_told_the_context_and_its_answer_is_checked() {
 }
 
 #[tokio::test]
+async fn r29_whose_answer_it_is_the_configuration_says() {
+    for said in ["pending", "unknown", "Playbook", "王小明", "", "openclaw-2"] {
+        let text = json!({"root_cause": "x", "confidence": 0.5, "analyzed_by": said}).to_string();
+        let named = |config| OpenAiConfig { name: "night".into(), ..config };
+        let (.., reply) = ask(named, false, &completion(&text)).await;
+        assert_eq!(reply.answer.unwrap().analyzed_by, "night", "{said}");
+    }
+}
+
+#[tokio::test]
 async fn r29_an_analyst_may_have_a_prompt_of_its_own() {
     let own = |prompt: &str| {
         let prompt = Some(prompt.to_owned());
         move |config| OpenAiConfig { prompt, ..config }
     };
-    let (_, body, reply) = ask(own("v2.en"), false, &completion(r#"{"root_cause":"x"}"#)).await;
+    let (_, body, reply) =
+        ask(own("v2.en"), Form::Whole, &completion(r#"{"root_cause":"x"}"#)).await;
     let english = Prompt::find("v2.en").unwrap();
     assert!(body["messages"][0]["content"].as_str().unwrap().contains("plain text in English"));
     assert_eq!(reply.answer.unwrap().prompt.as_deref(), Some(english.hash()));
@@ -119,14 +130,14 @@ async fn r29_an_analyst_may_have_a_prompt_of_its_own() {
 #[tokio::test]
 async fn r29_azure_has_its_own_header_and_address() {
     let azure = |config: OpenAiConfig| OpenAiConfig {
-        url: config.url.replace("/v1/", "/openai/deployments/gpt-4o"),
+        url: config.url.expose_secret().replace("/v1/", "/openai/deployments/gpt-4o").into(),
         key_header: KeyHeader::ApiKey,
         api_version: Some("2024-10-21".into()),
         output: Output::JsonSchema,
         output_tokens_key: OutputTokensKey::MaxCompletionTokens,
         ..config
     };
-    let (head, body, _) = ask(azure, false, &completion("{}")).await;
+    let (head, body, _) = ask(azure, Form::Whole, &completion("{}")).await;
     let line = "post /openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21 http/1.1";
     assert!(head.starts_with(line), "{head}");
     assert!(head.contains("\napi-key: sk-very-secret"), "{head}");
@@ -153,15 +164,20 @@ fn keys(body: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn r29_plainly_asked_is_asked_with_what_all_know() {
-    let (_, body, _) = ask(|c| c, true, &completion("{}")).await;
+    let job = question("KeyError: 'user'").job;
+    let (head, body, _) = ask(|c| c, Form::Plain, &completion("{}")).await;
+    assert_eq!(keys(&body), ["max_tokens", "messages", "model"]);
+    assert!(head.contains(&format!("idempotency-key: {job}-openclaw-plain\r\n")), "{head}");
+    let (head, body, _) = ask(|c| c, Form::Bare, &completion("{}")).await;
     assert_eq!(keys(&body), ["messages", "model"]);
+    assert!(head.contains(&format!("idempotency-key: {job}-openclaw-bare\r\n")), "{head}");
     let text = |config| OpenAiConfig {
         output: Output::Text,
         output_tokens_key: OutputTokensKey::None,
         api_key: None,
         ..config
     };
-    let (head, body, _) = ask(text, false, &completion("{}")).await;
+    let (head, body, _) = ask(text, Form::Whole, &completion("{}")).await;
     assert_eq!(keys(&body), ["messages", "model", "temperature"]);
     assert!(!head.contains("authorization") && !head.contains("api-key"), "{head}");
 }
@@ -203,16 +219,33 @@ async fn r30_what_goes_wrong_has_a_name_and_no_secret() {
         (http("400 No", filter), "filtered", "a content filter held it back"),
         (http("400 No", too_much), "refused", "status 400"),
         (long, "too_long", "answer longer than 1048576 bytes"),
-        (cut.to_owned(), "broken_off", "the connection broke off"),
+        (cut.to_owned(), "answer_broken_off", "the connection broke off in the answer"),
     ] {
-        let (_, _, reply) = ask(|c| c, false, &response).await;
+        let (_, _, reply) = ask(|c| c, Form::Whole, &response).await;
         let failure = reply.answer.unwrap_err();
         assert_eq!((failure.word(), failure.to_string().as_str()), (word, text));
     }
-    let (_, _, reply) = ask(|c| c, true, &http("400 No", "")).await;
+    let (_, _, reply) = ask(|c| c, Form::Plain, &http("400 No", "")).await;
     assert_eq!(reply.answer, Err(Failure::Refused(400)));
+    // The limit is left away only where it is named.
+    let limit = |body: Value| http("422 No", &body.to_string());
+    for (body, named) in [
+        (json!({"error": {"message": "Unsupported parameter: 'max_tokens'"}}), true),
+        (json!({"error": {"param": "max_completion_tokens"}}), true),
+        (json!({"detail": [{"loc": ["body", "max_tokens"], "msg": "extra"}]}), true),
+        (json!({"detail": [{"loc": ["body", "x"], "input": {"max_tokens": 2000}}]}), false),
+        (json!({"error": {"message": "unknown field response_format"}}), false),
+    ] {
+        let refused = Err(Failure::FormRefused { status: 422, limit: named });
+        let (_, _, reply) = ask(|c| c, Form::Whole, &limit(body.clone())).await;
+        assert_eq!(reply.answer, refused, "{body}");
+        let (_, _, reply) = ask(|c| c, Form::Plain, &limit(body.clone())).await;
+        assert_eq!(reply.answer, if named { refused } else { Err(Failure::Refused(422)) });
+        let (_, _, reply) = ask(|c| c, Form::Bare, &limit(body)).await;
+        assert_eq!(reply.answer, Err(Failure::Refused(422)));
+    }
     let away = endpoint(config("http://127.0.0.1:9/sk-very-secret"));
-    let reply = away.call(&question("x"), false).await;
+    let reply = away.call(&question("x"), Form::Whole).await;
     assert_eq!(reply, Reply::failed(Failure::NotReached, Spent::NoCall));
 }
 
@@ -224,10 +257,11 @@ async fn r30_an_endpoint_says_when_it_wants_to_be_asked_again() {
         ("retry-after: Fri, 20 Nov 2026 12:00:00 GMT", None),
         ("retry-after: -1", None),
         ("retry-after: 1e400", None),
+        ("retry-after: 1e19", Some(86_400_000)),
         ("x: y", None),
     ] {
         let response = format!("HTTP/1.1 429 Busy\r\n{header}\r\ncontent-length: 0\r\n\r\n");
-        let (_, _, reply) = ask(|c| c, false, &response).await;
+        let (_, _, reply) = ask(|c| c, Form::Whole, &response).await;
         let retry_after = want.map(Duration::from_millis);
         assert_eq!(reply.answer, Err(Failure::RateLimited { retry_after }), "{header}");
     }
@@ -241,20 +275,20 @@ async fn a13_tokens_are_counted_by_the_endpoint_or_estimated() {
         http("200 OK", &body.to_string())
     };
     let counted = json!({"prompt_tokens": 812, "completion_tokens": 61, "total_tokens": 873});
-    let (_, _, reply) = ask(|c| c, false, &answer(counted)).await;
+    let (_, _, reply) = ask(|c| c, Form::Whole, &answer(counted)).await;
     assert_eq!(reply.spent, Spent::Tokens(Tokens { input: 812, output: 61 }));
     // An estimate is of the right size, and no count makes a purse overflow.
     for usage in [Value::Null, json!({"prompt_tokens": u64::MAX, "completion_tokens": -3})] {
-        let (_, body, reply) = ask(|c| c, false, &answer(usage)).await;
+        let (_, body, reply) = ask(|c| c, Form::Whole, &answer(usage)).await;
         let Spent::Tokens(tokens) = reply.spent else { panic!("{:?}", reply.spent) };
         let bytes = body["messages"].to_string().len() as u64;
         assert!((bytes / 4..bytes / 2).contains(&tokens.input), "{tokens:?} of {bytes} bytes");
         assert_eq!(tokens.output, 11);
     }
     // A refusal costs nothing, an answer that cannot be used does.
-    let (_, _, reply) = ask(|c| c, false, &http("500 Oops", "")).await;
+    let (_, _, reply) = ask(|c| c, Form::Whole, &http("500 Oops", "")).await;
     assert_eq!(reply.spent, Spent::Tokens(Tokens::default()));
-    let (_, _, reply) = ask(|c| c, false, &completion("nonsense")).await;
+    let (_, _, reply) = ask(|c| c, Form::Whole, &completion("nonsense")).await;
     assert!(matches!(reply.spent, Spent::Tokens(Tokens { output: 3, .. })), "{:?}", reply.spent);
 }
 
@@ -272,11 +306,13 @@ fn bad_addresses_names_and_limits_are_refused() {
     };
     assert_eq!(refused(|_| ()), "");
     for url in ["", "localhost:11434/v1", "ftp://example.org"] {
-        let mut config = config(url);
-        config.url = url.into();
+        let config = config(url);
         assert!(config.check().unwrap_err().starts_with("url is "), "{url}");
     }
-    assert!(refused(|c| c.url.push_str("/chat/completions")).contains("give what stands before"));
+    assert!(
+        refused(|c| c.url = "http://localhost/v1/chat/completions".into())
+            .contains("give what stands before")
+    );
     assert!(refused(|c| c.name = "PlayBook".into()).contains("name must not be"));
     assert!(refused(|c| c.model = " ".into()).contains("model is empty"));
     assert!(refused(|c| c.timeout_s = 0).contains("timeout_s is 0"));
@@ -286,4 +322,12 @@ fn bad_addresses_names_and_limits_are_refused() {
         refused(|c| c.api_key = Some("a\nb".to_owned().into())).contains("api_key is empty or")
     );
     assert!(refused(|c| c.price.input = f64::NAN).contains("price must be"));
+}
+
+#[test]
+fn neither_key_nor_address_is_shown() {
+    let config = config("http://hush-user:hush-password@localhost/v1?key=hush-query");
+    let shown = format!("{config:?}");
+    assert!(shown.contains("qwen3"), "{shown}");
+    assert!(!shown.contains("hush") && !shown.contains("sk-very-secret"), "{shown}");
 }
