@@ -12,6 +12,25 @@ struct Sample {
     environment: Environment,
     ingest: Ingest,
     sources: BTreeMap<String, Source>,
+    triage: Triage,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Triage {
+    #[serde(rename = "analysts")]
+    _analysts: Vec<Analyst>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+enum Analyst {
+    Openai {
+        #[serde(rename = "url")]
+        _url: String,
+        #[serde(rename = "api_key")]
+        _api_key: Option<SecretString>,
+    },
 }
 
 #[derive(Debug, Deserialize)]
@@ -186,6 +205,15 @@ fn a_secret_is_never_shown() {
     let error = load_text("[sources.a]\nsecret = \"hush", &[]).unwrap_err();
     assert!(error.problem.starts_with("line 2 is not TOML"), "{error}");
     assert!(!error.to_string().contains("hush"), "{error}");
+    // Of an analyst, whose error has no key of its own.
+    for wrong in ["url = 4711", "url = \"u\"\napi_key = 4711", "url = [\"4711\"]"] {
+        let text = format!("[[triage.analysts]]\nkind = \"openai\"\n{wrong}");
+        let error = load_text(&text, &[]).unwrap_err();
+        assert!(error.key.starts_with("triage.analysts"), "{error}");
+        assert!(!error.to_string().contains("4711"), "{error}");
+    }
+    let error = load_text("[[triage.analysts]]\nkind = \"openai\"", &[]).unwrap_err();
+    assert_eq!(error.problem, "missing field `url`");
 }
 
 #[test]
