@@ -213,10 +213,10 @@ impl Told {
         }
     }
 
-    /// The message about it told all of these.
-    pub fn has_told(&self, to: &[Recipient]) -> bool {
+    /// The message about it told this one.
+    pub fn has_told(&self, to: &Recipient) -> bool {
         let message = self.message.as_ref().filter(|m| m.incident == self.incident && !m.over);
-        message.is_some_and(|message| to.iter().all(|to| message.to.contains(to)))
+        message.is_some_and(|message| message.to.contains(to))
     }
 
     /// It is worse than anything people were told of in the hour that runs.

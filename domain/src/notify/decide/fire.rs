@@ -141,10 +141,20 @@ impl Desk<'_> {
         let (mut to, mut rules): (Vec<Recipient>, Vec<&str>) = (Vec::new(), Vec::new());
         for way in ways {
             // Whom a message told of it waits for no others to hear that it is worse.
-            let at_once = told.rises() && told.has_told(&way.to);
-            if at_once || !self.bundle(key, told, way) {
+            let knows = |to: &Recipient| told.rises() && told.has_told(to);
+            let (known, others): (Vec<_>, Vec<_>) = way.to.iter().cloned().partition(knows);
+            let at_once = if self.bundle(key, told, &Way { to: others, ..way.clone() }) {
+                known
+            } else {
+                way.to.clone()
+            };
+            if !at_once.is_empty() {
                 rules.push(&way.rule);
-                to.extend(way.to.iter().filter(|r| !to.contains(r)).cloned().collect::<Vec<_>>());
+            }
+            for recipient in at_once {
+                if !to.contains(&recipient) {
+                    to.push(recipient);
+                }
             }
         }
         if !to.is_empty() {

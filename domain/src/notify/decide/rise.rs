@@ -10,7 +10,7 @@ use super::{Desk, LEVEL_ROSE, Why, fire::occasion, no_route};
 use crate::{
     notify::{
         Recipient,
-        row::{Message, Told},
+        row::{Message, Owed, Told},
         working::Key,
     },
     rules::When,
@@ -69,6 +69,12 @@ impl Desk<'_> {
         } else if soon.when == When::Never {
             self.withhold(key, told, Why::new("policy_never", &soon.rule));
         } else {
+            if told.owed == Some(Owed::Fire)
+                && let Some(message) = &mut told.message
+            {
+                // It went on in that message; its end is told there, should it get none of its own.
+                message.over = false;
+            }
             self.because = Some(LEVEL_ROSE);
             self.tell(key, told, &soon, &ways);
             self.because = None;
@@ -105,7 +111,10 @@ impl Desk<'_> {
     /// has it, it is told now (R43).
     pub(super) fn tell_folded(&mut self, key: &Key, told: &mut Told) {
         if told.is_held() {
-            told.owed = None;
+            // What waits is told should it be given back: until then the message it goes on in stands.
+            if !told.waiting {
+                told.owed = None;
+            }
             return;
         }
         if let Some(over) = self.end_of_hour(key, told).filter(|over| *over > self.now) {

@@ -290,3 +290,64 @@ fn r28_a_raise_by_the_same_alert_is_said_with_the_rise() {
     story.telling.apply(&mut story.state, vec![later]).unwrap();
     assert_eq!(story.telling.notices.len(), before + 3);
 }
+
+/// What was folded rings nobody; what is worse does, and then its end is told as well.
+#[test]
+fn r43_a_rise_of_what_was_folded_has_an_end_however_it_was_told() {
+    let few = "[defaults.storm]\nid = \"few\"\nproblems_per_minute = 3\nsummary_seconds = 60";
+    let folded = |story: &mut Story| {
+        story.new_one(1, Error);
+        assert_eq!(story.at(300).resolve(1), ["resolve to default"]);
+        assert_eq!(story.at(600).again(1, Error), ["once_per_60m", "update to default"]);
+        story.at(1_200);
+    };
+    let mut story = Story::with(&document(few));
+    folded(&mut story);
+    for problem in 2..=6 {
+        story.new_one(problem, Error);
+    }
+    let said = story.rises(1, Error, Fatal);
+    assert_eq!(said, ["storm in storm:few", "update to default"]);
+    assert_eq!(story.at(2_400).resolve(1), ["resolve to default"]);
+    // Of several that wait for each other.
+    let grouped = "[[defaults.routes]]\nname = \"all\"\nreceivers = [\"default\"]\n\
+        group_by = [\"alertname\"]\ngroup_wait_seconds = 30\ngroup_interval_seconds = 30";
+    let mut story = Story::new();
+    folded(&mut story);
+    story.rules(grouped);
+    let said = story.rises(1, Error, Fatal);
+    assert!(said[0].starts_with("bundled in bundle:all"), "{said:?}");
+    story.new_one(2, Error);
+    let said = story.at(1_230).tick();
+    assert!(matches!(said.as_slice(), [one] if one.starts_with("summary to default")), "{said:?}");
+    assert_eq!(story.at(2_400).resolve(1), ["resolve to default"]);
+    // Without the rise it is told of as before: nobody was rung.
+    let mut story = Story::new();
+    folded(&mut story);
+    assert_eq!(story.resolve(1), ["once_per_60m", "update to default"]);
+}
+
+#[test]
+fn a10_whom_a_message_told_hears_of_a_rise_at_once_and_only_the_others_wait() {
+    let rules = "
+[[defaults.routes]]
+name = \"worst\"
+matchers = ['level=\"fatal\"']
+receivers = [\"chat\", \"oncall\"]
+group_by = [\"alertname\"]
+group_wait_seconds = 30
+[[defaults.routes]]
+name = \"rest\"
+receivers = [\"chat\"]
+";
+    let mut story = Story::with(rules);
+    assert_eq!(story.new_one(1, Error), ["fire to chat"]);
+    let said = story.at(60).rises(1, Error, Fatal);
+    assert!(said[0].starts_with("bundled in bundle:worst"), "{said:?}");
+    assert_eq!(said[1..], ["remind to chat"]);
+    assert_eq!(because(&story).as_deref(), Some("level_rose"));
+    assert_eq!(rose(&story), Some(Rose { from: Some(Error), to: Fatal, news: true }));
+    let said = story.at(90).tick();
+    assert!(matches!(said.as_slice(), [one] if one.starts_with("fire to oncall")), "{said:?}");
+    assert_eq!(story.resolve(1), ["resolve to chat", "resolve to oncall"]);
+}

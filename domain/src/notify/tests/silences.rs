@@ -273,3 +273,28 @@ fn b6_rules_that_are_reloaded_inhibit_on_and_forget_what_they_do_not_name() {
     story.rules(&document(""));
     assert_eq!(story.open(5, Cause::New, cluster("Slow", "error", &here)), ["fire to default"]);
 }
+
+/// Whoever gives back what they took on lets others be told of it: the message it went on in is closed.
+#[test]
+fn r43_what_waits_after_it_was_folded_closes_the_message_it_went_on_in_when_it_is_told() {
+    let mut story = Story::new();
+    story.open(1, Cause::New, labelled(&[("team", "a")]));
+    let first = story.plan().subject.clone();
+    story.at(300).resolve(1);
+    let said = story.at(600).open(1, Cause::Regression, labelled(&[("team", "a")]));
+    assert_eq!(said, ["once_per_60m", "update to default"]);
+    story.say(silence("s", vec![matcher("team", MatchOperator::Equal, "a")], HOUR + 1_000));
+    assert_eq!(story.at(HOUR).tick(), [""; 0]);
+    story.ack(1);
+    assert_eq!(story.at(HOUR + 400).tick(), [""; 0]);
+    assert_eq!(story.at(HOUR + 1_100).tick(), [""; 0], "somebody has it");
+    story.apply(1, "unack", (IncidentState::Acknowledged, IncidentState::Open), "{}");
+    let before = story.telling.plans.len();
+    assert_eq!(story.at(HOUR + 1_200).tick(), ["update to default", "fire to default"]);
+    let [closed, told] = &story.telling.plans[before..] else { panic!("two messages") };
+    assert_eq!(closed.subject, first);
+    let state = closed.standing.as_ref().map(|standing| standing.state);
+    assert_eq!(state, Some(IncidentState::Superseded));
+    assert_eq!(told.incident, incident(story.openings[&1]));
+    assert_eq!(story.resolve(1), ["resolve to default"]);
+}
