@@ -1,5 +1,6 @@
 //! The decisions: what one event means for who is told.
 
+mod calm;
 mod due;
 mod end;
 mod fire;

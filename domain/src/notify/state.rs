@@ -142,6 +142,10 @@ pub(super) struct Gathered {
     /// Since when messages are counted, and how many there were.
     #[n(4)]
     pub spent: BTreeMap<ProjectId, (Time, u32)>,
+    /// Storms that are told and in which something still fires, by key.
+    #[n(5)]
+    #[cbor(default)]
+    pub calm: BTreeMap<String, Gathering>,
 }
 
 impl Default for InForce {

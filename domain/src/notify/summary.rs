@@ -80,6 +80,10 @@ pub(super) struct Gathering {
     #[n(22)]
     #[cbor(default)]
     pub unlevelled: bool,
+    /// Of a storm: how many of its incidents are over.
+    #[n(23)]
+    #[cbor(default)]
+    pub over: u64,
 }
 
 /// What a gathering is begun with.
@@ -120,6 +124,7 @@ impl Gathering {
             grown: false,
             interval,
             unlevelled: false,
+            over: 0,
         }
     }
 
@@ -182,6 +187,21 @@ impl Gathering {
             item.state = state;
         }
         self.grown = true;
+    }
+
+    /// An incident of a storm is over, or fires again after it was. False: it is no storm.
+    pub fn turn(&mut self, told: &Told) -> bool {
+        if self.reason != SummaryReason::Storm {
+            return false;
+        }
+        self.over = if told.state.is_over() { self.over + 1 } else { self.over.saturating_sub(1) };
+        self.note(told.incident, told.state);
+        true
+    }
+
+    /// Nothing in it fires any more, whether it is named or not.
+    pub fn is_over(&self) -> bool {
+        self.over >= self.incidents
     }
 
     /// Takes an incident out of it again, with its `alerts`.

@@ -125,6 +125,7 @@ impl Desk<'_> {
         told.turn(end.state, self.now);
         told.facts.ended_at = end.facts.and_then(|facts| facts.ended_at).or(Some(self.now));
         self.forget_source(key);
+        self.count_in_storms(told);
         if told.message.is_some() {
             self.note_end(told, &open);
             return self.end_message(key, told, end, held.map(|held| (held.reason, held.by)));
@@ -340,6 +341,7 @@ impl Desk<'_> {
             message.over = false;
         }
         self.note_source(key, told);
+        self.count_in_storms(told);
     }
 
     /// An operator silences one incident, or lets it be heard again.

@@ -205,9 +205,10 @@ impl Desk<'_> {
         let slot = place.slot(&key.0);
         let gathered = &mut self.state.gathered;
         self.state.gathered_changed = true;
-        // Those that were told since are not looked for again.
+        // Those that were told since are not looked for again, but storms that end with it.
         told.summaries.retain(|(slot, summary)| {
-            gathered.summaries.get(slot).is_some_and(|open| open.key == *summary)
+            let open = gathered.summaries.get(slot).is_some_and(|open| open.key == *summary);
+            open || gathered.calm.contains_key(summary)
         });
         let gathering = gathered.summaries.entry(slot.clone()).or_insert_with(|| {
             let mut summary = format!("{}:{}:{at}", place.reason.word(), place.name);
@@ -236,7 +237,8 @@ impl Desk<'_> {
                 gathering.tags.push(tag);
             }
         }
-        let first = !told.summaries.iter().any(|(known, _)| *known == slot);
+        let stands = |(at, key): &(String, String)| *at == slot && *key == gathering.key;
+        let first = !told.summaries.iter().any(stands);
         if first && gathering.reason == SummaryReason::Bundle && gathering.members.len() >= MEMBERS
         {
             // It will not be found when the bundle is told.
@@ -312,7 +314,7 @@ impl Desk<'_> {
         true
     }
 
-    fn tell_summary(&mut self, gathering: &Gathering, kind: SendKind, to: &[Recipient]) {
+    pub(super) fn tell_summary(&mut self, gathering: &Gathering, kind: SendKind, to: &[Recipient]) {
         let plan = Plan {
             project: gathering.project.clone(),
             incident: gathering.id(),
@@ -435,11 +437,10 @@ impl Desk<'_> {
             gathering.due = self.now.plus_seconds(rule.interval_seconds());
             self.state.gathered_changed = true;
         }
-        self.state.gathered_changed |= calm;
-        if calm {
-            // Whoever was given it as an alert of its own ends that.
-            self.tell_summary(&gathering, SendKind::Resolve, &gathering.told);
+        if !calm {
+            return Some(gathering);
         }
-        (!calm).then_some(gathering)
+        self.calm(gathering);
+        None
     }
 }
