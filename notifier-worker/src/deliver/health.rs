@@ -29,14 +29,18 @@ impl DeliverWork {
                 Ok(false) => Ok(()),
                 Err(e) => Err(e),
             },
-            (Some(true), Health::Doubtful) => self.store.answered(&job.target).await,
-            (Some(true), Health::Probed) => {
-                turned("answering");
-                tracing::info!(target = job.target, channel, "{} answers again", job.target);
-                self.store.answered(&job.target).await
-            }
+            // It may have turned silent since the claim.
+            (Some(true), _) => match self.store.answered(&job.target).await {
+                Ok(true) => {
+                    turned("answering");
+                    tracing::info!(target = job.target, channel, "{} answers again", job.target);
+                    Ok(())
+                }
+                Ok(false) => Ok(()),
+                Err(e) => Err(e),
+            },
             (None, Health::Probed) => self.store.pass_probe(&job.target).await,
-            (Some(true) | None, Health::Answers) | (None, Health::Doubtful) => Ok(()),
+            (None, Health::Answers | Health::Doubtful) => Ok(()),
         };
         if let Err(e) = noted {
             tracing::warn!(

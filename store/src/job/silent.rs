@@ -65,17 +65,23 @@ impl Store {
         Ok(silent == Some(SILENT))
     }
 
-    /// Notes that `target` answered: it has all its places.
-    pub async fn answered(&self, target: &str) -> Result<(), Error> {
-        sqlx::query(
-            "update target set silent = 0, silent_since = null, probe_at = null
-             where target = $1 and silent > 0",
+    /// Notes that `target` answered, whenever it was asked: it has all its places. True: it was silent
+    /// until then.
+    pub async fn answered(&self, target: &str) -> Result<bool, Error> {
+        let before: Option<i32> = sqlx::query_scalar(
+            "with before as (
+                 select target, silent from target where target = $1 and silent > 0 for update
+             )
+             update target set silent = 0, silent_since = null, probe_at = null
+             from before
+             where target.target = before.target
+             returning before.silent",
         )
         .bind(target)
-        .execute(self.pool())
+        .fetch_optional(self.pool())
         .await
         .map_err(Error::doing("note that a target answers"))?;
-        Ok(())
+        Ok(before.is_some_and(|silent| silent >= SILENT))
     }
 
     /// Hands the turn to probe `target` on, because nothing was asked in it.
