@@ -31,7 +31,10 @@ impl Store {
     /// clock: so any number of workers share one budget, and a job that has to wait for it is not
     /// claimed, which costs it no attempt. An urgent job never waits for what is not, however old
     /// that is; with urgent ones without end the others wait. Of a target in `budgets` that is silent
-    /// (see [`super::Health`]) one is claimed at a time, however many workers there are.
+    /// (see [`super::Health`]) one is claimed at a time, however many workers there are, and that is
+    /// one that is not urgent where there is any: what a target took without a word may be lost to its
+    /// reader, so nobody is found out about by the most urgent pages first. For its turn it counts as
+    /// urgent if an urgent one waits for it. With urgent ones alone the oldest goes.
     pub async fn claim(
         &self,
         queue: Queue,
@@ -96,8 +99,11 @@ impl Store {
                        where paused.target = t.target and paused.not_before > now())
              ), candidate as (
                  select next.*,
+                        next.urgent or next.health = 2
+                            and bool_or(next.urgent) over (partition by next.target) as presses,
                         row_number() over (partition by next.target
-                                           order by next.urgent desc, next.not_before, next.ordinal)
+                                           order by next.urgent <> (next.health = 2) desc,
+                                                    next.not_before, next.ordinal)
                         as place
                  from open
                  cross join (values (true), (false)) as class (urgent)
@@ -128,7 +134,7 @@ impl Store {
              ), due as (
                  select generation, id, target, health from candidate
                  where place <= room
-                 order by urgent desc, not_before, ordinal
+                 order by presses desc, not_before, ordinal
                  limit $2
              ), spent as (
                  update target

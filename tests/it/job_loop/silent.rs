@@ -144,3 +144,76 @@ async fn f7_a_worker_without_a_place_for_probes_claims_none() {
     assert_eq!(jobs.iter().filter(|job| job.target == "b").count(), 8);
     assert_eq!(jobs.len(), 8);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f7_a_success_ends_the_silence_whenever_it_was_begun() {
+    // given a target that turned silent while somebody was still telling it something
+    let rig = with_jobs(&["a"]).await;
+    let store = &rig.world.store;
+    let begun = claim(store, 4, &["a"]).await;
+    assert!(begun.iter().all(|job| job.health == Health::Answers));
+    for job in &begun[1..] {
+        store.unanswered(job).await.unwrap();
+    }
+    // when that one has its answer, then the target has all its places, and it turned once
+    assert!(store.answered("a").await.unwrap());
+    assert!(!store.answered("a").await.unwrap());
+    assert_eq!(claim(store, 8, &["a"]).await.len(), 8);
+}
+
+/// Job `n` for target `a`, about an incident of its own.
+fn waiting(n: u32, urgent: bool) -> NewJob {
+    NewJob { urgent, ..job(n, n, "a") }
+}
+
+/// The ids of `jobs`.
+fn ids(jobs: &[NewJob]) -> Vec<schemas::JobId> {
+    jobs.iter().map(|job| job.id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f7_a_silent_target_is_probed_with_what_is_not_urgent_first() {
+    // given pages and less urgent messages for a target, and it turns silent
+    let rig = Rig::start().await;
+    let store = &rig.world.store;
+    let (first, pages): (Vec<_>, Vec<_>) =
+        ((0..3).map(|n| waiting(n, true)).collect(), (3..6).map(|n| waiting(n, true)).collect());
+    let others: Vec<_> = (6..8).map(|n| waiting(n, false)).collect();
+    rig.insert(GENERATION, &[&first[..], &pages, &others].concat()).await;
+    store.open_targets(&[budget("a")]).await.unwrap();
+    let begun = claim(store, 3, &["a"]).await;
+    assert_eq!(begun.len(), 3);
+    for job in &begun {
+        assert!(ids(&first).contains(&job.id), "while it answers the urgent ones go first");
+        store.unanswered(job).await.unwrap();
+    }
+    // then it is probed with those, oldest first, and with pages when nothing else is left
+    let mut probed = Vec::new();
+    for _ in 0..5 {
+        pause_over(&rig).await;
+        let [probe] = &claim(store, 8, &["a"]).await[..] else { panic!("not one probe") };
+        assert_eq!(probe.health, Health::Probed);
+        probed.push(probe.id);
+        store.unanswered(probe).await.unwrap();
+        assert!(claim(store, 8, &["a"]).await.is_empty(), "each at the pace of probes");
+    }
+    assert_eq!(probed, [ids(&others), ids(&pages)].concat());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f7_a_probe_for_which_a_page_waits_has_its_turn_beside_urgent_ones() {
+    // given a silent target with a page that waits, and another one with pages without end
+    let rig = Rig::start().await;
+    let store = &rig.world.store;
+    let of_a: Vec<_> = (0..5).map(|n| waiting(n, n < 4)).collect();
+    let of_b: Vec<_> = (5..20).map(|n| NewJob { urgent: true, ..job(n, n, "b") }).collect();
+    rig.insert(GENERATION, &[&of_a[..], &of_b].concat()).await;
+    store.open_targets(&[budget("a"), budget("b")]).await.unwrap();
+    for job in &claim(store, 3, &["a"]).await {
+        store.unanswered(job).await.unwrap();
+    }
+    pause_over(&rig).await;
+    // when a worker with one place claims, then it probes with what is not urgent
+    let [probe] = &claim(store, 1, &["a", "b"]).await[..] else { panic!("not one") };
+    assert_eq!(probe.id, of_a[4].id);
+}
