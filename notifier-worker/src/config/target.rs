@@ -25,7 +25,8 @@ pub struct Target {
     pub timeout: Duration,
     /// What may have arrived is sent again.
     pub repeats: bool,
-    /// Only so long after it may have arrived; absent: whenever that is.
+    /// Only so long after it may have arrived, then it is parked as unknown; absent: whenever that is,
+    /// as everywhere where the configuration says what becomes of it.
     pub recognises_for: Option<Duration>,
     pub rate: Rate,
     /// The language of its messages; absent: that of section `deliver`.

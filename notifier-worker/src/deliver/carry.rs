@@ -112,7 +112,7 @@ fn doubt(target: &Target, since: Duration) -> Option<Attempt> {
             let minutes = since.as_secs() / 60;
             let reason = format!(
                 "it may have arrived {minutes} minutes ago, and a repeat would not be recognised \
-                 any more"
+                 any more (ambiguous = \"again\" in the channel's section tells it all the same)"
             );
             (Class::TooLate, reason)
         }
