@@ -197,6 +197,7 @@ fn harmless(id: &str, analysis: &Analysis) {
         r"＜",
         r"(?i)&(lt|gt|amp|#)",
         r"(?i)evil\W?com",
+        r"(?i)(evil|login-corp)\.[a-z]",
         r"(?i)\bwww\.",
         r"(?i)(javascript|data|mailto|tel):",
         r"(^|\s|、)[/／](resolve|silence|ack)",
