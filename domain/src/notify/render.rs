@@ -167,11 +167,13 @@ pub(super) fn root_cause(analysis: &Analysis, words: &Words, longest: usize) -> 
 }
 
 /// Whose analysis it is. A playbook does not pose as a model: only a model's answer is called
-/// OpenClaw's.
+/// OpenClaw's (R35), and only where the analyst is; any other is shown by its name and its model.
 pub(super) fn analyst(analysis: &Analysis) -> String {
-    match analysis.model {
-        Some(_) => "OpenClaw".to_owned(),
-        None => single_line(&analysis.analyzed_by, cut::WORD),
+    let name = single_line(&analysis.analyzed_by, cut::WORD);
+    match &analysis.model {
+        None => name,
+        Some(_) if name.eq_ignore_ascii_case("openclaw") => "OpenClaw".to_owned(),
+        Some(model) => format!("{name} ({})", single_line(model, cut::FIELD)),
     }
 }
 

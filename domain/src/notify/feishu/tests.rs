@@ -207,7 +207,11 @@ fn r40_an_analysis_follows_and_says_whose_it_is() {
                   **💡 建议：**\ncheck &#42;first&#42;\n**🆔 编号：** INC-20260102-007";
     assert_eq!(content(&third(&analysis, SendKind::Fire)), expect);
     analysis.model = Some("some-model".into());
+    analysis.analyzed_by = "openclaw".into();
     assert!(content(&third(&analysis, SendKind::Fire)).starts_with("**🧠 OpenClaw 分析"));
+    analysis.analyzed_by = "night*shift".into();
+    let shown = content(&third(&analysis, SendKind::Fire)).to_owned();
+    assert!(shown.starts_with("**🧠 night&#42;shift (some-model) 分析"), "{shown}");
     analysis.inconclusive = true;
     assert!(content(&third(&analysis, SendKind::Fire)).contains("\n尚无定论：the &#91;row&#93;"));
     assert_eq!(third(&analysis, SendKind::Resolve)["tag"], "action");

@@ -78,6 +78,27 @@ fn a13_an_analyst_that_found_no_cause_says_so_first() {
 }
 
 #[test]
+fn r35_an_analyst_of_another_name_is_shown_by_it_with_its_model() {
+    let facts = billing();
+    let openclaw = analysis("the pool is full", "add one", 0.5, Some("qwen3:8b"));
+    let other = Analysis { analyzed_by: "night".into(), ..openclaw.clone() };
+    let long = Analysis { model: Some("m".repeat(9_000)), ..other.clone() };
+    let alone = Analysis { model: None, ..other.clone() };
+    for (analysis, by) in [
+        (&openclaw, "🧠 OpenClaw 分析".to_owned()),
+        (&other, "🧠 night (qwen3:8b) 分析".to_owned()),
+        (&long, format!("🧠 night ({}", "m".repeat(99))),
+        (&alone, "🧠 night 分析".to_owned()),
+    ] {
+        let fire = Message { analysis: Some(analysis), ..message(SendKind::Fire, &facts) };
+        for text in [render_text(&fire), crate::notify::wecom_text(&fire)] {
+            let line = text.lines().find(|line| line.starts_with('🧠')).unwrap();
+            assert!(line.starts_with(&by) && line.chars().count() < 600, "{line}");
+        }
+    }
+}
+
+#[test]
 fn r66_a_resolve_is_marked_and_says_how_long_it_lasted() {
     let over = Facts {
         status: Status::Resolved,
