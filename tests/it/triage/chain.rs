@@ -147,7 +147,7 @@ async fn shown(fleet: &Fleet, console: usize, words: &[&str]) {
         let incident = incidents.iter().find(|i| i["title"] == title.as_str()).unwrap();
         let description = incident["description"].as_str().unwrap();
         let pending = description.contains("待分析") && description.contains("待 AI 分析");
-        let by = if *word == "answered" { "double" } else { "pending" };
+        let by = if *word == "answered" { "openclaw" } else { "pending" };
         assert_eq!(incident["llm_provider"], by, "{title}: {incident}");
         assert_eq!(pending, by == "pending", "{title}: {description}");
         let end = incident["runs"][0]["attempts"][0]["end"].as_str().unwrap();

@@ -366,7 +366,7 @@ fn only_words(injection: &Injection, attacked: &Story) {
         assert_eq!(&serde_json::to_value(&read).unwrap(), analysis, "{id}: no field of its own");
         assert_eq!(read.model.as_deref(), Some("double"), "{id}");
         assert_eq!(read.prompt.as_deref(), Some(&*attacked.answers[0].prompt), "{id}");
-        assert_ne!(read.analyzed_by, "playbook", "{id}");
+        assert_eq!(read.analyzed_by, "openclaw", "{id}: whose words these are is configured");
         let texts = [&read.root_cause, &read.impact, &read.fix_suggestion, &read.prevention];
         texts.into_iter().chain(&read.evidence).for_each(|text| harmless(id, text));
     }
