@@ -54,10 +54,13 @@ pub struct Config {
     /// A send that was not taken is tried this often before it is parked. The delays double from
     /// 1 s to 10 min (to 1 min where the receiver asks the whole target to wait), so 60 attempts
     /// take more than eight hours (about one hour). While the receiver does not answer at all it is
-    /// tried for eight hours at least, every half a minute. Default 60.
+    /// tried for eight hours at least, every half a minute; what may have arrived only for as long as
+    /// the receiver knows a repeat, unless the channel says `ambiguous = "again"` (see
+    /// `docs/channels.md`). Default 60.
     pub max_attempts: u32,
     /// How long a channel that cannot edit its messages holds the first one back, so that the
-    /// analysis can be in it, in milliseconds; at most 5000. Default 5000.
+    /// analysis can be in it, in milliseconds; at most 4000, because a page is to be out within 5 s.
+    /// Default 3000.
     pub hold_ms: u64,
     /// Time zone that messages show times in: `+08:00`, `Europe/Berlin`. Default `+08:00`.
     #[serde(with = "jiff::fmt::serde::tz::required")]
@@ -73,13 +76,16 @@ pub struct Config {
     pub templates: Option<PathBuf>,
 }
 
+/// The longest a first message is held back: what is left of the 5 s of a page is for sending it.
+const HOLD_MAX_MS: u64 = 4_000;
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             concurrency: 32,
             lease_ms: 45_000,
             max_attempts: 60,
-            hold_ms: 5_000,
+            hold_ms: 3_000,
             zone: TimeZone::fixed(Offset::constant(8)),
             language: None,
             keys: KeyName::ALL.to_vec(),
@@ -100,9 +106,12 @@ impl Config {
         if self.max_attempts == 0 {
             return error("max_attempts", "nothing would be sent".into(), "use at least 1");
         }
-        if self.hold_ms > 5_000 {
-            let problem = format!("{} ms is too long for a page to wait", self.hold_ms);
-            return error("hold_ms", problem, "use at most 5000");
+        if self.hold_ms > HOLD_MAX_MS {
+            let problem = format!(
+                "{} ms is too long for a page to wait: it is to be out within 5 s, sending included",
+                self.hold_ms
+            );
+            return error("hold_ms", problem, "use at most 4000");
         }
         if let Some(problem) = said_twice(&self.keys) {
             return error("keys", problem, "name each key once");

@@ -51,7 +51,7 @@ pub struct Member {
 
 impl Fleet {
     /// A world with a configuration; no process yet. `program` is the test program `worker`;
-    /// `more` is added to the configuration.
+    /// `more` is added to the configuration, and may have a `[deliver]` of its own.
     pub async fn new(program: &str, more: &str) -> Self {
         Self::with_lanes(program, 2, more).await
     }
@@ -315,6 +315,9 @@ async fn accepted(request: reqwest::RequestBuilder) -> String {
     }
 }
 
+/// A first message does not wait long for an analysis that most tests have none of.
+const DELIVER: &str = "deliver = { lease_ms = 4000, hold_ms = 200 }";
+
 fn configuration(world: &World, receiver: &Receiver, more: &str) -> String {
     format!(
         r#"
@@ -325,7 +328,7 @@ postgres = {{ url = "{postgres}", connections = 6 }}
 ingest.listen = "127.0.0.1:0"
 console.listen = "127.0.0.1:0"
 observe.tick_seconds = 1
-deliver = {{ lease_ms = 4000, hold_ms = 200 }}
+{deliver}
 
 [sources.sentry]
 project = "shop"
@@ -348,6 +351,7 @@ role = "viewer"
 projects = ["*"]
 {more}
 "#,
+        deliver = if more.contains("[deliver]") { "" } else { DELIVER },
         nats = world.nats.url(),
         lanes = world.lanes,
         postgres = world.database_url,

@@ -276,3 +276,22 @@ async fn r29_a_model_is_told_of_past_incidents_that_were_understood() {
     desk.fleet.stop_all();
     tests::oracle::check(&desk.fleet.world).await;
 }
+
+/// What cannot be read of the past is left out, however often it would be tried: the job is answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn r30_an_unreadable_past_incident_keeps_no_job_from_its_answer() {
+    let mut desk = Desk::start(ALL, "playbook = false", "").await;
+    let first = desk.fire(1).await;
+    let number = first["number"].as_str().unwrap().to_owned();
+    desk.say(ADA, &first, "confirm", json!({})).await;
+    desk.fleet.settled().await;
+    let broken = sqlx::query("update diagnosis set analysis = '\"broken\"'")
+        .execute(&mut desk.fleet.world.sql().await)
+        .await
+        .unwrap();
+    assert_eq!(broken.rows_affected(), 1);
+    desk.fire(2).await;
+    let told = desk.told_last();
+    assert!(told.contains("Boom 2 in checkout") && !told.contains(&number), "{told}");
+    desk.fleet.stop_all();
+}
