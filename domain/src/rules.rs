@@ -128,6 +128,9 @@ impl Rules {
             return Err(Error::Parse("[defaults]: there is no route".to_owned()));
         }
         let misplaced = |wrong: Misplaced| Error::Parse(playbook::located(text, &wrong));
+        let sections = std::iter::once(&written.defaults).chain(written.project.values());
+        playbook::bounded(sections.filter_map(|section| section.playbook.as_ref()))
+            .map_err(misplaced)?;
         let defaults = Self::builtin().0.defaults.with(written.defaults).map_err(misplaced)?;
         let projects = written.project.into_iter();
         let projects = projects.map(|(id, section)| Ok((id, defaults.with(section)?)));

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use schemas::{Facts, ProjectId};
+use schemas::{Facts, ProjectId, record::MatchOperator};
 use serde::Deserialize;
 
 use crate::matcher::{self, Matchers};
@@ -40,6 +40,14 @@ impl Conditions {
     /// How many matchers there are.
     pub fn len(&self) -> usize {
         self.0.list().len()
+    }
+
+    /// The expressions that values are compared with.
+    pub fn expressions(&self) -> impl Iterator<Item = &str> {
+        self.0.list().filter_map(|matcher| match matcher.operator {
+            MatchOperator::Equal | MatchOperator::NotEqual => None,
+            MatchOperator::Regex | MatchOperator::NotRegex => Some(matcher.value.as_str()),
+        })
     }
 }
 

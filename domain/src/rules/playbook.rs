@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use serde::Deserialize;
 
-use crate::triage::playbook::{Known, Layer, Misplaced, Playbook, Written};
+use crate::{
+    matcher,
+    triage::playbook::{Known, Layer, Misplaced, Playbook, When, Written},
+};
 
 /// What its lines begin with.
 const PREFIX: &str = "playbook.";
@@ -21,6 +24,36 @@ impl TryFrom<Vec<Written>> for Entries {
     fn try_from(list: Vec<Written>) -> Result<Self, String> {
         Layer::new(list).map(|layer| Self(Arc::new(layer)))
     }
+}
+
+/// Most expressions in the playbook of one document, those of matchers among them: an alert that opens
+/// an incident is compared with all of them.
+const EXPRESSIONS_MAX: usize = 100;
+
+/// What each of them may take when compiled, in bytes.
+const EXPRESSION_BYTES: usize = 1 << 16;
+
+/// Refuses more and larger expressions than a document may have in all its sections.
+pub(super) fn bounded<'a>(sections: impl Iterator<Item = &'a Entries>) -> Result<(), Misplaced> {
+    let mut entries: Vec<&Written> = sections.flat_map(|Entries(layer)| layer.written()).collect();
+    entries.sort_by_key(|entry| entry.at.start);
+    let mut expressions = 0;
+    for Written { id, at, when, .. } in entries {
+        let wrong = |problem| Misplaced { at: at.clone(), problem };
+        let of_entry: Vec<&str> = when.iter().flatten().flat_map(When::expressions).collect();
+        expressions += of_entry.len();
+        if expressions > EXPRESSIONS_MAX {
+            return Err(wrong(format!(
+                "with entry {id:?} the playbook has {expressions} expressions (regex, and matchers \
+                 with =~ or !~): use at most {EXPRESSIONS_MAX} in a document"
+            )));
+        }
+        for text in of_entry {
+            matcher::expression(text, EXPRESSION_BYTES)
+                .map_err(|problem| wrong(format!("entry {id:?}: {text:?}: {problem}")))?;
+        }
+    }
+    Ok(())
 }
 
 /// What is wrong with an entry, by line and column as everything that is wrong with a document.

@@ -130,3 +130,38 @@ fn what_is_documented_of_the_playbook_is_understood() {
     assert_eq!(runbook(&rules, "shop", "HighRequestLatency"), [""; 0]);
     assert_eq!(runbook(&rules, "other", "HighRequestLatency").len(), 1);
 }
+
+#[test]
+fn a_document_has_no_more_expressions_than_an_alert_can_be_compared_with() {
+    // Three each: an expression and two of matchers; plain matchers are none.
+    let three = "{ regex = 'user \\d+', matchers = ['env=\"prod\"', 'a=~\"x.*\"', 'b!~\"y.*\"'] }";
+    let with = |section: &str, n: usize, when: &str| {
+        let text = entry(section, &format!("e{n}"), "");
+        text.replace("{ alertname = [\"CheckoutSlow\"] }", when)
+    };
+    let one = |section: &str, n: usize| with(section, n, three);
+    let text = |defaults: usize, shop: usize| {
+        let mut text = format!("{ROUTE}[\"x\"]\n");
+        (0..defaults).for_each(|n| text.push_str(&one("defaults", n)));
+        (0..shop).for_each(|n| text.push_str(&one("project.shop", n)));
+        text
+    };
+    for (defaults, shop) in [(33, 0), (0, 33), (20, 13)] {
+        assert!(Rules::parse(&text(defaults, shop)).is_ok(), "{defaults} {shop}");
+    }
+    for (defaults, shop, id) in [(34, 0, "e33"), (0, 34, "e33"), (20, 20, "e13")] {
+        let text = text(defaults, shop);
+        let error = Rules::parse(&text).unwrap_err().to_string();
+        let (before, _) = text.rsplit_once(&format!("id = \"{id}\"")).unwrap();
+        let at = format!("line {}, column 6", before.matches('\n').count() + 1);
+        let problem = format!("with entry \"{id}\" the playbook has 102 expressions");
+        assert!(error.contains(&at) && error.contains(&problem), "{at}: {error}");
+        assert!(error.contains("use at most 100"), "{error}");
+    }
+    for large in ["{ regex = 'pool[^\\n]{0,80}full' }", "{ matchers = ['a=~\"[^x]{0,900}\"'] }"] {
+        let text = format!("{ROUTE}[\"x\"]\n{}", with("defaults", 7, large));
+        let error = Rules::parse(&text).unwrap_err().to_string();
+        assert!(error.contains("line 5, column 6"), "{error}");
+        assert!(error.contains("entry \"e7\": ") && error.contains("65536 bytes"), "{error}");
+    }
+}

@@ -180,6 +180,11 @@ fn long_texts_are_looked_at_no_further_than_needed() {
     assert_eq!(ids(&playbook, &at_the_end), [""; 0]);
     let before = Facts { message: Some(format!("the end {long}")), ..facts("x") };
     assert_eq!(ids(&playbook, &before), ["end"]);
+    let playbook = only(&entry("end", "{ alertname = [\"*the end\"] }"));
+    for (name, want) in [(format!("{long} the end"), &[][..]), ("xthe end".into(), &["end"])] {
+        let named = Facts { alertname: Some(name), ..facts("x") };
+        assert_eq!(ids(&playbook, &named), want);
+    }
 }
 
 /// A document over what ships with the binary.

@@ -256,6 +256,12 @@ impl fmt::Display for When {
 }
 
 impl When {
+    /// The expressions it holds, as they are built: those of matchers among them.
+    pub fn expressions(&self) -> impl Iterator<Item = &str> {
+        let own = self.regex.as_ref().map(Regex::as_str);
+        own.into_iter().chain(self.written.matchers.expressions())
+    }
+
     /// The phrases that are looked for in an alert's text.
     pub fn phrases(&self) -> &[String] {
         &self.text
@@ -346,13 +352,14 @@ impl<'a> Said<'a> {
         let labels = ["exception", "exception.type", "exception_type", "error.type", "error_type"];
         let stated = labels.into_iter().filter_map(|label| facts.label(label));
         let named = [Some(facts.title.as_str()), facts.alertname.as_deref()].into_iter().flatten();
-        for kind in stated.chain(named).filter_map(exception_type) {
+        let looked_at = stated.chain(named).map(|text| head(text, LOOKED_AT));
+        for kind in looked_at.filter_map(exception_type) {
             let compared = letters(kind);
             if !exceptions.iter().any(|(_, known)| *known == compared) {
                 exceptions.push((kind, compared));
             }
         }
-        let alertname = facts.alertname.as_deref().map(letters);
+        let alertname = facts.alertname.as_deref().map(|name| letters(head(name, LOOKED_AT)));
         let (text, place) = (OnceCell::new(), OnceCell::new());
         Self { subject, alertname, exceptions, text, place }
     }
