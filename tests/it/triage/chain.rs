@@ -67,6 +67,7 @@ async fn f6_r30_a_model_that_fails_delays_no_page_and_is_not_asked_in_vain() {
         (Does::Slow(Duration::from_secs(20)), "timeout", 1),
         (Does::Status(500), "server_error", 2),
         (Does::Status(404), "refused", 1),
+        // It breaks before anything of the answer is on its way.
         (Does::Cut, "broken_off", 2),
         (Does::Garbage, "not_json", 1),
         (Does::Prose, "no_object", 1),
@@ -124,6 +125,23 @@ async fn f6_r30_a_model_that_fails_delays_no_page_and_is_not_asked_in_vain() {
     }
     let ready = get("/ready").await;
     assert!(ready.contains(r#""part":"analyst openclaw""#), "{ready}");
+    fleet.stop_all();
+}
+
+/// What a channel that cannot edit holds back for the analysis is out in time with the defaults.
+#[tokio::test(flavor = "multi_thread")]
+async fn f6_a_page_that_waits_for_a_slow_model_is_out_in_time() {
+    let model = ModelServer::start(Does::Hangs).await;
+    let analyst = model.analyst("openclaw", "timeout_s = 12\nretries = 0");
+    let more = format!("[deliver]\nlease_ms = 4000\n[triage]\nplaybook = false\n{analyst}");
+    let mut fleet = Fleet::new(WORKER, &more).await;
+    let ingest = fleet.start("ingest,triage-worker,notifier-worker,projector");
+    for (n, does) in (0..).zip([Does::Hangs, Does::Slow(Duration::from_secs(20))]) {
+        model.does([], does.clone());
+        let took = page(&fleet, ingest, n).await;
+        println!("{does:?}: {took:?}");
+        assert!(took > Duration::from_secs(2), "it waited for the analysis: {took:?}");
+    }
     fleet.stop_all();
 }
 
