@@ -177,7 +177,12 @@ impl Story {
     }
 
     /// It fires on at another level than any of its episode before, or at one it had.
-    fn repeat_as(&mut self, problem: u64, facts: Facts, before: Option<Option<Level>>) -> Vec<String> {
+    fn repeat_as(
+        &mut self,
+        problem: u64,
+        facts: Facts,
+        before: Option<Option<Level>>,
+    ) -> Vec<String> {
         let opening = self.openings[&problem];
         let level = facts.level;
         let rise = before.map(|before| {

@@ -35,10 +35,10 @@ pub mod times;
 
 pub use fields::{FieldMap, FieldPath};
 pub use group::label_fingerprint;
-pub(crate) use interaction::{QUESTIONS, is_command};
 pub use interaction::{
     Ask, By, Interaction, Number, Place, ReplyCredential, SILENCE_MINUTES, Target, is_chat_user,
 };
+pub(crate) use interaction::{QUESTIONS, is_command};
 pub use own::Own;
 pub use request::{Credential, NamedChannel, NotAdmitted, Refused, Reply, Request, Senders};
 pub use sign::{Outgoing, Proof, Secret};

@@ -292,7 +292,7 @@ fn without_hosts(text: &str) -> String {
         });
         let by_itself = is_clickable(&last) || first.eq_ignore_ascii_case("www");
         let unlisted = || may_be_domain(&last) && !is_in_path(&plain[..name.start()]);
-        if !by_itself && !(address && unlisted()) {
+        if !(by_itself || address && unlisted()) {
             continue;
         }
         let goes_on =

@@ -18,7 +18,10 @@ const UNITS: &[&str] = &["domain", "schemas", "eventlog", "runtime", "ingest"];
 
 /// Modules of the integration binary: with every process and both servers.
 const MODULES: &[(&str, &str)] = &[
-    ("published payloads, refusals, poison, slow senders, outages and own errors, over HTTP", "doors"),
+    (
+        "published payloads, refusals, poison, slow senders, outages and own errors, over HTTP",
+        "doors",
+    ),
     ("keys and switches, while the log is there and while it is not", "keys"),
     ("what people ask for in chats", "chat"),
     ("a real Alertmanager", "alertmanager"),

@@ -106,7 +106,7 @@ async fn r29_whose_answer_it_is_the_configuration_says() {
     for said in ["pending", "unknown", "Playbook", "王小明", "", "openclaw-2"] {
         let text = json!({"root_cause": "x", "confidence": 0.5, "analyzed_by": said}).to_string();
         let named = |config| OpenAiConfig { name: "night".into(), ..config };
-        let (.., reply) = ask(named, false, &completion(&text)).await;
+        let (.., reply) = ask(named, Form::Whole, &completion(&text)).await;
         assert_eq!(reply.answer.unwrap().analyzed_by, "night", "{said}");
     }
 }
