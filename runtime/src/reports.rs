@@ -2,8 +2,8 @@
 //!
 //! A report says what went wrong, where in the code, in which role, release and environment. It
 //! says nothing of what senders sent: of its texts credentials, quotations and addresses are taken
-//! out ([`clean`]), and there is no request, user, stack or trail of earlier lines. Errors come in
-//! storms: each place in the code reports once a minute, and all together [`pace::MOST`] times.
+//! out (`clean`), and there is no request, user, stack or trail of earlier lines. Errors come in
+//! storms: each place in the code reports once a minute, and all together `pace::MOST` times.
 //!
 //! What is logged as an error is a report, and so are panics and what ended the process. Telling of
 //! them goes on without Sentry: nothing waits for it but the end of the process, two seconds.

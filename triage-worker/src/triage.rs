@@ -2,7 +2,7 @@
 //!
 //! Any number of workers; the loop (`lanes::job`) claims, keeps and appends. What was told and what
 //! was answered go into one record, so replay asks nobody (I7); and what the log says already is
-//! [found](found) before anybody is asked.
+//! found (`found`) before anybody is asked.
 
 mod found;
 mod queue;

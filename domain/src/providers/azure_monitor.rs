@@ -1,7 +1,7 @@
 //! Azure Monitor's action groups (learn.microsoft.com, "Common alert schema"), in three shapes: the
 //! common schema, the metric alerts' own, and the oldest, which names no schema.
 //!
-//! Bodies are not signed. A "secure webhook" shows a token of Microsoft Entra ([`entra`]); others have
+//! Bodies are not signed. A "secure webhook" shows a token of Microsoft Entra (`entra`); others have
 //! credentials in their URL.
 
 use schemas::{

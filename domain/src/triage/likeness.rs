@@ -42,7 +42,7 @@ pub struct Word {
     pub weight: u32,
 }
 
-/// The words of an alert of that problem, the weightiest first; each once, at most [`WORDS_MAX`].
+/// The words of an alert of that problem, the weightiest first; each once, at most `WORDS_MAX`.
 pub fn likeness(facts: &Facts, problem: Option<Fingerprint>) -> Vec<Word> {
     let mut words = Words(Vec::new());
     if let Some(problem) = problem {

@@ -6,7 +6,7 @@
 //! that are there, by id. It does not look at anything, so its confidence is modest, and it says
 //! nothing of an alert that no entry is about.
 //!
-//! To add a family: a file in `playbook/`, a line in [`FAMILIES`], alerts in
+//! To add a family: a file in `playbook/`, a line in `FAMILIES`, alerts in
 //! `fixtures/triage/alerts.*.toml`.
 
 mod answer;

@@ -1,7 +1,7 @@
 //! Who is asked: the analysts in their configured order, each with its own time limit.
 //!
 //! A model is asked by a protocol of its own ([`openai`]) and within bounds that are the same for all
-//! of them ([`guarded`]): turns, a breaker, a budget, retries. To add a protocol: a file here that
+//! of them (`guarded`): turns, a breaker, a budget, retries. To add a protocol: a file here that
 //! makes one request of a question and one reply of its answer, a kind in [`AnalystConfig`], a line
 //! in `build`.
 
